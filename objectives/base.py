@@ -1,0 +1,94 @@
+"""What an objective is to a worker: a search space, and lanes in which trials train side by side.
+
+Knows neither torch nor a database, so it can be imported by a command that trains nothing.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What a trial chooses: both enter ``torch.optim.SGD`` unchanged."""
+
+    weight_decay: float
+    lr: float
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """The ranges searched, each ``(low, high)`` with 0 < low < high, both log-uniform."""
+
+    weight_decay: tuple[float, float]
+    lr: tuple[float, float]
+
+    def suggest(self, trial: "optuna.Trial") -> Hyperparameters:
+        """State the search space on the trial and return what its sampler chose."""
+        return Hyperparameters(
+            weight_decay=trial.suggest_float("weight_decay", *self.weight_decay, log=True),
+            lr=trial.suggest_float("lr", *self.lr, log=True),
+        )
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything but the hyperparameters that decides a trial's training."""
+
+    objective: str
+    dataset: str
+    seed: int
+    batch_size: int = 64
+    train_size: int | None = None
+    data_dir: Path = Path("data")
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One trial's epoch: mean training loss and validation accuracy (a fraction in 0..1)."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+
+    @property
+    def is_diverged(self) -> bool:
+        """Tell whether the loss is no longer finite, so that training on is pointless."""
+        return not math.isfinite(self.loss)
+
+
+class Lanes(Protocol):
+    """Trials in training side by side; each pass over the data trains every one for an epoch.
+
+    All lanes of a pass see the same batches, whose order depends on (study seed, pass number)
+    alone; a model's initialisation depends on (study seed, trial number) alone. So a trial's
+    results do not depend on the lane, the worker or the neighbours it had.
+    """
+
+    @property
+    def n_free(self) -> int:
+        """How many more trials can be added now."""
+        ...
+
+    @property
+    def next_pass(self) -> int:
+        """The number of the pass that ``train_pass`` runs next; a trial records where it began."""
+        ...
+
+    def add(self, trial_number: int, hyperparameters: Hyperparameters) -> None:
+        """Give a free lane to a trial."""
+        ...
+
+    def train_pass(self) -> Mapping[int, EpochResult]:
+        """Train every lane for one epoch and return the results by trial number."""
+        ...
+
+    def remove(self, trial_number: int) -> None:
+        """Free a trial's lane."""
+        ...

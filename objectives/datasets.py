@@ -1,0 +1,95 @@
+"""Data sets as arrays in memory, with a fixed split into training, validation and test images.
+
+Arrays are NumPy's, so that this module does not load torch; training shares their memory.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from objectives import raw_files
+from objectives.catalog import DATASETS
+from objectives.errors import DataError
+from objectives.seeds import derive_seed, permutation
+
+Part = Literal["train", "test"]
+
+# The digits have no official test set: ours is fixed for all studies, whatever their seed.
+_DIGITS_TEST_SEED = 0
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images ``(n, inputs)`` float32 in 0..1 and labels ``(n,)`` int64 in 0..n_classes-1."""
+
+    images: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: NDArray[np.int64]) -> "Split":
+        """Return the images and labels at these indices."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+def _parse_idx(content: bytes) -> NDArray[np.uint8]:
+    """Parse the IDX format: magic (two zeros, type, number of axes), big-endian sizes, bytes."""
+    n_axes = content[3]
+    shape = np.frombuffer(content, dtype=">i4", count=n_axes, offset=4)
+    return np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * n_axes).reshape(shape)
+
+
+def _load_mnist_like(raw: raw_files.RawDataset, part: Part, data_dir: Path) -> Split:
+    names = {
+        "train": (raw_files.TRAIN_IMAGES, raw_files.TRAIN_LABELS),
+        "test": (raw_files.TEST_IMAGES, raw_files.TEST_LABELS),
+    }[part]
+    images, labels = (_parse_idx(raw_files.read_raw_file(raw, name, data_dir)) for name in names)
+    pixels = images.reshape(len(images), -1).astype(np.float32)
+    pixels /= 255
+    return Split(pixels, labels.astype(np.int64))
+
+
+def _load_digits(part: Part, data_dir: Path) -> Split:  # noqa: ARG001 (the others need it)
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    everything = Split((digits.data / 16).astype(np.float32), digits.target.astype(np.int64))
+    order = permutation(len(everything), derive_seed(_DIGITS_TEST_SEED, "digits-test"))
+    n_test = DATASETS["digits"].n_test
+    return everything.take(order[:n_test] if part == "test" else order[n_test:])
+
+
+_LOADERS: dict[str, Callable[[Part, Path], Split]] = {
+    "mnist": functools.partial(_load_mnist_like, raw_files.MNIST),
+    "fashion-mnist": functools.partial(_load_mnist_like, raw_files.FASHION_MNIST),
+    "digits": _load_digits,
+}
+
+
+def load_training_data(
+    name: str, *, seed: int, train_size: int | None = None, data_dir: Path = Path("data")
+) -> tuple[Split, Split]:
+    """Return (training, validation) images; the test set is not touched.
+
+    The split depends on ``seed`` alone; ``train_size`` keeps its first N training images, so
+    that the validation images are the same for every N. Raises DataError.
+    """
+    dataset = DATASETS[name]
+    if train_size is not None and not 0 < train_size <= dataset.n_train:
+        raise DataError(f"Data set {name} has 1 to {dataset.n_train} training images: {train_size}")
+    everything = _LOADERS[name]("train", data_dir)
+    order = permutation(len(everything), derive_seed(seed, "split"))
+    train, validation = order[: dataset.n_train], order[dataset.n_train :]
+    return everything.take(train[:train_size]), everything.take(validation)
+
+
+def load_test_data(name: str, *, data_dir: Path = Path("data")) -> Split:
+    """Return the test images: to be read once, after selection, never by a trial."""
+    return _LOADERS[name]("test", data_dir)

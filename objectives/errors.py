@@ -1,0 +1,18 @@
+"""The errors of this package.
+
+ObjectiveError
+├── UnknownNameError   a name that is not in a table of ours: wrong usage
+└── DataError          the data set cannot be had, or is damaged: fix the files, try again
+"""
+
+
+class ObjectiveError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class UnknownNameError(ObjectiveError):
+    """An objective or data set was named that does not exist; the message lists those that do."""
+
+
+class DataError(ObjectiveError):
+    """A data set's files are missing, damaged or unreadable; the message says what to do."""

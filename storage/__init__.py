@@ -1,0 +1,66 @@
+"""Where a study is kept: engines, our own tables, budget and leases. Knows SQL; never torch."""
+
+from storage.budget import (
+    Budget,
+    bind_trial,
+    change_budget,
+    claim_slot,
+    create_budget,
+    find_budget,
+    reopen_slot,
+    settle_slot,
+)
+from storage.engine import create_storage, creation_lock, open_storage
+from storage.errors import (
+    BadUrlError,
+    EmptyStorageError,
+    SchemaError,
+    StorageError,
+    UnreachableError,
+)
+from storage.leases import (
+    GIVEN_BACK,
+    Lease,
+    LeaseRenewer,
+    WorkerRecord,
+    find_expired_leases,
+    find_leases_of,
+    give_back,
+    list_workers,
+    register_worker,
+    renew_leases,
+    sign_off_worker,
+)
+from storage.url import mask_url, parse_url
+
+__all__ = [
+    "GIVEN_BACK",
+    "BadUrlError",
+    "Budget",
+    "EmptyStorageError",
+    "Lease",
+    "LeaseRenewer",
+    "SchemaError",
+    "StorageError",
+    "UnreachableError",
+    "WorkerRecord",
+    "bind_trial",
+    "change_budget",
+    "claim_slot",
+    "create_budget",
+    "create_storage",
+    "creation_lock",
+    "find_budget",
+    "find_expired_leases",
+    "find_leases_of",
+    "give_back",
+    "list_workers",
+    "mask_url",
+    "open_storage",
+    "parse_url",
+    "register_worker",
+    "renew_leases",
+    "reopen_slot",
+    "settle_slot",
+    "sign_off_worker",
+]

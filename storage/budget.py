@@ -1,0 +1,130 @@
+"""Hand out each slot of a study's budget once, across all workers and hosts.
+
+A slot is claimed before a trial is asked for, and settled when the trial is finished; so N trials
+means N finished trials. What a worker holds is a lease; see ``storage.leases`` for how it ends.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, delete, func, insert, select, update
+
+from storage.clock import epoch_now
+from storage.schema import budgets, leases, workers
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A study's budget in trials: granted, finished, and in training now."""
+
+    n_trials: int
+    n_finished: int
+    n_leased: int
+    is_past_deadline: bool
+
+    @property
+    def is_spent(self) -> bool:
+        """Tell whether no worker will ever get another slot."""
+        if self.is_past_deadline:
+            return self.n_leased == 0
+        return self.n_finished >= self.n_trials
+
+
+def create_budget(engine: Engine, study_id: int, n_trials: int) -> None:
+    """Give a new study its budget.
+
+    Rows of a deleted study with the same id go first: SQLite reuses ids.
+    """
+    with engine.begin() as connection:
+        for table in (leases, workers, budgets):
+            connection.execute(delete(table).where(table.c.study_id == study_id))
+        connection.execute(insert(budgets).values(study_id=study_id, n_trials=n_trials))
+
+
+def find_budget(engine: Engine, study_id: int) -> Budget | None:
+    """Return a study's budget; None when the study was made by another program."""
+    leased = select(func.count()).where(leases.c.study_id == study_id).scalar_subquery()
+    query = select(
+        budgets.c.n_trials,
+        budgets.c.n_claimed,
+        leased.label("n_leased"),
+        (budgets.c.deadline.is_not(None) & (budgets.c.deadline < epoch_now())).label(
+            "is_past_deadline"
+        ),
+    ).where(budgets.c.study_id == study_id)
+    with engine.connect() as connection:
+        row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    n_finished = row.n_claimed - row.n_leased
+    return Budget(row.n_trials, n_finished, row.n_leased, bool(row.is_past_deadline))
+
+
+def change_budget(
+    engine: Engine, study_id: int, *, n_trials: int | None, timeout_seconds: float | None
+) -> None:
+    """Set the number of trials (None keeps it) and the deadline from now (None removes it)."""
+    deadline = None if timeout_seconds is None else epoch_now() + timeout_seconds
+    change = update(budgets).where(budgets.c.study_id == study_id).values(deadline=deadline)
+    if n_trials is not None:
+        change = change.values(n_trials=n_trials)
+    with engine.begin() as connection:
+        connection.execute(change)
+
+
+def claim_slot(engine: Engine, study_id: int, worker_id: int, lease_seconds: float) -> int | None:
+    """Take a slot for a worker and return its lease's id; None when there is no slot now.
+
+    One short transaction, whose cost does not grow with the number of trials: the guarded update
+    locks the study's row, so that of two workers the second sees what the first did.
+    """
+    with engine.begin() as connection:
+        taken = connection.execute(
+            update(budgets)
+            .where(
+                budgets.c.study_id == study_id,
+                budgets.c.n_claimed < budgets.c.n_trials,
+                budgets.c.deadline.is_(None) | (budgets.c.deadline > epoch_now()),
+            )
+            .values(n_claimed=budgets.c.n_claimed + 1)
+        )
+        if taken.rowcount == 0:
+            return None
+        lease = connection.execute(
+            insert(leases).values(
+                study_id=study_id, worker_id=worker_id, ends_at=epoch_now() + lease_seconds
+            )
+        )
+        assert lease.inserted_primary_key is not None
+        return int(lease.inserted_primary_key[0])
+
+
+def bind_trial(engine: Engine, lease_id: int, trial_id: int) -> None:
+    """Note which trial fills the slot, so that whoever ends the lease can settle it."""
+    with engine.begin() as connection:
+        connection.execute(
+            update(leases).where(leases.c.lease_id == lease_id).values(trial_id=trial_id)
+        )
+
+
+def settle_slot(engine: Engine, lease_id: int) -> None:
+    """End the lease of a finished trial; its slot stays spent. Safe to repeat."""
+    with engine.begin() as connection:
+        connection.execute(delete(leases).where(leases.c.lease_id == lease_id))
+
+
+def reopen_slot(engine: Engine, lease_id: int) -> None:
+    """End the lease of a trial that will not finish; its slot can be claimed again.
+
+    Safe to repeat, also by two workers at once: only the one that ends the lease reopens it.
+    """
+    with engine.begin() as connection:
+        study_id = connection.execute(
+            select(leases.c.study_id).where(leases.c.lease_id == lease_id)
+        ).scalar()
+        ended = connection.execute(delete(leases).where(leases.c.lease_id == lease_id))
+        if ended.rowcount == 1:
+            connection.execute(
+                update(budgets)
+                .where(budgets.c.study_id == study_id)
+                .values(n_claimed=budgets.c.n_claimed - 1)
+            )

@@ -1,0 +1,176 @@
+"""Open a database as an Optuna storage, with the engine settings its dialect needs.
+
+Creates Optuna's tables and ours, one process at a time; translates the errors of opening.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import optuna
+import sqlalchemy
+from filelock import FileLock
+from optuna.storages import RDBStorage
+from sqlalchemy import event, text
+from sqlalchemy.engine import URL, Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from storage import schema
+from storage.errors import BadUrlError, EmptyStorageError, SchemaError, UnreachableError
+from storage.url import mask_url, parse_url, sqlite_file
+
+logger = logging.getLogger(__name__)
+
+_CONNECT_TIMEOUT_SECONDS = 10
+# Eight workers queue for one write lock; a transaction takes milliseconds.
+_SQLITE_BUSY_SECONDS = 60
+_CREATION_TIMEOUT_SECONDS = 60
+# Any constant will do; it must not be used by another program in the same database.
+_POSTGRES_LOCK_KEY = 0x74756E6572  # "tuner"
+
+
+def create_storage(url: str) -> RDBStorage:
+    """Open the database for a worker, creating Optuna's tables and ours where they are missing.
+
+    Safe when many processes start at once on an empty database. Raises StorageError.
+    """
+    parsed = parse_url(url)
+    with creation_lock(url), _translated_errors(parsed):
+        storage = _open(parsed, skip_table_creation=False)
+        schema.metadata.create_all(storage.engine, tables=schema.own_tables)
+    return storage
+
+
+def open_storage(url: str, *, read_only: bool = False) -> RDBStorage:
+    """Open a database that has been created before; raises StorageError.
+
+    ``read_only`` is for those who only look (dashboard, status): on SQLite their transactions
+    do not take the write lock, so that they never delay a worker.
+    """
+    parsed = parse_url(url)
+    file = sqlite_file(parsed)
+    if file is not None and not file.exists():
+        raise EmptyStorageError(f"There is no database {file}: `tuner run` creates it")
+    with _translated_errors(parsed):
+        _check_is_initialised(parsed)
+        return _open(parsed, skip_table_creation=True, read_only=read_only)
+
+
+def _open(url: URL, *, skip_table_creation: bool, read_only: bool = False) -> RDBStorage:
+    storage = RDBStorage(
+        url.render_as_string(hide_password=False),
+        engine_kwargs=_engine_options(url),
+        skip_table_creation=skip_table_creation,
+    )
+    if url.drivername == "sqlite":
+        _set_up_sqlite(storage.engine, begin="BEGIN" if read_only else "BEGIN IMMEDIATE")
+    return storage
+
+
+def _engine_options(url: URL) -> dict[str, Any]:
+    if url.drivername == "sqlite":
+        return {"connect_args": {"timeout": _SQLITE_BUSY_SECONDS}}
+    # One connection for the trials, one for the lease thread; the dashboard's threads need more.
+    options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 6}
+    options["connect_args"] = {"connect_timeout": _CONNECT_TIMEOUT_SECONDS}
+    return options
+
+
+def _set_up_sqlite(engine: Engine, *, begin: str) -> None:
+    """Let SQLAlchemy, not the driver, begin transactions, and let writers begin with the lock.
+
+    With the driver's default, a transaction that reads and then writes takes the lock only at
+    the write: two workers can both claim one trial, and one may fail with "database is locked"
+    at once, whatever the timeout (SQLAlchemy's manual, "SQLite Transactions").
+    """
+
+    @event.listens_for(engine, "connect")
+    def _(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        # Write-ahead log: readers do not block writers. NORMAL survives a killed process;
+        # only a power cut may lose the last transactions, never the database.
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    @event.listens_for(engine, "begin")
+    def _(connection: sqlalchemy.Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    engine.dispose()  # connections opened before these settings
+
+
+@contextlib.contextmanager
+def creation_lock(url: str) -> Iterator[None]:
+    """Let one process at a time create tables or studies: simultaneous first starts collide.
+
+    Ends with the process, also when it is killed. Not reentrant. Raises StorageError.
+    """
+    parsed = parse_url(url)
+    with contextlib.ExitStack() as stack:
+        with _translated_errors(parsed):
+            stack.enter_context(_lock(parsed))
+        yield
+
+
+@contextlib.contextmanager
+def _lock(url: URL) -> Iterator[None]:
+    file = sqlite_file(url)
+    if file is not None:
+        with FileLock(f"{file}.lock", timeout=_CREATION_TIMEOUT_SECONDS):
+            yield
+        return
+    engine = _bare_engine(url)
+    with engine.connect() as connection:  # closing it releases the lock
+        if url.drivername.startswith("postgresql"):
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _POSTGRES_LOCK_KEY})
+        else:
+            name = f"tuner/{url.database}"[:64]  # named locks are the server's, not the database's
+            connection.execute(
+                text("SELECT GET_LOCK(:name, :seconds)"),
+                {"name": name, "seconds": _CREATION_TIMEOUT_SECONDS},
+            )
+        yield
+
+
+def _check_is_initialised(url: URL) -> None:
+    tables = set(sqlalchemy.inspect(_bare_engine(url)).get_table_names())
+    if not {schema.budgets.name, "studies", "version_info"} <= tables:
+        raise EmptyStorageError(f"Storage {mask_url(url)} holds no study: `tuner run` creates one")
+
+
+def _bare_engine(url: URL) -> Engine:
+    """Return an engine without a pool: each connection is closed, not kept."""
+    connect_args = _engine_options(url)["connect_args"]
+    return sqlalchemy.create_engine(url, poolclass=NullPool, connect_args=connect_args)
+
+
+@contextlib.contextmanager
+def _translated_errors(url: URL) -> Iterator[None]:
+    where = f"storage {mask_url(url)}"
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise UnreachableError(f"Cannot open {where}: {_driver_message(error, url)}") from error
+    except OSError as error:  # the lock file beside an SQLite database
+        raise UnreachableError(f"Cannot open {where}: {error}") from error
+    except ImportError as error:
+        extra = "postgres" if url.drivername.startswith("postgresql") else "mysql"
+        raise BadUrlError(
+            f"The driver for {where} is not installed: pip install 'lambda-tuner[{extra}]'"
+        ) from error
+    except RuntimeError as error:  # Optuna's check of its schema version
+        if "no longer compatible" not in str(error):
+            raise
+        raise SchemaError(f"Cannot use {where}: {error}") from error
+
+
+def _driver_message(error: BaseException, url: URL) -> str:
+    """Return what the driver said, in one line, without SQLAlchemy's wrapping or a password."""
+    while not isinstance(error, DBAPIError) and error.__cause__ is not None:
+        error = error.__cause__
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    message = " ".join(str(cause).split())
+    return message.replace(str(url.password), "***") if url.password else message

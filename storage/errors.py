@@ -1,0 +1,28 @@
+"""The errors of this package.
+
+StorageError
+├── BadUrlError        the storage URL cannot be used as written: wrong usage
+├── UnreachableError   the database does not answer, or refuses us: check it, try again
+├── EmptyStorageError  the database is there but holds no study yet: create one
+└── SchemaError        its tables belong to another version of Optuna: upgrade one of the two
+"""
+
+
+class StorageError(Exception):
+    """Base of everything this package raises on purpose; messages never hold a password."""
+
+
+class BadUrlError(StorageError):
+    """The URL cannot be parsed, or names a database or driver that is not supported."""
+
+
+class UnreachableError(StorageError):
+    """The database cannot be reached, opened or written, or refuses the user."""
+
+
+class EmptyStorageError(StorageError):
+    """The database has no tables of Optuna's yet."""
+
+
+class SchemaError(StorageError):
+    """The tables were made by a version of Optuna that this one does not read."""

@@ -1,0 +1,57 @@
+"""Our own tables, beside Optuna's: how much a study may spend, who works on it, what they hold.
+
+Moments are seconds since 1970 by the database's clock (see ``storage.clock``): workers' own
+clocks differ. Optuna's tables are left as they are.
+"""
+
+from sqlalchemy import Column, Double, ForeignKey, Index, Integer, MetaData, String, Table
+
+metadata = MetaData()
+
+# Optuna's, named here only so that a foreign key can point to it; created by Optuna.
+_studies = Table("studies", metadata, Column("study_id", Integer, primary_key=True))
+
+# A study's budget. `n_claimed` counts the slots that are finished or in training, so that
+# claiming one is a single guarded update, however many trials there are.
+budgets = Table(
+    "tuner_budgets",
+    metadata,
+    Column(
+        "study_id",
+        ForeignKey(_studies.c.study_id, ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("n_trials", Integer, nullable=False),
+    Column("n_claimed", Integer, nullable=False, default=0),
+    Column("deadline", Double),
+)
+
+workers = Table(
+    "tuner_workers",
+    metadata,
+    Column("worker_id", Integer, primary_key=True),
+    Column("study_id", ForeignKey(budgets.c.study_id, ondelete="CASCADE"), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Column("left_at", Double),
+    Index("ix_tuner_workers_study_id", "study_id"),
+)
+
+# A slot in training: it belongs to its worker until `ends_at`. `trial_id` is empty between
+# claiming the slot and asking for the trial.
+leases = Table(
+    "tuner_leases",
+    metadata,
+    Column("lease_id", Integer, primary_key=True),
+    Column("study_id", ForeignKey(budgets.c.study_id, ondelete="CASCADE"), nullable=False),
+    Column("worker_id", ForeignKey(workers.c.worker_id, ondelete="CASCADE"), nullable=False),
+    Column("trial_id", Integer),
+    Column("ends_at", Double, nullable=False),
+    Index("ix_tuner_leases_study_id", "study_id"),
+    Index("ix_tuner_leases_worker_id", "worker_id"),
+)
+
+own_tables = [budgets, workers, leases]

@@ -1,0 +1,57 @@
+"""Read, check and mask a storage URL."""
+
+from pathlib import Path
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from storage.errors import BadUrlError
+
+# What people write -> the driver we ship. A bare mysql:// would mean mysqlclient to SQLAlchemy,
+# and a bare postgresql:// psycopg2 before its version 2.1.
+_DRIVERS = {
+    "sqlite": "sqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mysql+pymysql",
+    "mysql+pymysql": "mysql+pymysql",
+    "mariadb+pymysql": "mysql+pymysql",
+}
+_EXAMPLES = "sqlite:///tuner.db, postgresql://user@host/database, mysql://user@host/database"
+
+
+def parse_url(text: str) -> URL:
+    """Return the URL with the driver filled in, or raise BadUrlError."""
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        # What cannot be parsed cannot be masked either, so it is not repeated.
+        raise BadUrlError(f"The storage URL cannot be parsed: write it like {_EXAMPLES}") from None
+    driver = _DRIVERS.get(url.drivername)
+    if driver is None:
+        raise BadUrlError(
+            f"Storage {mask_url(url)} names {url.drivername!r}: use one of {_EXAMPLES}"
+        )
+    if driver != "sqlite" and not url.database:
+        raise BadUrlError(f"Storage {mask_url(url)} names no database: write {_EXAMPLES}")
+    if driver == "sqlite" and url.database in (None, "", ":memory:"):
+        raise BadUrlError("Workers cannot share an SQLite database in memory: name a file")
+    return url.set(drivername=driver)
+
+
+def mask_url(url: URL | str) -> str:
+    """Return the URL for people to read: no password, wherever it stands."""
+    if isinstance(url, str):
+        try:
+            url = make_url(url)
+        except (ArgumentError, ValueError):
+            return "(unreadable URL)"
+    query = {name: "***" if "pass" in name.lower() else value for name, value in url.query.items()}
+    return url.set(query=query).render_as_string(hide_password=True)
+
+
+def sqlite_file(url: URL) -> Path | None:
+    """Return the file of an SQLite URL; None for a database server."""
+    return Path(url.database) if url.drivername == "sqlite" and url.database else None

@@ -1,0 +1,349 @@
+"""The command line: one short function a command, exit statuses, logging set-up.
+
+Exit status 0 done, 1 failed, 2 wrong usage, 130 interrupted. Results go to stdout, all else to
+stderr. What takes long to import is imported by the command that needs it.
+"""
+
+import json
+import logging
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from objectives import ObjectiveError, UnknownNameError
+from tuner import options
+from tuner.errors import TunerError, UsageError
+from tuner.leaving import INTERRUPTED_STATUS, Leaving
+from tuner.logs import set_up_logging
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from objectives import EpochResult
+    from tuner.run import RunResult
+    from tuner.study import LoadedStudy
+
+app = typer.Typer(
+    help="Find how much weight decay (λ) a network needs.",
+    epilog="Example: tuner run --trials 20 --workers 2, then tuner dashboard",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command line and exit; an expected error is one line on stderr."""
+    try:
+        status = app(standalone_mode=False)
+    except typer.TyperException as error:
+        _exit_with(error.format_message(), error.exit_code)
+    except (UsageError, UnknownNameError) as error:
+        _exit_with(str(error), 2)
+    except (TunerError, ObjectiveError) as error:
+        _exit_with(str(error), 1)
+    except _storage_errors() as error:
+        _exit_with(str(error), _storage_status(error))
+    except (KeyboardInterrupt, typer.Abort):
+        _exit_with("interrupted", INTERRUPTED_STATUS)
+    sys.exit(status)
+
+
+def _storage_errors() -> type[Exception]:
+    """Return the root of the storage's errors, imported only once something has gone wrong."""
+    from storage import StorageError
+
+    return StorageError
+
+
+def _storage_status(error: Exception) -> int:
+    from storage import BadUrlError
+
+    return 2 if isinstance(error, BadUrlError) else 1
+
+
+def _exit_with(message: str, status: int) -> None:
+    print(f"tuner: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _show_version(value: bool) -> None:  # noqa: FBT001 (typer's callback)
+    if value:
+        from importlib.metadata import version
+
+        print(f"tuner {version('lambda-tuner')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show version.")
+    ] = False,
+) -> None:
+    set_up_logging(logging.INFO)
+
+
+@app.command(epilog="Example: tuner run --dataset digits --study digits --trials 20 --workers 2")
+@options.with_spec_options()
+def run(
+    context: typer.Context,
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    study: options.StudyName = options.DEFAULT_STUDY,
+    trials: options.Trials = None,
+    timeout: options.Timeout = None,
+    workers: options.Workers = None,
+    data_dir: options.DataDir = Path("data"),
+    device: options.Device = "auto",
+    threads: options.Threads = 1,
+    output: options.Output = options.DEFAULT_OUTPUT,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Find the best λ: create or resume the study, train it with local workers, write the export.
+
+    Ctrl-C gives running trials back; the same command resumes the study.
+    """
+    from tuner.run import RunRequest, run_study
+    from tuner.worker import WorkerConfig
+
+    level = logging.INFO if verbose else logging.WARNING
+    request = RunRequest(
+        worker=WorkerConfig(storage, study, data_dir, device, threads, level),
+        options=options.given(context),
+        n_trials=trials,
+        timeout_seconds=timeout,
+        n_workers=workers,
+        output=output,
+    )
+    result = run_study(request, Console(stderr=True))
+    if as_json:
+        _print_json(_run_json(result))
+    else:
+        print(_run_text(result, storage))
+
+
+@app.command(epilog="Example: tuner create --trials 200 --storage postgresql://user@host/tuner")
+@options.with_spec_options()
+def create(
+    context: typer.Context,
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    study: options.StudyName = options.DEFAULT_STUDY,
+    trials: options.Trials = None,
+    timeout: options.Timeout = None,
+    as_json: options.Json = False,
+) -> None:
+    """Store a study's spec and budget for workers to join; train nothing."""
+    from storage import create_storage
+    from tuner.report import load_status
+    from tuner.study import create_or_resume
+
+    loaded = create_or_resume(
+        create_storage(storage),
+        study,
+        options.given(context),
+        n_trials=trials,
+        timeout_seconds=timeout,
+    )
+    status = load_status(loaded)
+    if as_json:
+        _print_json({**asdict(status), "spec": loaded.spec.model_dump(mode="json")})
+    else:
+        print(f"Study {study!r}: {status.n_finished} of {status.n_trials} trials finished")
+        print(f"Workers join with: tuner worker --storage {status.storage} --study {study}")
+
+
+@app.command(epilog="Example: tuner worker --storage postgresql://user@host/tuner --study NAME")
+def worker(
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    study: options.StudyName = options.DEFAULT_STUDY,
+    data_dir: options.DataDir = Path("data"),
+    device: options.Device = "auto",
+    threads: options.Threads = 1,
+) -> None:
+    """Join a study from any host and train until its budget is spent."""
+    from tuner.worker import WorkerConfig, run_worker
+
+    leaving = Leaving()
+    leaving.listen()
+    status = run_worker(WorkerConfig(storage, study, data_dir, device, threads), leaving)
+    raise typer.Exit(status)
+
+
+@app.command(epilog="Example: tuner status --study simplenet-mnist --json")
+def status(
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    study: options.StudyName = options.DEFAULT_STUDY,
+    as_json: options.Json = False,
+) -> None:
+    """Show a study's progress, best trial, workers and ETA."""
+    from tuner.report import load_status, status_table
+
+    found = load_status(_open_study(storage, study))
+    if as_json:
+        _print_json(asdict(found))
+    else:
+        _print_rich(status_table(found))
+
+
+@app.command(epilog="Example: tuner trials --json")
+def trials(
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    study: options.StudyName = options.DEFAULT_STUDY,
+    as_json: options.Json = False,
+) -> None:
+    """List a study's trials, one row each."""
+    from tuner.report import list_trials, trials_table
+
+    rows = list_trials(_open_study(storage, study))
+    if as_json:
+        _print_json(rows)
+    else:
+        _print_rich(trials_table(rows))
+
+
+@app.command(epilog="Example: tuner export --format toml --output best_lambda.toml")
+def export(
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    study: options.StudyName = options.DEFAULT_STUDY,
+    format_name: options.Format = "json",
+    output: options.ExportOutput = None,
+    as_json: options.Json = False,
+) -> None:
+    """Print the best λ of a study, and what it means, for other projects."""
+    from tuner.export import FORMATS, build_document, write_file
+
+    format_name = "json" if as_json else format_name
+    if format_name not in FORMATS:
+        raise UsageError(f"Unknown format {format_name!r}: choose one of {', '.join(FORMATS)}")
+    text = FORMATS[format_name](build_document(_open_study(storage, study)))
+    if output is None:
+        print(text, end="")
+    else:
+        write_file(output, text)
+        print(f"Written to {output}", file=sys.stderr)
+
+
+@app.command(epilog="Example: tuner train --weight-decay 1e-4 --lr 0.3 --epochs 3")
+@options.with_spec_options("objective", "dataset", "train_size", "batch_size", "epochs", "seed")
+def train(
+    context: typer.Context,
+    train_weight_decay: options.TrainWeightDecay = None,
+    train_lr: options.TrainLr = None,
+    trial: options.TrialNumber = None,
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    study: options.StudyName = options.DEFAULT_STUDY,
+    data_dir: options.DataDir = Path("data"),
+    device: options.Device = "auto",
+    threads: options.Threads = 1,
+) -> None:
+    """Train once with a given λ and lr, or replay a trial of a study, and print each epoch."""
+    from objectives import Hyperparameters
+    from tuner.train import TrainRequest, replay_trial, train_once
+
+    request = TrainRequest(data_dir, device, threads)
+    if trial is not None:
+        for result, recorded in replay_trial(_open_study(storage, study), trial, request):
+            _print_epoch(result, "Validation", result.accuracy, recorded)
+    elif train_weight_decay is None or train_lr is None:
+        raise UsageError("Give --weight-decay and --lr, or --study and --trial to replay one")
+    else:
+        hyperparameters = Hyperparameters(train_weight_decay, train_lr)
+        for result, accuracy in train_once(options.given(context), hyperparameters, request):
+            _print_epoch(result, "Test", accuracy)
+
+
+def _print_epoch(
+    result: "EpochResult", kind: str, accuracy: float, recorded: float | None = None
+) -> None:
+    was = "" if recorded is None else f" (recorded: {recorded:.4f})"
+    line = f"Epoch {result.epoch}, Average Loss: {result.loss:.4f}, {kind} Accuracy: {accuracy:.4f}"
+    print(line + was, flush=True)
+
+
+@app.command(epilog="Example: tuner dashboard --port 8081")
+def dashboard(
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    host: options.Host = "127.0.0.1",
+    port: options.Port = 8080,
+    writable: options.Writable = False,
+) -> None:
+    """Serve the Optuna dashboard on this storage: on loopback and read-only unless asked."""
+    from tuner.dashboard import serve
+
+    mode = "writable" if writable else "read-only"
+    serve(
+        storage,
+        host,
+        port,
+        is_writable=writable,
+        on_start=lambda url: print(f"Dashboard: {url} ({mode}); Ctrl-C ends it", file=sys.stderr),
+    )
+
+
+def _open_study(storage_url: str, name: str) -> "LoadedStudy":
+    from storage import open_storage
+    from tuner.study import load_study
+
+    return load_study(open_storage(storage_url, read_only=True), name)
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, default=str))
+
+
+def _print_rich(renderable: "RenderableType") -> None:
+    # Piped output keeps whole lines: cutting them to 80 columns would lose data.
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console.print(renderable)
+
+
+def _run_text(result: "RunResult", storage_url: str) -> str:
+    from storage import mask_url
+    from tuner.report import format_seconds, states_text
+
+    status, best = result.status, result.best
+    evidence = best["evidence"]
+    lines = [
+        f"Study {status.study}: {status.n_finished} of {status.n_trials} trials finished "
+        f"({states_text(status)}) in {format_seconds(result.seconds)}"
+    ]
+    if result.was_finished_before:
+        more = status.n_trials + 30
+        lines = [
+            f"Study {status.study} is finished already: {status.n_finished} of {status.n_trials} "
+            f"trials ({states_text(status)}); --trials {more} extends it"
+        ]
+    lines.append(f"Best trial            {best['provenance']['trial']}")
+    lines += [f"  {name:<20}{value:.6g}" for name, value in best["params"].items()]
+    lines.append(f"  {evidence['metric']:<20}{evidence['search_value']:.4f}")
+    if evidence["test_accuracy"] is not None:
+        lines.append(f"  {'test accuracy':<20}{evidence['test_accuracy']:.4f}")
+    if evidence["edge"]:
+        lines.append(f"  λ lies at the {evidence['edge']} end of its range: consider widening it")
+    lines.append(f"Written to            {result.output}")
+    where = "" if storage_url == options.DEFAULT_STORAGE else f" --storage {mask_url(storage_url)}"
+    lines.append(f"See the study with    tuner dashboard{where}")
+    return "\n".join(lines)
+
+
+def _run_json(result: "RunResult") -> dict[str, Any]:
+    return {
+        **asdict(result.status),
+        "best": result.best,
+        "output": str(result.output),
+        "seconds": round(result.seconds, 3),
+    }

@@ -1,0 +1,92 @@
+"""Serve the Optuna dashboard on a storage: read-only unless asked, for this machine unless asked.
+
+The dashboard itself knows no read-only mode and no login; every write is a request other than
+GET, so a layer in front of it refuses those.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+import optuna
+import optuna_dashboard
+
+from storage import open_storage
+from tuner.errors import TunerError
+
+logger = logging.getLogger(__name__)
+
+_READING = ("GET", "HEAD", "OPTIONS")
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+def build_app(storage_url: str, *, is_writable: bool) -> WSGIApplication:
+    """Return the dashboard as a WSGI app; raises StorageError.
+
+    The storage is cached: given a URL, the dashboard would read every trial at every refresh.
+    """
+    storage = optuna.storages.get_storage(open_storage(storage_url, read_only=not is_writable))
+    app: WSGIApplication = optuna_dashboard.wsgi(storage)
+    return app if is_writable else _allow(app, _reads, "405 Method Not Allowed", _READ_ONLY)
+
+
+_READ_ONLY = "This dashboard is read-only; start it with --writable to change studies."
+_WRONG_HOST = "This dashboard answers to this machine's own names only."
+
+
+def serve(
+    storage_url: str, host: str, port: int, *, is_writable: bool, on_start: Callable[[str], None]
+) -> None:
+    """Serve until interrupted; ``on_start`` gets the address once the port is open."""
+    app = build_app(storage_url, is_writable=is_writable)
+    if host in _LOOPBACK:
+        # A web page elsewhere can point its own name at 127.0.0.1 (DNS rebinding).
+        app = _allow(app, _is_for_loopback, "403 Forbidden", _WRONG_HOST)
+    try:
+        server = make_server(
+            host, port, app, server_class=_ThreadingServer, handler_class=_QuietHandler
+        )
+    except OSError as error:
+        raise TunerError(
+            f"Cannot listen on {host}:{port}: {error.strerror}; choose another --port"
+        ) from error
+    with server:
+        on_start(f"http://{host}:{server.server_port}/dashboard")
+        server.serve_forever()
+
+
+def _reads(environ: WSGIEnvironment) -> bool:
+    return environ["REQUEST_METHOD"] in _READING
+
+
+def _is_for_loopback(environ: WSGIEnvironment) -> bool:
+    name: str = environ.get("HTTP_HOST", "").rpartition(":")[0] or environ.get("HTTP_HOST", "")
+    return name in _LOOPBACK
+
+
+def _allow(
+    app: WSGIApplication, test: Callable[[WSGIEnvironment], bool], status: str, reason: str
+) -> WSGIApplication:
+    """Return the app behind a test of its requests."""
+
+    def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if test(environ):
+            return app(environ, start_response)
+        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+        return [f"{reason}\n".encode()]
+
+    return guarded
+
+
+class _ThreadingServer(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _QuietHandler(WSGIRequestHandler):
+    """Log requests for those who debug, instead of printing each."""
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's name)
+        logger.debug(format, *args)

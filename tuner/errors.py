@@ -1,0 +1,28 @@
+"""The errors of this package.
+
+TunerError
+├── UsageError          what was asked cannot be done: change the command (exit status 2)
+├── StudyNotFoundError  no such study in this storage
+├── NoResultError       the study has no finished trial to speak of yet
+└── WorkersFailedError  local workers ended although the budget is not spent
+"""
+
+
+class TunerError(Exception):
+    """Base of everything this package raises on purpose; messages never hold a password."""
+
+
+class UsageError(TunerError):
+    """The command's options contradict each other, the study, or good sense."""
+
+
+class StudyNotFoundError(TunerError):
+    """The storage holds no study of this name, or one that another program made."""
+
+
+class NoResultError(TunerError):
+    """There is no complete trial to select from."""
+
+
+class WorkersFailedError(TunerError):
+    """The local workers ended before the budget was spent."""

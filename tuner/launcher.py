@@ -1,0 +1,140 @@
+"""Start local workers, pass signals on, replace those that were killed, wait for the rest.
+
+Workers are forked from a server process that has imported torch once and runs no thread
+(``multiprocessing``'s forkserver), so that the tenth worker starts as fast as the second.
+"""
+
+import logging
+import multiprocessing
+import socket
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
+from multiprocessing.queues import SimpleQueue
+
+from objectives import ObjectiveError
+from storage import StorageError, find_leases_of, give_back, list_workers
+from tuner.errors import TunerError, WorkersFailedError
+from tuner.leaving import INTERRUPTED_STATUS, Leaving
+from tuner.logs import set_up_logging
+from tuner.study import LoadedStudy
+from tuner.worker import WorkerConfig, run_worker
+
+logger = logging.getLogger(__name__)
+
+_TICK_SECONDS = 0.2
+_LEAVE_SECONDS = 30.0
+# A worker that is killed again and again (say, for its memory) is not replaced for ever.
+_REPLACEMENTS_PER_WORKER = 3
+
+_context = multiprocessing.get_context("forkserver")
+_Errors = SimpleQueue[ObjectiveError | StorageError | TunerError]
+
+
+def preload() -> None:
+    """Begin to import what workers need, in the background; returns at once."""
+    _context.set_forkserver_preload(["objectives.training", "tuner.worker"])
+    forkserver.ensure_running()
+
+
+def call_in_worker_process(function: Callable[[WorkerConfig], None], config: WorkerConfig) -> None:
+    """Run a function where torch is loaded already; what it raises on purpose is raised here."""
+    errors = _context.SimpleQueue()
+    process = _start(function, config, errors)
+    process.join()
+    if not errors.empty():
+        raise errors.get()
+    if process.exitcode == INTERRUPTED_STATUS:
+        raise KeyboardInterrupt
+    if process.exitcode != 0:
+        raise WorkersFailedError(f"A helper process ended with status {process.exitcode}")
+
+
+def run_local_workers(
+    loaded: LoadedStudy, config: WorkerConfig, n_workers: int, on_tick: Callable[[], None]
+) -> None:
+    """Run ``n_workers`` until the budget is spent, calling ``on_tick`` a few times a second.
+
+    Raises KeyboardInterrupt when asked to leave, after the workers have given back what they
+    held; and, when they all ended although the budget is not spent, what the first one said.
+    """
+    leaving = Leaving()
+    leaving.listen()
+    errors = _context.SimpleQueue()
+    processes = [_start(_work, config, errors) for _ in range(n_workers)]
+    n_replacements = _REPLACEMENTS_PER_WORKER * n_workers
+    while any(process.is_alive() for process in processes):
+        on_tick()
+        if leaving.reason is not None:
+            _stop(loaded, processes)
+            raise KeyboardInterrupt
+        for index, process in enumerate(processes):
+            if process.exitcode is not None and process.exitcode < 0 and n_replacements > 0:
+                logger.warning("Worker %s was killed: starting another", process.pid)
+                _give_back_leases_of(loaded, process)
+                processes[index] = _start(_work, config, errors)
+                n_replacements -= 1
+        time.sleep(_TICK_SECONDS)
+    for process in processes:
+        _give_back_leases_of(loaded, process)
+    on_tick()
+    budget = loaded.load_budget()
+    if not budget.is_spent and not budget.is_past_deadline:
+        if not errors.empty():
+            raise errors.get()
+        raise WorkersFailedError("All local workers have ended before the budget was spent")
+
+
+def _start(
+    function: Callable[[WorkerConfig], int | None], config: WorkerConfig, errors: _Errors
+) -> BaseProcess:
+    process = _context.Process(target=_run_reported, args=(function, config, errors))
+    process.start()
+    return process
+
+
+def _stop(loaded: LoadedStudy, processes: list[BaseProcess]) -> None:
+    for process in processes:
+        if process.is_alive():
+            process.terminate()
+    deadline = time.monotonic() + _LEAVE_SECONDS
+    for process in processes:
+        process.join(timeout=max(0.0, deadline - time.monotonic()))
+        if process.is_alive():
+            process.kill()
+            process.join()
+        _give_back_leases_of(loaded, process)
+
+
+def _give_back_leases_of(loaded: LoadedStudy, process: BaseProcess) -> None:
+    """Settle at once what a dead local worker held, rather than when its lease ends."""
+    engine = loaded.storage.engine
+    for worker in list_workers(engine, loaded.study_id):
+        if (worker.host, worker.pid) == (socket.gethostname(), process.pid):
+            for lease in find_leases_of(engine, worker.worker_id):
+                give_back(loaded.storage, loaded.study_id, lease, "its worker was killed")
+
+
+def _work(config: WorkerConfig) -> int:
+    leaving = Leaving()
+    leaving.listen()
+    parent = multiprocessing.parent_process()
+    return run_worker(
+        config, leaving, is_orphaned=lambda: parent is not None and not parent.is_alive()
+    )
+
+
+def _run_reported(
+    function: Callable[[WorkerConfig], int | None], config: WorkerConfig, errors: _Errors
+) -> None:
+    """Run in a new process: hand an expected error to the launcher, and exit with a status."""
+    set_up_logging(config.log_level)
+    try:
+        sys.exit(function(config))
+    except (ObjectiveError, StorageError, TunerError) as error:
+        errors.put(error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED_STATUS)

@@ -1,0 +1,248 @@
+"""The command line's options: name, environment variable, unit, default and help, each once.
+
+Flag beats environment beats study file (``--config``) beats default. Options of the spec have
+no default here: a study that exists keeps its own, so only what was given counts.
+"""
+
+import functools
+import inspect
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from objectives import DATASETS, OBJECTIVES
+from tuner.spec import Spec
+
+DEFAULT_STORAGE = "sqlite:///tuner.db"
+DEFAULT_STUDY = "simplenet-mnist"
+DEFAULT_OUTPUT = Path("best_lambda.json")
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_duration(text: str) -> float:
+    """Return seconds for e.g. ``90``, ``90s``, ``30m``, ``2h`` or ``1d``."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip())
+    if match is None or float(match[1]) == 0:
+        raise typer.BadParameter(f"{text!r} is not a duration: write 90s, 30m or 2h")
+    return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def read_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Take a study file's values as the defaults of this command.
+
+    One file serves several commands, so keys of other commands' options are passed over.
+    """
+    if path is None:
+        return None
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{path} is not TOML: {error}") from error
+    values = {key.replace("-", "_"): value for key, value in values.items()}
+    known = _names_of_all_options(context)
+    for key in values:
+        if key not in known:
+            raise typer.BadParameter(f"{path}: there is no option {key!r}")
+    own = {parameter.name for parameter in context.command.params}
+    context.default_map = {key: value for key, value in values.items() if key in own}
+    return path
+
+
+def _names_of_all_options(context: typer.Context) -> set[str]:
+    group: Any = context.find_root().command
+    return {
+        parameter.name
+        for command in group.commands.values()
+        for parameter in command.params
+        if parameter.name not in ("config", "help")
+    }
+
+
+def given(context: typer.Context) -> dict[str, Any]:
+    """Return the options of the spec that were given, by flag, environment or study file."""
+    return {
+        name: context.params[name]
+        for name in Spec.model_fields
+        if context.params.get(name) is not None
+    }
+
+
+def with_spec_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add options of the spec (all, or those named) to a command; `given` returns their values."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        added = {name: _SPEC_OPTIONS[name] for name in names or _SPEC_OPTIONS}
+
+        @functools.wraps(command)
+        def wrapped(**values: Any) -> None:
+            command(**{name: values[name] for name in signature.parameters})
+
+        wrapped.__annotations__ = {**command.__annotations__, **added}
+        parameters = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
+            for name, option in added.items()
+        ]
+        wrapped.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*signature.parameters.values(), *parameters]
+        )
+        return wrapped
+
+    return decorate
+
+
+def _default(name: str) -> str:
+    value = Spec.model_fields[name].default
+    return " ".join(f"{bound:g}" for bound in value) if isinstance(value, tuple) else str(value)
+
+
+def _option(flag: str, help_text: str, **settings: Any) -> Any:
+    name = flag.removeprefix("--").partition("/")[0]
+    return typer.Option(
+        flag, envvar=f"TUNER_{name.replace('-', '_').upper()}", help=help_text, **settings
+    )
+
+
+def _spec_option(flag: str, help_text: str, **settings: Any) -> Any:
+    name = flag.removeprefix("--").replace("-", "_")
+    return _option(
+        flag,
+        help_text,
+        show_default=settings.pop("default", _default(name)),
+        rich_help_panel="Study (kept with it)",
+        **settings,
+    )
+
+
+# The options of the spec, by field.
+_SPEC_OPTIONS: dict[str, Any] = {
+    "objective": Annotated[
+        str | None,
+        _spec_option(
+            "--objective",
+            f"{', '.join(OBJECTIVES)}, or your own package.module:function.",
+            metavar="NAME",
+        ),
+    ],
+    "dataset": Annotated[
+        str | None, _spec_option("--dataset", f"{', '.join(DATASETS)}.", metavar="NAME")
+    ],
+    "train_size": Annotated[
+        int | None,
+        _spec_option(
+            "--train-size", "Use the first N training images.", metavar="N", default="all"
+        ),
+    ],
+    "batch_size": Annotated[
+        int | None, _spec_option("--batch-size", "Images a step.", metavar="N")
+    ],
+    "epochs": Annotated[int | None, _spec_option("--epochs", "Most epochs a trial.", metavar="N")],
+    "weight_decay": Annotated[
+        tuple[float, float] | None,
+        _spec_option("--weight-decay", "Range of λ searched, log-uniform.", metavar="LOW HIGH"),
+    ],
+    "lr": Annotated[
+        tuple[float, float] | None,
+        _spec_option(
+            "--lr", "Range of the learning rate searched, log-uniform.", metavar="LOW HIGH"
+        ),
+    ],
+    "sampler": Annotated[
+        str | None,
+        _spec_option("--sampler", "tpe, gp, random, qmc, cmaes or grid.", metavar="NAME"),
+    ],
+    "pruner": Annotated[
+        str | None, _spec_option("--pruner", "median, asha, hyperband or none.", metavar="NAME")
+    ],
+    "seed": Annotated[int | None, _spec_option("--seed", "Seed of the study.", metavar="N")],
+    "direction": Annotated[
+        str | None,
+        _spec_option(
+            "--direction", "maximize or minimize, for an objective of your own.", metavar="NAME"
+        ),
+    ],
+}
+
+Config = Annotated[
+    Path | None,
+    _option(
+        "--config",
+        "TOML file with options as keys, e.g. trials = 20.",
+        metavar="FILE",
+        is_eager=True,
+        callback=read_config,
+    ),
+]
+Storage = Annotated[
+    str,
+    _option("--storage", "Database: sqlite:///FILE, postgresql://..., mysql://...", metavar="URL"),
+]
+StudyName = Annotated[str, _option("--study", "Name of the study.", metavar="NAME")]
+Json = Annotated[bool, _option("--json", "Print one JSON document on stdout, nothing else.")]
+Verbose = Annotated[bool, _option("--verbose", "Log every trial to stderr.")]
+
+Trials = Annotated[
+    int | None,
+    _option(
+        "--trials", "Budget: how many trials to finish in all.", metavar="N", show_default="50"
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    _option(
+        "--timeout",
+        "Start no trial later than this from now, e.g. 90s, 30m, 2h.",
+        metavar="DURATION",
+        parser=parse_duration,
+        show_default="none",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    _option("--workers", "Local worker processes.", metavar="N", show_default="physical cores"),
+]
+DataDir = Annotated[
+    Path, _option("--data-dir", "Where data sets are kept, and downloaded to.", metavar="DIR")
+]
+Device = Annotated[str, _option("--device", "auto, cpu, cuda, cuda:1, mps.", metavar="NAME")]
+Threads = Annotated[int, _option("--threads", "torch threads of each worker.", metavar="N", min=1)]
+Output = Annotated[
+    Path, _option("--output", "File the best λ is written to, as JSON.", metavar="FILE")
+]
+Format = Annotated[str, _option("--format", "json, yaml, toml, env or python.", metavar="NAME")]
+ExportOutput = Annotated[
+    Path | None,
+    _option("--output", "File to write.", metavar="FILE", show_default="standard output"),
+]
+Host = Annotated[
+    str,
+    _option(
+        "--host", "Address to listen on; others than loopback let others read.", metavar="ADDRESS"
+    ),
+]
+Port = Annotated[int, _option("--port", "Port to listen on.", metavar="N", min=0, max=65535)]
+Writable = Annotated[
+    bool, _option("--writable", "Let everybody who reaches the dashboard change studies.")
+]
+TrialNumber = Annotated[
+    int | None,
+    _option("--trial", "Replay this trial of --study.", metavar="N", show_default="none"),
+]
+# One value each, where a search has a range: so with environment variables of their own.
+TrainWeightDecay = Annotated[
+    float | None,
+    typer.Option(
+        "--weight-decay", envvar="TUNER_TRAIN_WEIGHT_DECAY", help="λ.", metavar="X", min=0
+    ),
+]
+TrainLr = Annotated[
+    float | None,
+    typer.Option("--lr", envvar="TUNER_TRAIN_LR", help="Learning rate.", metavar="X", min=0),
+]

@@ -1,0 +1,229 @@
+"""Progress, tables and messages for people; the same facts as plain data for programs."""
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from storage import GIVEN_BACK, list_workers, mask_url
+from tuner.selection import find_best_trial
+from tuner.study import LoadedStudy
+
+_LIVE_SECONDS = 0.5
+# Without a terminal (CI, a log file) a line now and then is enough.
+_PLAIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """A study's progress at one moment; ``states`` leaves out trials that were given back."""
+
+    study: str
+    storage: str
+    n_trials: int
+    n_finished: int
+    n_given_back: int
+    states: dict[str, int]
+    best: dict[str, Any] | None
+    workers: list[dict[str, Any]]
+    eta_seconds: float | None
+
+
+def load_status(loaded: LoadedStudy) -> StudyStatus:
+    """Read a study's progress; one query for what finished since the last call, and two more."""
+    trials = loaded.study.get_trials(deepcopy=False)
+    budget = loaded.load_budget()
+    given_back = [t for t in trials if GIVEN_BACK in t.user_attrs]
+    counted = Counter(t.state.name for t in trials if GIVEN_BACK not in t.user_attrs)
+    best = find_best_trial(trials, loaded.spec.direction)
+    return StudyStatus(
+        study=loaded.name,
+        storage=mask_url(loaded.storage.url),
+        n_trials=budget.n_trials,
+        n_finished=budget.n_finished,
+        n_given_back=len(given_back),
+        states={state.name: counted[state.name] for state in TrialState if counted[state.name]},
+        best=None
+        if best is None
+        else {"trial": best.number, "value": best.value, "params": best.params},
+        workers=[asdict(worker) for worker in list_workers(loaded.storage.engine, loaded.study_id)],
+        eta_seconds=_eta(trials, budget.n_trials - budget.n_finished, budget.n_leased),
+    )
+
+
+def _eta(trials: list[FrozenTrial], n_open: int, n_in_training: int) -> float | None:
+    """Extrapolate from the trials that finished; None before the first, or if nobody trains."""
+    if n_open <= 0:
+        return 0.0
+    durations = [
+        t.duration.total_seconds()
+        for t in trials
+        if t.duration is not None and GIVEN_BACK not in t.user_attrs
+    ]
+    if not durations or n_in_training == 0:
+        return None
+    return n_open * sum(durations) / len(durations) / n_in_training
+
+
+def list_trials(loaded: LoadedStudy) -> list[dict[str, Any]]:
+    """Return one row a trial, by number; ``epochs`` is how many were reported."""
+    return [
+        {
+            "number": trial.number,
+            "state": trial.state.name,
+            "value": trial.value if trial.state.is_finished() else None,
+            "params": trial.params,
+            "epochs": len(trial.intermediate_values),
+            "started_at": _utc(trial.datetime_start),
+            "seconds": trial.duration.total_seconds() if trial.duration else None,
+            "worker": trial.user_attrs.get("worker"),
+            "note": _note(trial),
+        }
+        for trial in loaded.study.get_trials(deepcopy=False)
+    ]
+
+
+def _note(trial: FrozenTrial) -> str | None:
+    attrs = trial.user_attrs
+    if GIVEN_BACK in attrs:
+        return f"given back: {attrs[GIVEN_BACK]}"
+    if "rerun_of" in attrs:
+        return f"rerun of trial {attrs['rerun_of']}"
+    return "diverged" if attrs.get("diverged") else attrs.get("error")
+
+
+def _utc(moment: datetime | None) -> str | None:
+    """Return ISO 8601 in UTC; Optuna 5 hands out naive local times."""
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def status_table(status: StudyStatus) -> RenderableType:
+    """Return a study's status for a terminal."""
+    table = Table.grid(padding=(0, 2))
+    table.add_row("Study", status.study)
+    table.add_row("Storage", status.storage)
+    table.add_row("Trials", f"{status.n_finished} of {status.n_trials} finished")
+    table.add_row("States", states_text(status))
+    table.add_row("Best", _best(status))
+    table.add_row("ETA", format_seconds(status.eta_seconds))
+    for worker in status.workers:
+        state = "lost" if worker["is_lost"] else f"{worker['n_trials_in_training']} in training"
+        table.add_row("Worker", f"{worker['host']}:{worker['pid']}  {state}")
+    return table
+
+
+def trials_table(rows: list[dict[str, Any]]) -> Table:
+    """Return the trials for a terminal."""
+    names = sorted({name for row in rows for name in row["params"]}, reverse=True)
+    table = Table(
+        "trial", "state", "value", *names, "epochs", "seconds", "worker", "note", box=None
+    )
+    for row in rows:
+        params = [_number(row["params"].get(name)) for name in names]
+        table.add_row(
+            str(row["number"]),
+            row["state"],
+            _number(row["value"]),
+            *params,
+            str(row["epochs"]),
+            "" if row["seconds"] is None else f"{row['seconds']:.1f}",
+            row["worker"] or "",
+            row["note"] or "",
+        )
+    return table
+
+
+@contextlib.contextmanager
+def show_progress(loaded: LoadedStudy, console: Console) -> Iterator[Callable[[], None]]:
+    """Show a study's progress while workers train; yields a function to call again and again.
+
+    A live display on a terminal, else a line whenever something changed. No thread is involved,
+    since the caller starts processes.
+    """
+    if not console.is_terminal:
+        yield _PlainProgress(loaded, console)
+        return
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+        shown_at = -_LIVE_SECONDS
+
+        def update() -> None:
+            nonlocal shown_at
+            if time.monotonic() - shown_at >= _LIVE_SECONDS:
+                shown_at = time.monotonic()
+                live.update(_progress_panel(load_status(loaded)), refresh=True)
+
+        yield update
+        live.update(_progress_panel(load_status(loaded)), refresh=True)
+
+
+class _PlainProgress:
+    """Print one line when the number of finished trials has changed, at most every few seconds."""
+
+    def __init__(self, loaded: LoadedStudy, console: Console) -> None:
+        self._loaded = loaded
+        self._console = console
+        self._shown_at = -_PLAIN_SECONDS
+        self._n_finished = -1
+
+    def __call__(self) -> None:
+        if time.monotonic() - self._shown_at < _PLAIN_SECONDS:
+            return
+        self._shown_at = time.monotonic()
+        status = load_status(self._loaded)
+        if status.n_finished != self._n_finished:
+            self._n_finished = status.n_finished
+            line = (
+                f"{status.n_finished}/{status.n_trials} finished ({states_text(status)}), "
+                f"best {_best(status)}, ETA {format_seconds(status.eta_seconds)}"
+            )
+            self._console.print(line, soft_wrap=True, highlight=False)
+
+
+def _progress_panel(status: StudyStatus) -> RenderableType:
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(
+        ProgressBar(total=status.n_trials, completed=status.n_finished, width=40),
+        f"{status.n_finished}/{status.n_trials} finished",
+        f"ETA {format_seconds(status.eta_seconds)}",
+    )
+    return Group(bar, Text(f"  {states_text(status)}"), Text(f"  best {_best(status)}"))
+
+
+def states_text(status: StudyStatus) -> str:
+    """Return e.g. ``12 COMPLETE, 8 PRUNED``."""
+    parts = [f"{n} {state}" for state, n in status.states.items()]
+    if status.n_given_back:
+        parts.append(f"{status.n_given_back} given back")
+    return ", ".join(parts) or "none yet"
+
+
+def _best(status: StudyStatus) -> str:
+    if status.best is None:
+        return "none yet"
+    params = ", ".join(f"{name} {_number(v)}" for name, v in status.best["params"].items())
+    return f"{status.best['value']:.4f} (trial {status.best['trial']}: {params})"
+
+
+def _number(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def format_seconds(seconds: float | None) -> str:
+    """Return e.g. ``1h 02m``, ``3m 20s`` or ``12s``; ``unknown`` for None."""
+    if seconds is None:
+        return "unknown"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h {minutes:02}m"
+    return f"{minutes}m {rest:02}s" if minutes else f"{rest}s"

@@ -1,0 +1,83 @@
+"""The main job: create or resume a study, run local workers, select λ, write the export."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+from rich.console import Console
+
+from objectives.datasets import load_training_data
+from storage import create_storage
+from tuner import export, launcher
+from tuner.report import StudyStatus, load_status, show_progress
+from tuner.selection import get_best_trial, measure_test_accuracy
+from tuner.study import LoadedStudy, create_or_resume
+from tuner.worker import WorkerConfig
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What `tuner run` was asked for; ``options`` are those of the spec that were given."""
+
+    worker: WorkerConfig
+    options: Mapping[str, Any]
+    n_trials: int | None
+    timeout_seconds: float | None
+    n_workers: int | None
+    output: Path
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of it: the study's end, the answer, and the file it was written to."""
+
+    status: StudyStatus
+    best: export.Document
+    output: Path
+    seconds: float
+    was_finished_before: bool
+
+
+def run_study(request: RunRequest, console: Console) -> RunResult:
+    """Finish the study's budget and export its best λ; progress goes to ``console``.
+
+    Raises KeyboardInterrupt when asked to leave; the study then resumes with the next call.
+    """
+    started = time.monotonic()
+    export.check_writable(request.output)
+    storage = create_storage(request.worker.storage_url)
+    loaded = create_or_resume(
+        storage,
+        request.worker.study_name,
+        request.options,
+        n_trials=request.n_trials,
+        timeout_seconds=request.timeout_seconds,
+    )
+    was_finished_before = loaded.load_budget().is_spent
+    if not was_finished_before:
+        _train(loaded, request, console)
+    best = get_best_trial(loaded)
+    if not loaded.spec.is_function:
+        with console.status(f"Scoring trial {best.number} on the test set"):
+            launcher.call_in_worker_process(measure_test_accuracy, request.worker)
+    document = export.build_document(loaded)
+    export.write_file(request.output, export.FORMATS["json"](document))
+    seconds = time.monotonic() - started
+    return RunResult(load_status(loaded), document, request.output, seconds, was_finished_before)
+
+
+def _train(loaded: LoadedStudy, request: RunRequest, console: Console) -> None:
+    launcher.preload()
+    spec = loaded.spec
+    if not spec.is_function:
+        # Fetches the data once, while the workers' server imports torch.
+        data_dir = request.worker.data_dir
+        load_training_data(spec.dataset, seed=spec.seed, data_dir=data_dir)
+    budget = loaded.load_budget()
+    n_workers = request.n_workers or joblib.cpu_count(only_physical_cores=True)
+    n_workers = min(n_workers, budget.n_trials - budget.n_finished)
+    with show_progress(loaded, console) as on_tick:
+        launcher.run_local_workers(loaded, request.worker, n_workers, on_tick)

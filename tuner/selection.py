@@ -1,0 +1,89 @@
+"""From finished trials to the answer: the best trial, and its one look at the test set."""
+
+import logging
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from objectives import Hyperparameters
+from objectives.datasets import load_test_data
+from storage import create_storage
+from tuner.errors import NoResultError
+from tuner.study import LoadedStudy, load_study
+from tuner.worker import WorkerConfig, training_config
+
+logger = logging.getLogger(__name__)
+
+_TEST = "test"
+
+
+def find_best_trial(trials: list[FrozenTrial], direction: str) -> FrozenTrial | None:
+    """Return the best complete trial: by value, then fewer epochs, then the lower number.
+
+    A pruned trial is never the best: its value is that of an earlier epoch.
+    """
+    sign = -1 if direction == "maximize" else 1
+    complete = [t for t in trials if t.state is TrialState.COMPLETE]
+    return min(
+        complete,
+        key=lambda t: (sign * _value(t), len(t.intermediate_values), t.number),
+        default=None,
+    )
+
+
+def get_best_trial(loaded: LoadedStudy) -> FrozenTrial:
+    """Return the best complete trial, or raise NoResultError."""
+    trials = loaded.study.get_trials(deepcopy=False)
+    best = find_best_trial(trials, loaded.spec.direction)
+    if best is None:
+        raise NoResultError(
+            f"Study {loaded.name!r} has no complete trial yet ({len(trials)} trials): "
+            "run it first, with `tuner run` or `tuner worker`"
+        )
+    return best
+
+
+def find_test_accuracy(loaded: LoadedStudy, trial: FrozenTrial) -> float | None:
+    """Return the test accuracy that was measured for this trial, if it was."""
+    stored: dict[str, Any] = loaded.study.user_attrs.get(_TEST, {})
+    return float(stored["accuracy"]) if stored.get("trial") == trial.number else None
+
+
+def measure_test_accuracy(config: WorkerConfig) -> None:
+    """Train the best trial once more, as it was, and score it on the test set; store the result.
+
+    The test set is read here and nowhere else, once for a choice: a second call for the same
+    trial does nothing.
+    """
+    import torch
+
+    from objectives.training import train_alone
+
+    loaded = load_study(create_storage(config.storage_url), config.study_name)
+    best = get_best_trial(loaded)
+    if find_test_accuracy(loaded, best) is not None:
+        return
+    torch.set_num_threads(config.n_threads)
+    epochs = train_alone(
+        training_config(loaded.spec, data_dir=config.data_dir, device=config.device),
+        Hyperparameters(best.params["weight_decay"], best.params["lr"]),
+        epochs=loaded.spec.epochs,
+        trial_number=best.number,
+        first_pass=best.user_attrs["first_pass"],
+    )
+    *_, (last, score) = epochs
+    if abs(last.accuracy - _value(best)) > 0.002:
+        logger.warning(
+            "Trial %d gave validation accuracy %.4f, trained again %.4f: another device or "
+            "torch version?",
+            best.number,
+            _value(best),
+            last.accuracy,
+        )
+    accuracy = score(load_test_data(loaded.spec.dataset, data_dir=config.data_dir))
+    loaded.study.set_user_attr(_TEST, {"trial": best.number, "accuracy": accuracy})
+
+
+def _value(trial: FrozenTrial) -> float:
+    assert trial.value is not None  # a COMPLETE trial has one
+    return trial.value

@@ -1,0 +1,141 @@
+"""What a study is: a frozen value, validated when built, stored with the study.
+
+A worker needs nothing else than the spec, which it reads from the storage. The budget is not
+part of it: it may change while the study runs.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from objectives import DATASETS, OBJECTIVES, SearchSpace
+from objectives.functions import load_function
+from tuner.errors import UsageError
+
+SamplerName = Literal["tpe", "gp", "random", "qmc", "cmaes", "grid"]
+PrunerName = Literal["median", "asha", "hyperband", "none"]
+Direction = Literal["maximize", "minimize"]
+
+
+def _check_range(bounds: tuple[float, float]) -> tuple[float, float]:
+    low, high = bounds
+    if not (0 < low < high and math.isfinite(high)):
+        raise ValueError("needs 0 < LOW < HIGH, since the search is log-uniform")
+    return bounds
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_check_range)]
+
+
+class Spec(BaseModel):
+    """The spec of a study."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    objective: str = "simplenet"
+    dataset: str = "mnist"
+    train_size: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    epochs: int = Field(default=5, ge=1)
+    weight_decay: Range = (1e-5, 1e-2)
+    lr: Range = (1e-3, 1.0)
+    sampler: SamplerName = "tpe"
+    pruner: PrunerName = "median"
+    seed: int = Field(default=0, ge=0)
+    direction: Direction = "maximize"
+    # Points of the grid sampler: (weight_decay, lr). Chosen when the study is created.
+    grid: tuple[int, int] | None = None
+
+    @property
+    def is_function(self) -> bool:
+        """Tell whether the objective is somebody's ``package.module:function``."""
+        return ":" in self.objective
+
+    @property
+    def space(self) -> SearchSpace:
+        """The ranges that a built-in objective searches."""
+        return SearchSpace(weight_decay=self.weight_decay, lr=self.lr)
+
+    @property
+    def hash(self) -> str:
+        """A short digest of the spec, equal for equal specs."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @model_validator(mode="after")
+    def _check_names(self) -> "Spec":
+        if self.is_function:
+            if self.sampler == "grid":
+                raise ValueError("sampler 'grid' needs a built-in objective, whose space it knows")
+            return self
+        if self.objective not in OBJECTIVES:
+            names = ", ".join(OBJECTIVES)
+            raise ValueError(
+                f"unknown objective {self.objective!r}: choose {names} or package.module:function"
+            )
+        if self.dataset not in DATASETS:
+            names = ", ".join(DATASETS)
+            raise ValueError(f"unknown data set {self.dataset!r}: choose one of {names}")
+        n_train = DATASETS[self.dataset].n_train
+        if self.train_size is not None and self.train_size > n_train:
+            raise ValueError(
+                f"train_size {self.train_size}: {self.dataset} has {n_train} training images"
+            )
+        if self.direction == "minimize":
+            raise ValueError(f"direction 'minimize': {self.objective} reports an accuracy")
+        return self
+
+
+# A function states its own search space and data; these fields would be silently ignored.
+_NOT_FOR_FUNCTIONS = ("dataset", "train_size", "batch_size", "weight_decay", "lr")
+
+
+def build_spec(options: Mapping[str, Any]) -> Spec:
+    """Build a spec from the options that were given, the rest being defaults.
+
+    Raises UsageError, in one line with the value and the remedy.
+    """
+    try:
+        spec = Spec(**options)
+    except ValidationError as error:
+        raise UsageError(_first_message(error)) from error
+    if spec.is_function:
+        for name in _NOT_FOR_FUNCTIONS:
+            if name in options:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} has no effect on {spec.objective}: "
+                    "a function states its own search space and data"
+                )
+        load_function(spec.objective)  # fail now, not in every worker
+    return spec
+
+
+def check_same_spec(study_name: str, stored: Spec, options: Mapping[str, Any]) -> None:
+    """Refuse options that contradict the study they are meant to resume (UsageError)."""
+    asked = build_spec({**stored.model_dump(exclude_unset=True), **options})
+    for name in options:
+        was, now = getattr(stored, name), getattr(asked, name)
+        if was != now:
+            raise UsageError(
+                f"Study {study_name!r} was created with {name} {_show(was)}, not {_show(now)}: "
+                "leave the option out to resume it, or choose another --study"
+            )
+
+
+def _show(value: object) -> str:
+    return " ".join(f"{bound:g}" for bound in value) if isinstance(value, tuple) else str(value)
+
+
+def _first_message(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return message[:1].upper() + message[1:]
+    option = "--" + str(first["loc"][0]).replace("_", "-")
+    value = first["input"]
+    shown = _show(tuple(value)) if isinstance(value, tuple | list) else repr(value)
+    return f"{option} {shown}: {message[:1].lower()}{message[1:]}"

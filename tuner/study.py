@@ -1,0 +1,208 @@
+"""Create or load a study: its spec, its budget, and the sampler and pruner that the spec names."""
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import (
+    BasePruner,
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    SuccessiveHalvingPruner,
+)
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    GridSampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.storages import RDBStorage
+
+from objectives.seeds import derive_seed
+from storage import Budget, change_budget, create_budget, creation_lock, find_budget
+from tuner.errors import StudyNotFoundError, UsageError
+from tuner.spec import Spec, build_spec, check_same_spec
+
+DEFAULT_N_TRIALS = 50
+
+_SPEC = "spec"
+
+
+@dataclass(frozen=True)
+class LoadedStudy:
+    """An Optuna study with the spec that was stored with it."""
+
+    study: optuna.Study
+    study_id: int
+    spec: Spec
+    storage: RDBStorage
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.study.study_name
+
+    def load_budget(self) -> Budget:
+        """Return the budget as it is now; raises StudyNotFoundError if the study was deleted."""
+        budget = find_budget(self.storage.engine, self.study_id)
+        if budget is None:
+            raise StudyNotFoundError(f"Study {self.name!r} has no budget: it has been deleted")
+        return budget
+
+
+def create_or_resume(
+    storage: RDBStorage,
+    name: str,
+    options: Mapping[str, Any],
+    *,
+    n_trials: int | None = None,
+    timeout_seconds: float | None = None,
+) -> LoadedStudy:
+    """Create the study with these spec options, or resume it if it exists.
+
+    A resumed study keeps its spec: options that contradict it raise UsageError. ``n_trials`` is
+    its budget (None: the default for a new study, unchanged for an old one), ``timeout_seconds``
+    the time it has from now on. Safe when many processes create the same study at once.
+    """
+    if n_trials is not None and n_trials < 1:
+        raise UsageError(f"--trials {n_trials}: a study needs a budget of at least 1 trial")
+    with creation_lock(storage.url):
+        found = _find(storage, name)
+        if found is None:
+            found = _create(storage, name, options, n_trials or DEFAULT_N_TRIALS)
+        else:
+            check_same_spec(name, found.spec, options)
+        change_budget(
+            storage.engine, found.study_id, n_trials=n_trials, timeout_seconds=timeout_seconds
+        )
+    return found
+
+
+def load_study(storage: RDBStorage, name: str) -> LoadedStudy:
+    """Load a study of ours, or raise StudyNotFoundError with the names there are."""
+    found = _find(storage, name)
+    if found is None:
+        names = sorted(study.study_name for study in storage.get_all_studies())
+        known = f"it holds {', '.join(names)}" if names else "it holds none"
+        raise StudyNotFoundError(f"There is no study {name!r} in this storage: {known}")
+    return found
+
+
+def _find(storage: RDBStorage, name: str) -> LoadedStudy | None:
+    try:
+        study_id = storage.get_study_id_from_name(name)
+    except KeyError:
+        return None
+    stored = storage.get_study_user_attrs(study_id).get(_SPEC)
+    if stored is None:
+        if not storage.get_all_trials(study_id):
+            return None  # its creator died half-way
+        raise StudyNotFoundError(
+            f"Study {name!r} was made by another program: choose another --study"
+        )
+    spec = Spec(**stored)
+    # The study needs its own sampler and pruner only to run trials: see `with_sampler`.
+    return LoadedStudy(_load(storage, name, RandomSampler(), NopPruner()), study_id, spec, storage)
+
+
+def _create(
+    storage: RDBStorage, name: str, options: Mapping[str, Any], n_trials: int
+) -> LoadedStudy:
+    if options.get("sampler") == "grid":
+        options = {**options, "grid": _grid_shape(n_trials)}
+    spec = build_spec(options)
+    study = optuna.create_study(
+        storage=storage, study_name=name, direction=spec.direction, load_if_exists=True
+    )
+    study_id = storage.get_study_id_from_name(name)
+    create_budget(storage.engine, study_id, n_trials)
+    study.set_user_attr("spec_hash", spec.hash)
+    study.set_user_attr(_SPEC, spec.model_dump(mode="json"))  # last: it makes the study ours
+    return LoadedStudy(study, study_id, spec, storage)
+
+
+def _load(storage: RDBStorage, name: str, sampler: BaseSampler, pruner: BasePruner) -> optuna.Study:
+    return optuna.load_study(storage=storage, study_name=name, sampler=sampler, pruner=pruner)
+
+
+def with_sampler(loaded: LoadedStudy, worker_ordinal: int) -> optuna.Study:
+    """Return Optuna's study with the sampler and pruner of its spec, for one worker."""
+    sampler = make_sampler(loaded.spec, worker_ordinal)
+    return _load(loaded.storage, loaded.name, sampler, make_pruner(loaded.spec))
+
+
+def make_sampler(spec: Spec, worker_ordinal: int = 0) -> BaseSampler:
+    """Return the spec's sampler, seeded by (study seed, worker ordinal).
+
+    Workers must not share a seed, or they all begin with the same points; except for QMC and
+    grid, whose workers share one sequence through the storage.
+    """
+    own = derive_seed(spec.seed, "sampler", worker_ordinal) % 2**32
+    shared = derive_seed(spec.seed, "sampler") % 2**32
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        match spec.sampler:
+            case "tpe":
+                return TPESampler(seed=own)
+            case "gp":
+                return GPSampler(seed=own)
+            case "random":
+                return RandomSampler(seed=own)
+            case "qmc":
+                return QMCSampler(scramble=True, seed=shared, warn_asynchronous_seeding=False)
+            case "cmaes":
+                return CmaEsSampler(seed=own)
+            case "grid":
+                return _Grid(_grid_points(spec), seed=shared)
+
+
+def make_pruner(spec: Spec) -> BasePruner:
+    """Return the spec's pruner; resources are epochs.
+
+    Bounds are given as integers: what Optuna estimates ("auto") differs from worker to worker.
+    """
+    match spec.pruner:
+        case "median":
+            return MedianPruner()
+        case "asha":
+            return SuccessiveHalvingPruner(min_resource=1)
+        case "hyperband":
+            return HyperbandPruner(min_resource=1, max_resource=spec.epochs)
+        case "none":
+            return NopPruner()
+
+
+class _Grid(GridSampler):
+    """Optuna's grid sampler, less its attempt to stop the study: the budget does that.
+
+    ``Study.stop`` raises RuntimeError outside ``Study.optimize``.
+    """
+
+    def after_trial(self, *args: Any) -> None:
+        """Do nothing."""
+
+
+def _grid_shape(n_trials: int) -> tuple[int, int]:
+    """Return numbers of (weight_decay, lr) points whose product is at least the budget."""
+    n_lr = max(2, math.isqrt(n_trials))
+    return max(2, math.ceil(n_trials / n_lr)), n_lr
+
+
+def _grid_points(spec: Spec) -> dict[str, list[float]]:
+    assert spec.grid is not None  # set by _create for this sampler
+    points = {}
+    for name, bounds, n in zip(
+        ("weight_decay", "lr"), (spec.weight_decay, spec.lr), spec.grid, strict=True
+    ):
+        inner = np.geomspace(*bounds, n)[1:-1]  # the ends exactly, rounding would leave the range
+        points[name] = [bounds[0], *map(float, inner), bounds[1]]
+    return points

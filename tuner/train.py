@@ -1,0 +1,70 @@
+"""One training outside any search: with given hyperparameters, or a trial once more, as it was."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from objectives import EpochResult, Hyperparameters
+from objectives.datasets import load_test_data
+from tuner.errors import UsageError
+from tuner.spec import build_spec
+from tuner.study import LoadedStudy
+from tuner.worker import training_config
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """Where and on what to train."""
+
+    data_dir: Path
+    device: str
+    n_threads: int
+
+
+def train_once(
+    options: Mapping[str, Any], hyperparameters: Hyperparameters, request: TrainRequest
+) -> Iterator[tuple[EpochResult, float]]:
+    """Train with the training split of a search; yield each epoch with its test accuracy."""
+    import torch
+
+    from objectives.training import train_alone
+
+    spec = build_spec(options)
+    if spec.is_function:
+        raise UsageError(f"--objective {spec.objective}: only built-in objectives can be trained")
+    torch.set_num_threads(request.n_threads)
+    test = load_test_data(spec.dataset, data_dir=request.data_dir)
+    config = training_config(spec, data_dir=request.data_dir, device=request.device)
+    for result, score in train_alone(config, hyperparameters, epochs=spec.epochs):
+        yield result, score(test)
+
+
+def replay_trial(
+    loaded: LoadedStudy, number: int, request: TrainRequest
+) -> Iterator[tuple[EpochResult, float | None]]:
+    """Train a trial once more; yield each epoch with the accuracy that the trial reported.
+
+    The same seeds and batches give the same accuracies within float tolerance, whatever worker
+    and neighbours it had.
+    """
+    import torch
+
+    from objectives.training import train_alone
+
+    trials = loaded.study.get_trials(deepcopy=False)
+    if loaded.spec.is_function or not 0 <= number < len(trials):
+        raise UsageError(f"Study {loaded.name!r} has no trial {number} that can be replayed")
+    trial = trials[number]
+    if "first_pass" not in trial.user_attrs:
+        raise UsageError(f"Trial {number} ({trial.state.name}) has not begun to train")
+    torch.set_num_threads(request.n_threads)
+    config = training_config(loaded.spec, data_dir=request.data_dir, device=request.device)
+    for result, _ in train_alone(
+        config,
+        Hyperparameters(trial.params["weight_decay"], trial.params["lr"]),
+        epochs=len(trial.intermediate_values) or loaded.spec.epochs,
+        trial_number=number,
+        first_pass=trial.user_attrs["first_pass"],
+    ):
+        yield result, trial.intermediate_values.get(result.epoch)

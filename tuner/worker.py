@@ -1,0 +1,267 @@
+"""One worker: claim a slot, ask for a trial, train it, report, prune, tell, take the next.
+
+A trial's way through a worker reads from top to bottom here. Training is the objective's,
+claiming and leases are the storage's.
+"""
+
+import logging
+import math
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import optuna
+from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
+from optuna.trial import TrialState
+
+from objectives import EpochResult, Lanes, TrainingConfig
+from objectives.functions import ObjectiveFunction, load_function
+from storage import (
+    LeaseRenewer,
+    bind_trial,
+    claim_slot,
+    create_storage,
+    find_expired_leases,
+    find_leases_of,
+    give_back,
+    register_worker,
+    settle_slot,
+    sign_off_worker,
+)
+from storage.leases import LEASE_SECONDS
+from tuner.leaving import INTERRUPTED_STATUS, Interrupted, Leaving
+from tuner.spec import Spec
+from tuner.study import LoadedStudy, load_study, with_sampler
+
+logger = logging.getLogger(__name__)
+
+# How long a worker without a slot waits before it looks again: one may come back from a worker
+# that left or died.
+_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """What a worker has to know besides the study, which it reads from the storage."""
+
+    storage_url: str = field(repr=False)  # may hold a password
+    study_name: str
+    data_dir: Path = Path("data")
+    device: str = "auto"
+    n_threads: int = 1
+    log_level: int = logging.INFO
+
+
+@dataclass(frozen=True)
+class _InTraining:
+    trial: optuna.Trial
+    lease_id: int
+    losses: list[float] = field(default_factory=list)
+
+
+def run_worker(
+    config: WorkerConfig, leaving: Leaving, is_orphaned: Callable[[], bool] = lambda: False
+) -> int:
+    """Train trials until the study's budget is spent; return the process's exit status.
+
+    Whatever ends it, what it holds is given back to the budget. ``is_orphaned`` tells whether
+    whoever started this worker is gone. Raises StorageError, ObjectiveError or TunerError.
+    """
+    storage = create_storage(config.storage_url)
+    loaded = load_study(storage, config.study_name)
+    function = load_function(loaded.spec.objective) if loaded.spec.is_function else None
+    lanes = None if function else _open_lanes(loaded.spec, config)
+    host, pid = socket.gethostname(), os.getpid()
+    worker_id, ordinal = register_worker(storage.engine, loaded.study_id, host, pid)
+    study = with_sampler(loaded, ordinal)
+    worker = _Worker(loaded, study, worker_id, f"{host}:{pid}", lanes, function, leaving)
+    with LeaseRenewer(storage.engine, worker_id):
+        try:
+            worker.run(is_orphaned)
+        finally:
+            storage.engine.dispose()  # an interrupted objective may have left a connection open
+            for lease in find_leases_of(storage.engine, worker_id):
+                give_back(storage, loaded.study_id, lease, leaving.reason or "worker failed")
+            sign_off_worker(storage.engine, worker_id)
+    if leaving.reason is None:
+        return 0
+    logger.info("Left the study on %s; trials in training were given back", leaving.reason)
+    return INTERRUPTED_STATUS
+
+
+def training_config(spec: Spec, *, data_dir: Path, device: str) -> TrainingConfig:
+    """Return what the objectives package has to know of a study."""
+    return TrainingConfig(
+        objective=spec.objective,
+        dataset=spec.dataset,
+        seed=spec.seed,
+        batch_size=spec.batch_size,
+        train_size=spec.train_size,
+        data_dir=data_dir,
+        device=device,
+    )
+
+
+def _open_lanes(spec: Spec, config: WorkerConfig) -> Lanes:
+    import torch
+
+    from objectives.training import SequentialLanes
+
+    torch.set_num_threads(config.n_threads)
+    return SequentialLanes(training_config(spec, data_dir=config.data_dir, device=config.device))
+
+
+class _Worker:
+    """The loop and the trials in training; either ``lanes`` or ``function`` trains them."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 (made in one place, from parts that have no other home)
+        self,
+        loaded: LoadedStudy,
+        study: optuna.Study,
+        worker_id: int,
+        name: str,
+        lanes: Lanes | None,
+        function: ObjectiveFunction | None,
+        leaving: Leaving,
+    ) -> None:
+        self._loaded = loaded
+        self._storage = loaded.storage
+        self._study = study
+        self._worker_id = worker_id
+        self._name = name
+        self._lanes = lanes
+        self._function = function
+        self._leaving = leaving
+        self._in_training: dict[int, _InTraining] = {}
+        self._looked_for_expired_at = -LEASE_SECONDS
+
+    def run(self, is_orphaned: Callable[[], bool]) -> None:
+        """Train until the budget is spent or the worker is asked to leave."""
+        while self._leaving.reason is None:
+            if is_orphaned():
+                self._leaving.reason = "the end of its launcher"
+                return
+            self._give_back_expired()
+            self._refill()
+            if self._in_training:
+                self._train()
+            elif self._loaded.load_budget().is_spent:
+                return
+            else:
+                time.sleep(_POLL_SECONDS)
+
+    def _give_back_expired(self) -> None:
+        """Settle what lost workers of any host have left behind, now and then."""
+        if time.monotonic() - self._looked_for_expired_at < LEASE_SECONDS / 4:
+            return
+        self._looked_for_expired_at = time.monotonic()
+        for lease in find_expired_leases(self._storage.engine, self._loaded.study_id):
+            logger.warning("A worker is lost: its trial is given back to the budget")
+            give_back(self._storage, self._loaded.study_id, lease, "its worker was lost")
+
+    def _refill(self) -> None:
+        n_free = self._lanes.n_free if self._lanes else 1
+        for _ in range(n_free):
+            lease_id = claim_slot(
+                self._storage.engine, self._loaded.study_id, self._worker_id, LEASE_SECONDS
+            )
+            if lease_id is None:
+                return
+            self._start_trial(lease_id)
+
+    def _start_trial(self, lease_id: int) -> None:
+        trial = self._study.ask()
+        bind_trial(self._storage.engine, lease_id, trial._trial_id)
+        trial.set_user_attr("worker", self._name)
+        self._in_training[trial.number] = _InTraining(trial, lease_id)
+        if self._lanes:
+            hyperparameters = self._loaded.spec.space.suggest(trial)
+            trial.set_user_attr("first_pass", self._lanes.next_pass)
+            self._lanes.add(trial.number, hyperparameters)
+
+    def _train(self) -> None:
+        """Train for one pass, or a whole trial where a function is the objective."""
+        try:
+            if self._lanes:
+                with self._leaving.interruptible():
+                    results = self._lanes.train_pass()
+                for number, result in results.items():
+                    self._guarded(self._report, self._in_training[number], result)
+            else:
+                (held,) = self._in_training.values()
+                self._guarded(self._call_function, held)
+        except Interrupted:
+            return  # `run` sees why, `run_worker` gives back
+
+    def _guarded(self, step: Callable[..., None], held: _InTraining, *args: object) -> None:
+        """Take a step with a trial; drop it if its lease had run out and it was taken away."""
+        try:
+            step(held, *args)
+        except UpdateFinishedTrialError:
+            logger.warning("Trial %d was taken away meanwhile: dropped", held.trial.number)
+            self._free(held)
+
+    def _report(self, held: _InTraining, result: EpochResult) -> None:
+        trial = held.trial
+        if result.is_diverged:
+            # Its accuracy means nothing: the trial keeps that of the epoch before.
+            trial.set_user_attr("diverged", value=True)
+            return self._finish(held, TrialState.PRUNED)
+        trial.report(result.accuracy, step=result.epoch)
+        held.losses.append(result.loss)
+        if result.epoch == self._loaded.spec.epochs:
+            self._finish(held, TrialState.COMPLETE, result.accuracy)
+        elif trial.should_prune():
+            self._finish(held, TrialState.PRUNED)
+        return None
+
+    def _call_function(self, held: _InTraining) -> None:
+        assert self._function is not None
+        try:
+            with self._leaving.interruptible():
+                value = self._function(held.trial)
+        except TrialPruned:
+            self._finish(held, TrialState.PRUNED)
+        except UpdateFinishedTrialError:
+            raise
+        except Exception as error:  # the trial boundary: whatever the user's code raises
+            logger.exception("Trial %d failed", held.trial.number)
+            self._fail(held, f"{type(error).__name__}: {error}")
+        else:
+            self._finish_with_value(held, value)
+
+    def _finish_with_value(self, held: _InTraining, value: object) -> None:
+        try:
+            number = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            return self._fail(held, f"the objective returned {value!r}, not a number")
+        if math.isnan(number):
+            return self._fail(held, "the objective returned NaN")
+        return self._finish(held, TrialState.COMPLETE, number)
+
+    def _fail(self, held: _InTraining, reason: str) -> None:
+        logger.error("Trial %d: %s", held.trial.number, reason)
+        held.trial.set_user_attr("error", reason[:1000])
+        self._finish(held, TrialState.FAIL)
+
+    def _finish(self, held: _InTraining, state: TrialState, value: float | None = None) -> None:
+        trial = held.trial
+        if held.losses:
+            trial.set_user_attr("training_loss", held.losses)
+        self._study.tell(trial, value, state)
+        settle_slot(self._storage.engine, held.lease_id)
+        self._free(held)
+        logger.info("Trial %d %s %s", trial.number, state.name, _describe(trial, value))
+
+    def _free(self, held: _InTraining) -> None:
+        del self._in_training[held.trial.number]
+        if self._lanes:
+            self._lanes.remove(held.trial.number)
+
+
+def _describe(trial: optuna.Trial, value: float | None) -> str:
+    params = " ".join(f"{name}={value:.3g}" for name, value in trial.params.items())
+    return params if value is None else f"value={value:.4f} {params}"
