@@ -98,12 +98,16 @@ def claim_slot(engine: Engine, study_id: int, worker_id: int, lease_seconds: flo
         return int(lease.inserted_primary_key[0])
 
 
-def bind_trial(engine: Engine, lease_id: int, trial_id: int) -> None:
-    """Note which trial fills the slot, so that whoever ends the lease can settle it."""
+def bind_trial(engine: Engine, lease_id: int, trial_id: int) -> bool:
+    """Note which trial fills the slot, so that whoever ends the lease can settle it.
+
+    Returns False if the lease has run out and been ended meanwhile: the slot is lost.
+    """
     with engine.begin() as connection:
-        connection.execute(
+        bound = connection.execute(
             update(leases).where(leases.c.lease_id == lease_id).values(trial_id=trial_id)
         )
+    return bound.rowcount == 1
 
 
 def settle_slot(engine: Engine, lease_id: int) -> None:

@@ -4,6 +4,7 @@ Exit status 0 done, 1 failed, 2 wrong usage, 130 interrupted. Results go to stdo
 stderr. What takes long to import is imported by the command that needs it.
 """
 
+import contextlib
 import json
 import logging
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
 from objectives import ObjectiveError, UnknownNameError
@@ -42,16 +44,23 @@ def main() -> None:
     try:
         status = app(standalone_mode=False)
     except typer.TyperException as error:
-        _exit_with(error.format_message(), error.exit_code)
+        _exit_with(f"{error.format_message()}{_value_in(error)}", error.exit_code)
     except (UsageError, UnknownNameError) as error:
         _exit_with(str(error), 2)
     except (TunerError, ObjectiveError) as error:
         _exit_with(str(error), 1)
     except _storage_errors() as error:
         _exit_with(str(error), _storage_status(error))
-    except (KeyboardInterrupt, typer.Abort):
+    if status == INTERRUPTED_STATUS:  # what typer makes of Ctrl-C
         _exit_with("interrupted", INTERRUPTED_STATUS)
     sys.exit(status)
+
+
+def _value_in(error: Exception) -> str:
+    """Return the value that an option did not take: typer's message leaves it out."""
+    if isinstance(error.__cause__, ValidationError):
+        return f" (given: {error.__cause__.errors()[0]['input']!r})"
+    return ""
 
 
 def _storage_errors() -> type[Exception]:
@@ -110,6 +119,11 @@ def run(
 
     Ctrl-C gives running trials back; the same command resumes the study.
     """
+    from tuner import processes
+    from tuner.spec import build_spec
+
+    build_spec(options.given(context))  # wrong usage is said before anything is started
+    processes.preload()  # now, while this process has imports of its own to do
     from tuner.run import RunRequest, run_study
     from tuner.worker import WorkerConfig
 
@@ -285,13 +299,16 @@ def dashboard(
     from tuner.dashboard import serve
 
     mode = "writable" if writable else "read-only"
-    serve(
-        storage,
-        host,
-        port,
-        is_writable=writable,
-        on_start=lambda url: print(f"Dashboard: {url} ({mode}); Ctrl-C ends it", file=sys.stderr),
-    )
+    with contextlib.suppress(KeyboardInterrupt):
+        serve(
+            storage,
+            host,
+            port,
+            is_writable=writable,
+            on_start=lambda url: print(
+                f"Dashboard: {url} ({mode}); Ctrl-C ends it", file=sys.stderr
+            ),
+        )
 
 
 def _open_study(storage_url: str, name: str) -> "LoadedStudy":

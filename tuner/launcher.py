@@ -1,8 +1,4 @@
-"""Start local workers, pass signals on, replace those that were killed, wait for the rest.
-
-Workers are forked from a server process that has imported torch once and runs no thread
-(``multiprocessing``'s forkserver), so that the tenth worker starts as fast as the second.
-"""
+"""Start local workers, pass signals on, replace those that were killed, wait for the rest."""
 
 import logging
 import multiprocessing
@@ -10,7 +6,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 
@@ -19,6 +14,7 @@ from storage import StorageError, find_leases_of, give_back, list_workers
 from tuner.errors import TunerError, WorkersFailedError
 from tuner.leaving import INTERRUPTED_STATUS, Leaving
 from tuner.logs import set_up_logging
+from tuner.processes import context
 from tuner.study import LoadedStudy
 from tuner.worker import WorkerConfig, run_worker
 
@@ -29,19 +25,12 @@ _LEAVE_SECONDS = 30.0
 # A worker that is killed again and again (say, for its memory) is not replaced for ever.
 _REPLACEMENTS_PER_WORKER = 3
 
-_context = multiprocessing.get_context("forkserver")
 _Errors = SimpleQueue[ObjectiveError | StorageError | TunerError]
-
-
-def preload() -> None:
-    """Begin to import what workers need, in the background; returns at once."""
-    _context.set_forkserver_preload(["objectives.training", "tuner.worker"])
-    forkserver.ensure_running()
 
 
 def call_in_worker_process(function: Callable[[WorkerConfig], None], config: WorkerConfig) -> None:
     """Run a function where torch is loaded already; what it raises on purpose is raised here."""
-    errors = _context.SimpleQueue()
+    errors = context.SimpleQueue()
     process = _start(function, config, errors)
     process.join()
     if not errors.empty():
@@ -62,7 +51,7 @@ def run_local_workers(
     """
     leaving = Leaving()
     leaving.listen()
-    errors = _context.SimpleQueue()
+    errors = context.SimpleQueue()
     processes = [_start(_work, config, errors) for _ in range(n_workers)]
     n_replacements = _REPLACEMENTS_PER_WORKER * n_workers
     while any(process.is_alive() for process in processes):
@@ -90,7 +79,7 @@ def run_local_workers(
 def _start(
     function: Callable[[WorkerConfig], int | None], config: WorkerConfig, errors: _Errors
 ) -> BaseProcess:
-    process = _context.Process(target=_run_reported, args=(function, config, errors))
+    process = context.Process(target=_run_reported, args=(function, config, errors))
     process.start()
     return process
 

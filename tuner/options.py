@@ -206,7 +206,9 @@ Timeout = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    _option("--workers", "Local worker processes.", metavar="N", show_default="physical cores"),
+    _option(
+        "--workers", "Local worker processes.", metavar="N", min=1, show_default="physical cores"
+    ),
 ]
 DataDir = Annotated[
     Path, _option("--data-dir", "Where data sets are kept, and downloaded to.", metavar="DIR")

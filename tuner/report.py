@@ -150,43 +150,33 @@ def show_progress(loaded: LoadedStudy, console: Console) -> Iterator[Callable[[]
     A live display on a terminal, else a line whenever something changed. No thread is involved,
     since the caller starts processes.
     """
-    if not console.is_terminal:
-        yield _PlainProgress(loaded, console)
-        return
-    with Live(console=console, auto_refresh=False, transient=False) as live:
-        shown_at = -_LIVE_SECONDS
+    seconds = _LIVE_SECONDS if console.is_terminal else _PLAIN_SECONDS
+    with contextlib.ExitStack() as stack:
+        if console.is_terminal:
+            live = stack.enter_context(Live(console=console, auto_refresh=False))
+        shown_at, shown = -seconds, None
 
-        def update() -> None:
-            nonlocal shown_at
-            if time.monotonic() - shown_at >= _LIVE_SECONDS:
-                shown_at = time.monotonic()
-                live.update(_progress_panel(load_status(loaded)), refresh=True)
+        def update(*, is_last: bool = False) -> None:
+            nonlocal shown_at, shown
+            if time.monotonic() - shown_at < seconds and not is_last:
+                return
+            shown_at = time.monotonic()
+            status = load_status(loaded)
+            if console.is_terminal:
+                live.update(_progress_panel(status), refresh=True)
+            elif status.n_finished != shown:
+                console.print(_progress_line(status), soft_wrap=True, highlight=False)
+            shown = status.n_finished
 
         yield update
-        live.update(_progress_panel(load_status(loaded)), refresh=True)
+        update(is_last=True)
 
 
-class _PlainProgress:
-    """Print one line when the number of finished trials has changed, at most every few seconds."""
-
-    def __init__(self, loaded: LoadedStudy, console: Console) -> None:
-        self._loaded = loaded
-        self._console = console
-        self._shown_at = -_PLAIN_SECONDS
-        self._n_finished = -1
-
-    def __call__(self) -> None:
-        if time.monotonic() - self._shown_at < _PLAIN_SECONDS:
-            return
-        self._shown_at = time.monotonic()
-        status = load_status(self._loaded)
-        if status.n_finished != self._n_finished:
-            self._n_finished = status.n_finished
-            line = (
-                f"{status.n_finished}/{status.n_trials} finished ({states_text(status)}), "
-                f"best {_best(status)}, ETA {format_seconds(status.eta_seconds)}"
-            )
-            self._console.print(line, soft_wrap=True, highlight=False)
+def _progress_line(status: StudyStatus) -> str:
+    return (
+        f"{status.n_finished}/{status.n_trials} finished ({states_text(status)}), "
+        f"best {_best(status)}, ETA {format_seconds(status.eta_seconds)}"
+    )
 
 
 def _progress_panel(status: StudyStatus) -> RenderableType:

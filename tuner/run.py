@@ -70,10 +70,9 @@ def run_study(request: RunRequest, console: Console) -> RunResult:
 
 
 def _train(loaded: LoadedStudy, request: RunRequest, console: Console) -> None:
-    launcher.preload()
     spec = loaded.spec
     if not spec.is_function:
-        # Fetches the data once, while the workers' server imports torch.
+        # Fetches the data once, while torch is being imported (see `tuner.processes`).
         data_dir = request.worker.data_dir
         load_training_data(spec.dataset, seed=spec.seed, data_dir=data_dir)
     budget = loaded.load_budget()

@@ -125,6 +125,10 @@ def _create(
     )
     study_id = storage.get_study_id_from_name(name)
     create_budget(storage.engine, study_id, n_trials)
+    if not spec.is_function:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names(["validation accuracy"])  # the dashboard's axis title
     study.set_user_attr("spec_hash", spec.hash)
     study.set_user_attr(_SPEC, spec.model_dump(mode="json"))  # last: it makes the study ours
     return LoadedStudy(study, study_id, spec, storage)

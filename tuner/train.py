@@ -28,11 +28,12 @@ def train_once(
     """Train with the training split of a search; yield each epoch with its test accuracy."""
     import torch
 
-    from objectives.training import train_alone
+    from objectives.training import choose_device, train_alone
 
     spec = build_spec(options)
     if spec.is_function:
         raise UsageError(f"--objective {spec.objective}: only built-in objectives can be trained")
+    choose_device(request.device)  # before data is fetched for nothing
     torch.set_num_threads(request.n_threads)
     test = load_test_data(spec.dataset, data_dir=request.data_dir)
     config = training_config(spec, data_dir=request.data_dir, device=request.device)

@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 from objectives import EpochResult, Lanes, TrainingConfig
 from objectives.functions import ObjectiveFunction, load_function
 from storage import (
+    Lease,
     LeaseRenewer,
     bind_trial,
     claim_slot,
@@ -55,11 +56,12 @@ class WorkerConfig:
     log_level: int = logging.INFO
 
 
-@dataclass(frozen=True)
+@dataclass
 class _InTraining:
     trial: optuna.Trial
     lease_id: int
     losses: list[float] = field(default_factory=list)
+    has_lane: bool = False
 
 
 def run_worker(
@@ -174,13 +176,23 @@ class _Worker:
 
     def _start_trial(self, lease_id: int) -> None:
         trial = self._study.ask()
-        bind_trial(self._storage.engine, lease_id, trial._trial_id)
+        if not bind_trial(self._storage.engine, lease_id, trial._trial_id):
+            # This process was frozen since it claimed, and its slot has been given to another.
+            lease = Lease(lease_id, trial._trial_id)
+            give_back(self._storage, self._loaded.study_id, lease, "its lease had run out")
+            return
+        held = _InTraining(trial, lease_id)
+        self._in_training[trial.number] = held
+        self._guarded(self._open_lane, held)
+
+    def _open_lane(self, held: _InTraining) -> None:
+        trial = held.trial
         trial.set_user_attr("worker", self._name)
-        self._in_training[trial.number] = _InTraining(trial, lease_id)
         if self._lanes:
             hyperparameters = self._loaded.spec.space.suggest(trial)
             trial.set_user_attr("first_pass", self._lanes.next_pass)
             self._lanes.add(trial.number, hyperparameters)
+            held.has_lane = True
 
     def _train(self) -> None:
         """Train for one pass, or a whole trial where a function is the objective."""
@@ -258,7 +270,7 @@ class _Worker:
 
     def _free(self, held: _InTraining) -> None:
         del self._in_training[held.trial.number]
-        if self._lanes:
+        if self._lanes and held.has_lane:
             self._lanes.remove(held.trial.number)
 
 

@@ -1,0 +1,169 @@
+"""Measure an epoch of the textbook loop beside one of ours, and check that they learn alike.
+
+    python -m benchmarks.training [--epochs 3] [--dataset mnist] [--data-dir data] [--seed 0]
+
+Textbook: torchvision's data set of PIL images, ToTensor, DataLoader, ``torch.optim.SGD`` and
+``loss.backward()``, with as many threads as torch takes by default, and once more with one thread:
+on a busy machine the threads of one small matrix product wait for each other, which is no fault of
+the loop. Ours: ``objectives.training.train_epoch`` on tensors in memory, with one thread, as a
+worker runs it. Only training is timed, not scoring, and imports only before.
+
+Epochs alternate, so that a busy machine slows all. All start from the same weights and see the
+same images in the same order, the DataLoader by its sampler: two orders alone make the accuracies
+of three epochs differ by up to a point. The exit status is 1 if they differ by more than 0.3.
+"""
+
+import copy
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import joblib
+import torch
+import torchvision
+import typer
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, Subset
+from torchvision import transforms
+
+from objectives import raw_files
+from objectives.base import Hyperparameters
+from objectives.catalog import DATASETS
+from objectives.datasets import load_training_data
+from objectives.seeds import derive_seed, permutation
+from objectives.training import TensorSplit, accuracy, build_model, to_device, train_epoch
+
+BATCH_SIZE = 64
+HYPERPARAMETERS = Hyperparameters(weight_decay=1e-4, lr=0.1)
+# Equal arithmetic in another order of summation moves a few of 10,000 images, not 30.
+MAX_ACCURACY_DIFFERENCE = 0.003
+
+Dataset = Literal["mnist", "fashion-mnist"]
+RAW_DATASETS: dict[str, raw_files.RawDataset] = {
+    "mnist": raw_files.MNIST,
+    "fashion-mnist": raw_files.FASHION_MNIST,
+}
+
+
+@dataclass
+class Loop:
+    """One way to train: its model, what trains it in a given order, and the seconds it took."""
+
+    name: str
+    n_threads: int
+    model: nn.Module
+    train: Callable[[nn.Module, torch.Tensor], None]
+    seconds: list[float] = field(default_factory=list)
+
+    def warm_up(self, order: torch.Tensor) -> None:
+        """Train a copy on one batch: the first use of ``torch.optim`` imports for seconds."""
+        self.train(copy.deepcopy(self.model), order[:BATCH_SIZE])
+
+    def time_epoch(self, order: torch.Tensor) -> None:
+        """Train one epoch and keep how long it took."""
+        torch.set_num_threads(self.n_threads)
+        started = time.perf_counter()
+        self.train(self.model, order)
+        self.seconds.append(time.perf_counter() - started)
+
+
+def main(
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each loop.")] = 3,
+    dataset: Annotated[Dataset, typer.Option(help="Data set.")] = "mnist",
+    data_dir: Annotated[Path, typer.Option(help="Where raw files are kept.")] = Path("data"),
+    seed: Annotated[int, typer.Option(help="Decides split, weights and order.")] = 0,
+) -> None:
+    """Time epochs of the textbook loop and of ours in turn, and compare their accuracies."""
+    train, validation = load_training_data(dataset, seed=seed, data_dir=data_dir)
+    data, unseen = (to_device(split, torch.device("cpu")) for split in (train, validation))
+    model = build_model("simplenet", dataset, derive_seed(seed, "init"))
+    textbook = textbook_loop(training_images(dataset, seed, data_dir))
+    loops = [
+        Loop("textbook", torch.get_num_threads(), copy.deepcopy(model), textbook),
+        Loop("textbook", 1, copy.deepcopy(model), textbook),
+        Loop("ours", 1, copy.deepcopy(model), our_loop(data)),
+    ]
+    for epoch in range(epochs):
+        order = torch.from_numpy(permutation(len(train), derive_seed(seed, "order", epoch)))
+        for loop in loops:
+            if epoch == 0:
+                loop.warm_up(order)
+            loop.time_epoch(order)
+    accuracies = [accuracy(loop.model, unseen) for loop in loops]
+    report(loops, accuracies, f"{dataset}, {len(train):,} images, {epochs} epochs, seed {seed}")
+    if max(accuracies) - min(accuracies) > MAX_ACCURACY_DIFFERENCE:
+        raise typer.Exit(1)
+
+
+def training_images(dataset: str, seed: int, data_dir: Path) -> Subset[Any]:
+    """Return our training images, in our order, as torchvision hands them out."""
+    images = getattr(torchvision.datasets, RAW_DATASETS[dataset].folder)(
+        str(data_dir), train=True, download=False, transform=transforms.ToTensor()
+    )
+    split = permutation(len(images), derive_seed(seed, "split"))
+    return Subset(images, split[: DATASETS[dataset].n_train].tolist())
+
+
+def textbook_loop(images: Subset[Any]) -> Callable[[nn.Module, torch.Tensor], None]:
+    """Return the loop of the tutorials over these images."""
+
+    def train(model: nn.Module, order: torch.Tensor) -> None:
+        optimizer = torch.optim.SGD(
+            model.parameters(), lr=HYPERPARAMETERS.lr, weight_decay=HYPERPARAMETERS.weight_decay
+        )
+        model.train()
+        for batch, labels in DataLoader(images, batch_size=BATCH_SIZE, sampler=order.tolist()):
+            optimizer.zero_grad()
+            loss = functional.cross_entropy(model(batch.flatten(1)), labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+    return train
+
+
+def our_loop(data: TensorSplit) -> Callable[[nn.Module, torch.Tensor], None]:
+    """Return the loop that trials run."""
+
+    def train(model: nn.Module, order: torch.Tensor) -> None:
+        train_epoch(model, HYPERPARAMETERS, data, order, BATCH_SIZE)
+
+    return train
+
+
+def report(loops: list[Loop], accuracies: list[float], setting: str) -> None:
+    """Print versions, seconds an epoch, medians in multiples of ours, and who learnt what."""
+    console = Console()
+    console.print(
+        f"Python {platform.python_version()}, torch {torch.__version__}, torchvision "
+        f"{torchvision.__version__}, {joblib.cpu_count(only_physical_cores=True)} cores, "
+        f"load average {os.getloadavg()[0]:.1f}"
+    )
+    table = Table(
+        "loop", "threads", "median s", "min s", "max s", "accuracy", "times ours", title=setting
+    )
+    ours = statistics.median(loops[-1].seconds)
+    for loop, value in zip(loops, accuracies, strict=True):
+        median = statistics.median(loop.seconds)
+        shown = [f"{seconds:.2f}" for seconds in (median, min(loop.seconds), max(loop.seconds))]
+        table.add_row(
+            loop.name, str(loop.n_threads), *shown, f"{value:.2%}", f"{median / ours:.1f}"
+        )
+    console.print(table)
+    difference = max(accuracies) - min(accuracies)
+    verdict = "agree" if difference <= MAX_ACCURACY_DIFFERENCE else "DIFFER"
+    console.print(
+        f"Validation accuracies {verdict}: {100 * difference:.2f} points apart, "
+        f"{100 * MAX_ACCURACY_DIFFERENCE:.1f} allowed"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,124 @@
+"""Fixtures: real data, real databases, and the command line as a user runs it."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import URL
+
+from objectives.datasets import load_training_data
+from tests import servers
+
+ROOT = Path(__file__).resolve().parent.parent
+DATABASES = ["sqlite", "postgresql", "mysql"]
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def _closed_connections() -> Iterator[None]:
+    """Close what a test's engines hold open, as the end of a process does."""
+    engines: set[Engine] = set()
+
+    def remember(connection: Connection) -> None:
+        engines.add(connection.engine)
+
+    event.listen(Engine, "engine_connect", remember)
+    yield
+    event.remove(Engine, "engine_connect", remember)
+    for engine in engines:
+        engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """Return a data directory that holds MNIST, fetched as a user's would be."""
+    folder = Path(os.environ.get("TUNER_DATA_DIR", ROOT / "data"))
+    load_training_data("mnist", seed=0, data_dir=folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> URL:
+    """Return a PostgreSQL server on which databases can be created."""
+    server = servers.find_postgres(tmp_path_factory.mktemp("pg"))
+    if server is None:
+        servers.skip_or_fail("postgresql", "no PostgreSQL: set TUNER_TEST_POSTGRES_URL")
+    return server
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> URL:
+    """Return a MySQL or MariaDB server on which databases can be created."""
+    server = servers.find_mysql()
+    if server is None:
+        servers.skip_or_fail("mysql", "no MySQL or MariaDB: set TUNER_TEST_MYSQL_URL")
+    return server
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """Return the URL of a new SQLite file."""
+    return f"sqlite:///{tmp_path / 'tuner.db'}"
+
+
+@pytest.fixture
+def postgres_url(postgres_server: URL) -> Iterator[str]:
+    """Return the URL of an empty PostgreSQL database of our own."""
+    with servers.new_database(postgres_server) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def _database(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    if kind == "sqlite":
+        yield f"sqlite:///{folder / 'tuner.db'}"
+        return
+    fixture = {"postgresql": "postgres_server", "mysql": "mysql_server"}[kind]
+    with servers.new_database(request.getfixturevalue(fixture)) as url:
+        yield url
+
+
+@pytest.fixture(params=DATABASES)
+def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Return the URL of an empty database of each kind."""
+    with _database(request.param, request, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture(scope="session", params=DATABASES)
+def shared_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Return the URL of one database of each kind, for tests that make studies of their own."""
+    with _database(request.param, request, tmp_path_factory.mktemp("shared")) as url:
+        yield url
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Return a function that runs `tuner` as a user would, in an empty directory."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "tuner", *arguments],
+            cwd=tmp_path,
+            env=clean_environment(**environment),
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+
+    return run
+
+
+def clean_environment(**changes: str) -> dict[str, str]:
+    """Return this process's environment without the tuner's own variables."""
+    kept = {name: v for name, v in os.environ.items() if not name.startswith("TUNER_")}
+    return {**kept, "PYTHONPATH": str(ROOT), **changes}

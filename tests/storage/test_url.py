@@ -1,0 +1,53 @@
+"""Storage URLs are read as people write them, and never shown with a password."""
+
+import pytest
+
+from storage import BadUrlError, mask_url, parse_url
+
+
+@pytest.mark.parametrize(
+    ("written", "driver"),
+    [
+        ("sqlite:///tuner.db", "sqlite"),
+        ("postgresql://u@h/d", "postgresql+psycopg"),
+        ("postgres://u@h/d", "postgresql+psycopg"),
+        ("mysql://u@h/d", "mysql+pymysql"),
+        ("mariadb://u@h/d", "mysql+pymysql"),
+    ],
+)
+def test_url_as_people_write_it_gets_a_shipped_driver(written: str, driver: str) -> None:
+    """Every spelling that other tools take means the driver that our extras install."""
+    assert parse_url(written).drivername == driver
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("tuner.db", "cannot be parsed"),
+        ("oracle://u:s3cret@h/d", "'oracle'"),
+        ("redis://h", "'redis'"),
+        ("sqlite://", "in memory"),
+        ("sqlite:///:memory:", "in memory"),
+        ("postgresql://u:s3cret@h", "names no database"),
+    ],
+)
+def test_url_that_cannot_work_is_refused_without_its_password(written: str, said: str) -> None:
+    """A URL that no worker could use is refused by name, and its password stays unsaid."""
+    with pytest.raises(BadUrlError, match=said) as raised:
+        parse_url(written)
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "postgresql://user:s3cret@host/db",
+        "postgresql://host/db?user=u&password=s3cret",
+        "mysql://user:s3cret@host/db?passwd=s3cret",
+    ],
+)
+def test_mask_url_with_password_anywhere_hides_it(written: str) -> None:
+    """A password is hidden in the authority and in the query, the rest stays readable."""
+    masked = mask_url(written)
+    assert "s3cret" not in masked
+    assert "host/db" in masked

@@ -1,0 +1,93 @@
+"""README, help and code say the same: commands, options and variables are compared and run."""
+
+import re
+import shlex
+import tomllib
+from typing import Any
+
+import pytest
+import typer
+
+from tests.conftest import ROOT, Cli
+from tuner.cli import app
+
+README = (ROOT / "README.md").read_text()
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def _options() -> dict[str, Any]:
+    return {
+        parameter.envvar: parameter
+        for command in COMMANDS.values()
+        for parameter in command.params
+        if parameter.name not in ("help", "config") and parameter.envvar
+    }
+
+
+OPTION_VARIABLES = {str(name) for name in _options()} | {"TUNER_CONFIG"}
+
+
+def test_readme_table_names_exactly_the_options_there_are() -> None:
+    """Each option stands in the README's table with its variable, and no other does."""
+    rows = re.findall(r"^\| `(--[a-z-]+)[^|]*` \| `(TUNER_\w+)` \|", README, flags=re.MULTILINE)
+    expected = {(parameter.opts[0], name) for name, parameter in _options().items()}
+    assert set(rows) == expected | {("--config", "TUNER_CONFIG")}
+
+
+def test_readme_names_exactly_the_commands_there_are() -> None:
+    """Each command stands in the README's list, and no other does."""
+    assert set(re.findall(r"^\| `tuner (\w+)` \|", README, flags=re.MULTILINE)) == set(COMMANDS)
+
+
+def test_readme_names_only_make_targets_that_exist() -> None:
+    """`make ...` in the README works."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z]+)\b", README)) <= targets
+
+
+def test_readme_names_only_files_that_exist() -> None:
+    """Paths in the README's tree and links are there."""
+    linked = re.findall(r"\]\(([\w./-]+)\)", README)
+    tree = re.findall(r"^((?:tuner|objectives|storage|benchmarks)/[\w.]+)", README, re.MULTILINE)
+    assert len(tree) > 10
+    assert [path for path in linked + tree if not (ROOT / path).exists()] == []
+
+
+def test_every_module_stands_in_the_readme_tree() -> None:
+    """A reader finds each file with one line on what it is for."""
+    tree = set(re.findall(r"^((?:tuner|objectives|storage)/[\w.]+)", README, re.MULTILINE))
+    modules = {
+        str(path.relative_to(ROOT))
+        for package in ("tuner", "objectives", "storage")
+        for path in (ROOT / package).glob("*.py")
+        if not path.name.startswith("__")
+    }
+    assert tree == modules
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_help_text_with_an_example(name: str) -> None:
+    """Help says what the command does, and shows it in use."""
+    command = COMMANDS[name]
+    assert command.help
+    assert command.epilog.startswith("Example: tuner ")
+    for parameter in command.params:
+        assert parameter.help, parameter.name
+
+
+@pytest.mark.slow
+def test_readme_commands_run(cli: Cli) -> None:
+    """The README's commands on the small data set work one after another, as written."""
+    block = README.split("<!-- tested -->")[1].split("```")[1]
+    lines = [line for line in block.splitlines()[1:] if line.startswith("tuner ")]
+    assert len(lines) >= 4
+    for line in lines:
+        result = cli(*shlex.split(line, comments=True)[1:])
+        assert result.returncode == 0, f"{line}\n{result.stderr}"
+
+
+def test_version_is_in_the_changelog() -> None:
+    """The changelog begins with what is being made now."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert headings[0] in ("Unreleased", version)

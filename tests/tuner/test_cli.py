@@ -1,0 +1,202 @@
+"""The command line as a user meets it: real processes, real files, real databases."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+
+from tests.conftest import Cli
+from tuner import options
+
+DIGITS = ("--dataset", "digits", "--epochs", "2")
+
+BAD_INPUT: list[tuple[list[str], int, str]] = [
+    (["run", "--objective", "resnet"], 2, "Unknown objective 'resnet'"),
+    (["run", "--objective", "nowhere:f"], 2, "no module 'nowhere'"),
+    (["run", "--objective", "json:nothing"], 2, "no function 'nothing'"),
+    (["run", "--dataset", "cifar"], 2, "Unknown data set 'cifar'"),
+    (["run", "--sampler", "best"], 2, "--sampler 'best'"),
+    (["run", "--pruner", "hard"], 2, "--pruner 'hard'"),
+    (["run", "--weight-decay", "1e-2", "1e-5"], 2, "--weight-decay 0.01 1e-05"),
+    (["run", "--weight-decay", "0", "1e-2"], 2, "--weight-decay 0 0.01"),
+    (["run", "--weight-decay", "-1", "1e-2"], 2, "--weight-decay -1 0.01"),
+    (["run", "--weight-decay", "low", "high"], 2, "given: 'low'"),
+    (["run", "--trials", "0"], 2, "--trials 0"),
+    (["run", "--trials", "many"], 2, "given: 'many'"),
+    (["run", "--workers", "0"], 2, "--workers"),
+    (["run", "--timeout", "soon"], 2, "'soon' is not a duration"),
+    (["run", "--storage", "tuner.db"], 2, "cannot be parsed"),
+    (["run", "--storage", "redis://h/0"], 2, "'redis'"),
+    (["run", "--storage", "postgresql://u:s3cret@127.0.0.1:9/d"], 1, "Cannot open storage"),
+    (["run", "--output", "missing/best.json"], 1, "Cannot write missing/best.json"),
+    (["run", "--config", "missing.toml"], 2, "missing.toml: No such file"),
+    (["run", "--colour", "red"], 2, "No such option"),
+    (["status"], 1, "There is no database tuner.db"),
+    (["export"], 1, "There is no database tuner.db"),
+    (["export", "--format", "xml"], 2, "Unknown format 'xml'"),
+    (["train", "--lr", "0.1"], 2, "Give --weight-decay and --lr"),
+    (
+        ["train", "--lr", "1", "--weight-decay", "0", "--device", "tpu9", *DIGITS],
+        2,
+        "Device 'tpu9'",
+    ),
+    (["worker"], 1, "There is no study 'simplenet-mnist'"),
+    (["frobnicate"], 2, "No such command"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "status", "said"), BAD_INPUT, ids=str)
+def test_bad_input_gives_one_line_and_a_status(
+    cli: Cli, tmp_path: Path, arguments: list[str], status: int, said: str
+) -> None:
+    """What was tried, the value and the remedy, in one line; no traceback, nothing half-written."""
+    result = cli(*arguments)
+    assert result.returncode == status
+    assert said in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert "s3cret" not in result.stderr
+    assert result.stdout == ""
+    assert not list(tmp_path.glob("best_lambda*"))
+
+
+def test_help_status_and_export_do_not_import_torch() -> None:
+    """Commands that train nothing start without torch."""
+    program = (
+        "import sys, tuner.cli, tuner.report, tuner.export, tuner.study, tuner.run\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.db
+def test_run_with_two_workers_ends_with_exactly_its_budget(cli: Cli, storage_url: str) -> None:
+    """Twenty trials on two workers are twenty finished trials, on each database."""
+    run = ["run", "--storage", storage_url, "--workers", "2", "--trials", "20", *DIGITS, "--json"]
+    result = cli(*run)
+    assert result.returncode == 0, result.stderr
+    answer = json.loads(result.stdout)
+    assert answer["n_finished"] == 20
+    assert sum(answer["states"].values()) == 20
+    assert set(answer["states"]) <= {"COMPLETE", "PRUNED"}
+    assert answer["best"]["evidence"]["test_accuracy"] > 0.5
+    engine = sqlalchemy.create_engine(_with_driver(storage_url))
+    with engine.connect() as connection:
+        count = "SELECT COUNT(*) FROM trials WHERE state IN ('COMPLETE', 'PRUNED')"
+        assert connection.execute(sqlalchemy.text(count)).scalar_one() == 20
+
+
+def _with_driver(url: str) -> sqlalchemy.URL:
+    from storage import parse_url
+
+    return parse_url(url)
+
+
+def test_study_from_first_run_to_extension(cli: Cli, tmp_path: Path) -> None:
+    """A first run, the looks at it, a second run that has nothing to do, and an extension."""
+    study = ("--study", "d")
+    first = cli("run", *study, "--trials", "4", "--workers", "2", *DIGITS)
+    assert first.returncode == 0, first.stderr
+    assert "4 of 4 trials finished" in first.stdout
+    assert "test accuracy" in first.stdout
+    assert "4/4 finished" in first.stderr
+
+    exported = json.loads((tmp_path / "best_lambda.json").read_text())
+    status = json.loads(cli("status", *study, "--json").stdout)
+    assert status["best"]["params"]["weight_decay"] == exported["weight_decay"]
+    assert status["workers"] == []
+    rows = json.loads(cli("trials", *study, "--json").stdout)
+    assert [row["number"] for row in rows] == [0, 1, 2, 3]
+    assert rows[exported["provenance"]["trial"]]["value"] == exported["evidence"]["search_value"]
+
+    again = cli("run", *study)
+    assert again.returncode == 0
+    assert "finished already: 4 of 4" in again.stdout
+    extended = cli("run", *study, "--trials", "6", "--json")
+    assert json.loads(extended.stdout)["n_finished"] == 6
+
+    refused = cli("run", *study, "--weight-decay", "1e-4", "1e-2")
+    assert refused.returncode == 2
+    assert "weight_decay 1e-05 0.01, not 0.0001 0.01" in refused.stderr
+
+    replay = cli("train", *study, "--trial", "1")
+    for line in replay.stdout.splitlines():
+        accuracy, recorded = line.split("Accuracy: ")[1].rstrip(")").split(" (recorded: ")
+        assert abs(float(accuracy) - float(recorded)) <= 0.002
+
+
+@pytest.mark.slow
+def test_run_on_mnist_writes_a_json_that_loads_without_torch(
+    cli: Cli, tmp_path: Path, mnist_dir: Path
+) -> None:
+    """The main job on real MNIST: two trials, one epoch, and the answer in another process."""
+    result = cli("run", "--trials", "2", "--epochs", "1", "--data-dir", str(mnist_dir))
+    assert result.returncode == 0, result.stderr
+    program = (
+        "import json, sys\n"
+        "best = json.load(open('best_lambda.json'))\n"
+        "assert 'torch' not in sys.modules\n"
+        "print(best['weight_decay'], best['evidence']['test_accuracy'])"
+    )
+    other = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    weight_decay, accuracy = map(float, other.stdout.split())
+    assert 1e-5 <= weight_decay <= 1e-2
+    assert accuracy > 0.4
+
+
+def test_train_prints_each_epoch_on_a_line(cli: Cli) -> None:
+    """The textbook's lines, for the textbook's script."""
+    result = cli("train", "--weight-decay", "1e-4", "--lr", "0.1", *DIGITS)
+    first, second = result.stdout.splitlines()
+    assert first.startswith("Epoch 1, Average Loss: ")
+    assert ", Test Accuracy: 0." in second
+
+
+def test_flag_beats_environment_beats_file_beats_default(cli: Cli, tmp_path: Path) -> None:
+    """Each source of an option overrides the next; the default fills the rest."""
+    (tmp_path / "study.toml").write_text(
+        'study = "c"\nepochs = 7\nbatch-size = 7\nseed = 7\nlr = [1e-2, 1e-1]\nworkers = 3\n'
+    )
+    result = cli(
+        "create", "--config", "study.toml", "--epochs", "9", "--json",
+        TUNER_EPOCHS="8", TUNER_BATCH_SIZE="8", TUNER_WEIGHT_DECAY="1e-4 1e-3",
+    )  # fmt: skip
+    answer: dict[str, Any] = json.loads(result.stdout)
+    spec = answer["spec"]
+    assert answer["study"] == "c"
+    assert (spec["epochs"], spec["batch_size"], spec["seed"]) == (9, 8, 7)
+    assert (spec["lr"], spec["weight_decay"]) == ([1e-2, 1e-1], [1e-4, 1e-3])
+    assert spec["sampler"] == "tpe"
+
+
+def test_study_file_with_an_unknown_key_is_refused(cli: Cli, tmp_path: Path) -> None:
+    """A misspelt key is not silently passed over."""
+    (tmp_path / "study.toml").write_text("trails = 7\n")
+    result = cli("create", "--config", "study.toml")
+    assert result.returncode == 2
+    assert "no option 'trails'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("30m", 1800), ("1.5h", 5400), ("1d", 86400)]
+)
+def test_duration_is_read_with_its_unit(text: str, seconds: float) -> None:
+    """Durations are written as people write them."""
+    assert options.parse_duration(text) == seconds
+
+
+def test_timeout_ends_a_study_early(cli: Cli) -> None:
+    """After the deadline no trial is started; what is finished is reported, and it is no error."""
+    many = ["run", *DIGITS, "--trials", "100000", "--timeout", "4s", "--workers", "1", "--json"]
+    answer = json.loads(cli(*many).stdout)
+    assert 0 < answer["n_finished"] < 100_000
+    assert sum(answer["states"].values()) == answer["n_finished"]

@@ -1,0 +1,115 @@
+"""`tuner run` under real signals: what was in training is given back, the dead are replaced."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from storage import GIVEN_BACK, create_storage, list_workers
+from tests.conftest import Cli, clean_environment
+from tuner.study import LoadedStudy, load_study
+
+# Long enough that a signal meets trials in training.
+SLOW = ("--dataset", "digits", "--epochs", "100", "--pruner", "none", "--workers", "2")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start `tuner run` on 8 trials as a terminal would: in a process group of its own."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tuner", "run", "--study", "s", "--trials", "8", *SLOW, "--json"],
+        cwd=tmp_path,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    yield process
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "what the test waits for did not happen"
+        time.sleep(0.05)
+
+
+def _wait_for_study(folder: Path) -> LoadedStudy:
+    _wait_for((folder / "tuner.db").exists)
+    storage = create_storage(f"sqlite:///{folder / 'tuner.db'}")
+    _wait_for(lambda: bool(storage.get_all_studies()))
+    loaded = load_study(storage, "s")
+    _wait_for(lambda: len(_running(loaded)) == 2)
+    return loaded
+
+
+def _running(loaded: LoadedStudy) -> list[int]:
+    trials = loaded.study.get_trials(states=(TrialState.RUNNING,))
+    return [trial.number for trial in trials if trial.intermediate_values]
+
+
+@pytest.mark.parametrize(
+    "send",
+    [
+        pytest.param(lambda p: os.killpg(p.pid, signal.SIGINT), id="Ctrl-C to the group"),
+        pytest.param(lambda p: p.terminate(), id="SIGTERM to the launcher"),
+    ],
+)
+def test_interrupted_run_gives_back_and_resumes_to_the_exact_budget(
+    running: subprocess.Popen[str], tmp_path: Path, cli: Cli, send: Callable[..., None]
+) -> None:
+    """Status 130, one line, no trial left RUNNING; the same command finishes the study."""
+    loaded = _wait_for_study(tmp_path)
+    send(running)
+    stdout, stderr = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert stdout == ""
+    assert "Traceback" not in stderr
+    assert stderr.strip().splitlines()[-1] == "tuner: interrupted"
+    trials = loaded.study.get_trials()
+    assert not [t for t in trials if t.state is TrialState.RUNNING]
+    assert len([t for t in trials if GIVEN_BACK in t.user_attrs]) == 2
+
+    resumed = cli("run", "--study", "s", "--workers", "2", "--json")
+    answer = json.loads(resumed.stdout)
+    assert (answer["n_finished"], answer["states"]) == (8, {"COMPLETE": 8})
+    assert answer["n_given_back"] == 2
+
+
+def test_killed_worker_is_replaced_and_its_trial_repeated(
+    running: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    """kill -9 of a worker costs no trial of the budget, and needs no waiting for its lease."""
+    loaded = _wait_for_study(tmp_path)
+    victim = list_workers(loaded.storage.engine, loaded.study_id)[0]
+    os.kill(victim.pid, signal.SIGKILL)
+    stdout, stderr = running.communicate(timeout=50)
+    assert running.returncode == 0, stderr
+    answer = json.loads(stdout)
+    assert answer["states"] == {"COMPLETE": 8}
+    assert answer["n_given_back"] == 1
+    assert "was killed: starting another" in stderr
+
+
+def test_workers_of_a_killed_launcher_give_back_and_leave(
+    running: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    """kill -9 of `tuner run` itself leaves no worker behind and nothing RUNNING."""
+    loaded = _wait_for_study(tmp_path)
+    os.kill(running.pid, signal.SIGKILL)
+    _wait_for(lambda: not list_workers(loaded.storage.engine, loaded.study_id), seconds=20)
+    assert not loaded.study.get_trials(states=(TrialState.RUNNING,))
+    assert loaded.load_budget().n_leased == 0

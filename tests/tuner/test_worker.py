@@ -1,0 +1,193 @@
+"""A worker finishes exactly its study's budget, and leaves it in order whatever happens."""
+
+import math
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from storage import GIVEN_BACK, create_storage, find_leases_of, give_back
+from tuner.leaving import Leaving
+from tuner.study import LoadedStudy, create_or_resume
+from tuner.worker import WorkerConfig, run_worker
+
+DIGITS = {"dataset": "digits", "epochs": 2}
+
+
+def _run(
+    url: str, options: dict[str, Any], n_trials: int, leaving: Leaving | None = None
+) -> tuple[int, LoadedStudy]:
+    loaded = create_or_resume(create_storage(url), "s", options, n_trials=n_trials)
+    status = run_worker(WorkerConfig(url, "s"), leaving or Leaving())
+    return status, loaded
+
+
+def _states(loaded: LoadedStudy) -> list[str]:
+    return [trial.state.name for trial in loaded.study.get_trials(deepcopy=False)]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "random", "qmc", "cmaes", "grid"])
+def test_worker_with_each_sampler_finishes_the_budget(sqlite_url: str, sampler: str) -> None:
+    """Each sampler gets past its start-up trials and stays inside the ranges."""
+    options = {**DIGITS, "epochs": 1, "sampler": sampler, "train_size": 100}
+    _, loaded = _run(sqlite_url, options, n_trials=13)
+    trials = loaded.study.get_trials()
+    assert len(trials) == 13
+    assert all(trial.state is TrialState.COMPLETE for trial in trials)
+    assert all(1e-5 <= trial.params["weight_decay"] <= 1e-2 for trial in trials)
+    assert all(1e-3 <= trial.params["lr"] <= 1 for trial in trials)
+
+
+@pytest.mark.parametrize("pruner", ["median", "asha", "hyperband", "none"])
+def test_worker_with_each_pruner_finishes_the_budget(sqlite_url: str, pruner: str) -> None:
+    """Pruned and complete trials together are the budget; `none` prunes nothing."""
+    options = {**DIGITS, "epochs": 4, "pruner": pruner, "train_size": 200}
+    _, loaded = _run(sqlite_url, options, n_trials=15)
+    states = _states(loaded)
+    assert len(states) == 15
+    assert set(states) <= {"COMPLETE", "PRUNED"}
+    assert ("PRUNED" in states) == (pruner != "none")
+
+
+def test_trial_records_what_a_replay_needs(sqlite_url: str) -> None:
+    """Passes follow each other, and each epoch is reported with its step."""
+    _, loaded = _run(sqlite_url, {**DIGITS, "pruner": "none"}, n_trials=3)
+    trials = loaded.study.get_trials()
+    assert [trial.user_attrs["first_pass"] for trial in trials] == [0, 2, 4]
+    assert all(list(trial.intermediate_values) == [1, 2] for trial in trials)
+    assert all(len(trial.user_attrs["training_loss"]) == 2 for trial in trials)
+    assert all(trial.value == trial.intermediate_values[2] for trial in trials)
+
+
+def test_same_seed_and_one_worker_give_the_same_study(tmp_path: Path) -> None:
+    """A study can be repeated: parameters and values are equal."""
+    first, second = (
+        _run(f"sqlite:///{tmp_path}/{name}.db", DIGITS, n_trials=12)[1] for name in "ab"
+    )
+    for one, other in zip(first.study.get_trials(), second.study.get_trials(), strict=True):
+        assert one.params == other.params
+        assert one.intermediate_values == other.intermediate_values
+
+
+def test_diverged_trial_is_pruned_with_its_last_finite_accuracy(sqlite_url: str) -> None:
+    """A learning rate that blows up ends the trial early, and the study goes on."""
+    options = {**DIGITS, "epochs": 30, "lr": (1e4, 1e5), "pruner": "none"}
+    _, loaded = _run(sqlite_url, options, n_trials=2)
+    for trial in loaded.study.get_trials():
+        assert trial.state is TrialState.PRUNED
+        assert trial.user_attrs["diverged"]
+        assert trial.value == trial.intermediate_values.get(trial.last_step or 0)
+        assert all(map(math.isfinite, trial.intermediate_values.values()))
+
+
+@pytest.fixture
+def _user_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a module of a user's into the current directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "theirs.py").write_text(
+        """
+import optuna
+
+def quadratic(trial):
+    return (trial.suggest_float("x", -1, 1) - 0.5) ** 2
+
+def sometimes(trial):
+    x = trial.suggest_float("x", 0, 1)
+    trial.report(x, step=1)
+    if trial.number % 4 == 0:
+        raise ValueError("no luck")
+    if trial.number % 4 == 1:
+        raise optuna.TrialPruned
+    return None if trial.number % 4 == 2 else x
+"""
+    )
+
+
+@pytest.mark.usefixtures("_user_code")
+def test_function_objective_is_searched_in_its_own_direction(sqlite_url: str) -> None:
+    """Anybody's existing objective works, to be minimised or maximised."""
+    options = {"objective": "theirs:quadratic", "direction": "minimize"}
+    _, loaded = _run(sqlite_url, options, n_trials=15)
+    assert loaded.study.best_value < 0.1
+    assert len(loaded.study.trials) == 15
+
+
+@pytest.mark.usefixtures("_user_code")
+def test_function_that_fails_prunes_or_returns_nonsense_spends_its_slot(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each outcome has its state and its reason, and none stops the worker."""
+    status, loaded = _run(sqlite_url, {"objective": "theirs:sometimes"}, n_trials=4)
+    assert status == 0
+    assert _states(loaded) == ["FAIL", "PRUNED", "FAIL", "COMPLETE"]
+    trials = loaded.study.get_trials()
+    assert trials[0].user_attrs["error"] == "ValueError: no luck"
+    assert "returned None" in trials[2].user_attrs["error"]
+    assert "no luck" in caplog.text
+
+
+def test_worker_asked_to_leave_gives_its_trial_back(sqlite_url: str) -> None:
+    """SIGTERM in mid-training: the slot is open again, and the next worker repeats the trial."""
+    leaving = Leaving()
+    previous = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    leaving.listen()
+    try:
+        threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        started = time.monotonic()
+        options = {**DIGITS, "epochs": 100_000, "pruner": "none"}
+        status, loaded = _run(sqlite_url, options, n_trials=1, leaving=leaving)
+        assert time.monotonic() - started < 10
+    finally:
+        signal.signal(signal.SIGTERM, previous[0])
+        signal.signal(signal.SIGINT, previous[1])
+    assert status == 130
+    left, queued = loaded.study.get_trials()
+    assert left.state is TrialState.FAIL
+    assert left.user_attrs[GIVEN_BACK] == "SIGTERM"
+    assert queued.state is TrialState.WAITING
+    assert queued.system_attrs["fixed_params"] == left.params
+    assert loaded.load_budget().n_leased == 0
+
+
+def test_worker_drops_a_trial_that_was_taken_away(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker whose trial was given to another says so, goes on, and the budget stays exact."""
+    options = {**DIGITS, "epochs": 100, "pruner": "none"}
+    loaded = create_or_resume(create_storage(sqlite_url), "s", options, n_trials=3)
+    thief = threading.Thread(target=_take_first_trial_away, args=(loaded,))
+    thief.start()
+    run_worker(WorkerConfig(sqlite_url, "s"), Leaving())
+    thief.join()
+    finished = [t for t in loaded.study.get_trials() if GIVEN_BACK not in t.user_attrs]
+    assert len(loaded.study.trials) == 4
+    assert [t.state.is_finished() for t in finished] == [True] * 3
+    assert loaded.load_budget().n_finished == 3
+    assert "was taken away meanwhile: dropped" in caplog.text
+
+
+def _take_first_trial_away(loaded: LoadedStudy) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        trials = loaded.study.get_trials(states=(TrialState.RUNNING,))
+        for lease in find_leases_of(loaded.storage.engine, worker_id=1) if trials else []:
+            if lease.trial_id is not None and "first_pass" in trials[0].user_attrs:
+                give_back(loaded.storage, loaded.study_id, lease, "test")
+                return
+        time.sleep(0.001)
+
+
+def test_optuna_itself_reads_and_extends_our_study(sqlite_url: str) -> None:
+    """Other Optuna programs can load a study of ours, and optimise it further."""
+    _run(sqlite_url, DIGITS, n_trials=2)
+    study = optuna.load_study(storage=sqlite_url, study_name="s")
+    study.optimize(lambda trial: trial.suggest_float("lr", 1e-3, 1, log=True), n_trials=1)
+    assert len(study.trials) == 3
+    assert study.direction is optuna.study.StudyDirection.MAXIMIZE
