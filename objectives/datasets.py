@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from objectives import raw_files
-from objectives.catalog import DATASETS
-from objectives.errors import DataError
+from objectives.catalog import DATASETS, DatasetFacts
+from objectives.errors import DataError, UnknownNameError
 from objectives.seeds import derive_seed, permutation
 
 Part = Literal["train", "test"]
@@ -79,9 +79,9 @@ def load_training_data(
     """Return (training, validation) images; the test set is not touched.
 
     The split depends on ``seed`` alone; ``train_size`` keeps its first N training images, so
-    that the validation images are the same for every N. Raises DataError.
+    that the validation images are the same for every N. Raises DataError or UnknownNameError.
     """
-    dataset = DATASETS[name]
+    dataset = _get_facts(name)
     if train_size is not None and not 0 < train_size <= dataset.n_train:
         raise DataError(f"Data set {name} has 1 to {dataset.n_train} training images: {train_size}")
     everything = _LOADERS[name]("train", data_dir)
@@ -92,4 +92,11 @@ def load_training_data(
 
 def load_test_data(name: str, *, data_dir: Path = Path("data")) -> Split:
     """Return the test images: to be read once, after selection, never by a trial."""
+    _get_facts(name)
     return _LOADERS[name]("test", data_dir)
+
+
+def _get_facts(name: str) -> DatasetFacts:
+    if name not in DATASETS:
+        raise UnknownNameError(f"Unknown data set {name!r}: choose one of {', '.join(DATASETS)}")
+    return DATASETS[name]

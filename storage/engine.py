@@ -4,7 +4,9 @@ Creates Optuna's tables and ours, one process at a time; translates the errors o
 """
 
 import contextlib
+import errno
 import logging
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -119,6 +121,10 @@ def creation_lock(url: str) -> Iterator[None]:
 def _lock(url: URL) -> Iterator[None]:
     file = sqlite_file(url)
     if file is not None:
+        # Neither a missing nor an unwritable directory is worth waiting for.
+        file.parent.stat()
+        if not os.access(file.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, "directory is not writable", str(file.parent))
         with FileLock(f"{file}.lock", timeout=_CREATION_TIMEOUT_SECONDS):
             yield
         return
@@ -154,7 +160,7 @@ def _translated_errors(url: URL) -> Iterator[None]:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise UnreachableError(f"Cannot open {where}: {_driver_message(error, url)}") from error
-    except OSError as error:  # the lock file beside an SQLite database
+    except OSError as error:  # the directory of an SQLite database, and the lock file in it
         raise UnreachableError(f"Cannot open {where}: {error}") from error
     except ImportError as error:
         extra = "postgres" if url.drivername.startswith("postgresql") else "mysql"

@@ -15,23 +15,31 @@ README = (ROOT / "README.md").read_text()
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
-def _options() -> dict[str, Any]:
+def _options() -> dict[tuple[str, str], Any]:
     return {
-        parameter.envvar: parameter
+        (parameter.opts[0], parameter.envvar): parameter
         for command in COMMANDS.values()
         for parameter in command.params
-        if parameter.name not in ("help", "config") and parameter.envvar
+        if parameter.name != "help"
     }
 
 
-OPTION_VARIABLES = {str(name) for name in _options()} | {"TUNER_CONFIG"}
+OPTION_VARIABLES = {variable for _, variable in _options()}
 
 
-def test_readme_table_names_exactly_the_options_there_are() -> None:
-    """Each option stands in the README's table with its variable, and no other does."""
-    rows = re.findall(r"^\| `(--[a-z-]+)[^|]*` \| `(TUNER_\w+)` \|", README, flags=re.MULTILINE)
-    expected = {(parameter.opts[0], name) for name, parameter in _options().items()}
-    assert set(rows) == expected | {("--config", "TUNER_CONFIG")}
+def _row(flag: str, variable: str, parameter: Any) -> str:
+    metavar = f" {parameter.metavar}" if parameter.metavar else ""
+    default = parameter.show_default
+    if not isinstance(default, str):
+        default = "off" if parameter.default is False else parameter.default or ""
+    return f"| `{flag}{metavar}` | `{variable}` | {default} | {parameter.help} |"
+
+
+def test_readme_table_is_what_the_command_line_says() -> None:
+    """Each option stands in the README with its variable, default and help, and no other does."""
+    expected = [_row(*names, parameter) for names, parameter in _options().items()]
+    rows = re.findall(r"^\| `--.*$", README, flags=re.MULTILINE)
+    assert rows == expected, "paste into the README:\n" + "\n".join(expected)
 
 
 def test_readme_names_exactly_the_commands_there_are() -> None:

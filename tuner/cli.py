@@ -124,7 +124,7 @@ def run(
 
     build_spec(options.given(context))  # wrong usage is said before anything is started
     processes.preload()  # now, while this process has imports of its own to do
-    from tuner.run import RunRequest, run_study
+    from tuner.run import RunRequest, run_study, summary
     from tuner.worker import WorkerConfig
 
     level = logging.INFO if verbose else logging.WARNING
@@ -140,7 +140,7 @@ def run(
     if as_json:
         _print_json(_run_json(result))
     else:
-        print(_run_text(result, storage))
+        print(summary(result, storage))
 
 
 @app.command(epilog="Example: tuner create --trials 200 --storage postgresql://user@host/tuner")
@@ -326,35 +326,6 @@ def _print_rich(renderable: "RenderableType") -> None:
     # Piped output keeps whole lines: cutting them to 80 columns would lose data.
     console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(renderable)
-
-
-def _run_text(result: "RunResult", storage_url: str) -> str:
-    from storage import mask_url
-    from tuner.report import format_seconds, states_text
-
-    status, best = result.status, result.best
-    evidence = best["evidence"]
-    lines = [
-        f"Study {status.study}: {status.n_finished} of {status.n_trials} trials finished "
-        f"({states_text(status)}) in {format_seconds(result.seconds)}"
-    ]
-    if result.was_finished_before:
-        more = status.n_trials + 30
-        lines = [
-            f"Study {status.study} is finished already: {status.n_finished} of {status.n_trials} "
-            f"trials ({states_text(status)}); --trials {more} extends it"
-        ]
-    lines.append(f"Best trial            {best['provenance']['trial']}")
-    lines += [f"  {name:<20}{value:.6g}" for name, value in best["params"].items()]
-    lines.append(f"  {evidence['metric']:<20}{evidence['search_value']:.4f}")
-    if evidence["test_accuracy"] is not None:
-        lines.append(f"  {'test accuracy':<20}{evidence['test_accuracy']:.4f}")
-    if evidence["edge"]:
-        lines.append(f"  λ lies at the {evidence['edge']} end of its range: consider widening it")
-    lines.append(f"Written to            {result.output}")
-    where = "" if storage_url == options.DEFAULT_STORAGE else f" --storage {mask_url(storage_url)}"
-    lines.append(f"See the study with    tuner dashboard{where}")
-    return "\n".join(lines)
 
 
 def _run_json(result: "RunResult") -> dict[str, Any]:

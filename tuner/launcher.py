@@ -46,29 +46,31 @@ def run_local_workers(
 ) -> None:
     """Run ``n_workers`` until the budget is spent, calling ``on_tick`` a few times a second.
 
-    Raises KeyboardInterrupt when asked to leave, after the workers have given back what they
-    held; and, when they all ended although the budget is not spent, what the first one said.
+    Takes over this process's SIGINT and SIGTERM. Raises KeyboardInterrupt when asked to leave,
+    after the workers have given back what they held; and, when they all ended although the
+    budget is not spent, what the first one said.
     """
     leaving = Leaving()
     leaving.listen()
     errors = context.SimpleQueue()
     processes = [_start(_work, config, errors) for _ in range(n_workers)]
     n_replacements = _REPLACEMENTS_PER_WORKER * n_workers
-    while any(process.is_alive() for process in processes):
+    while leaving.reason is None:
         on_tick()
-        if leaving.reason is not None:
-            _stop(loaded, processes)
-            raise KeyboardInterrupt
         for index, process in enumerate(processes):
             if process.exitcode is not None and process.exitcode < 0 and n_replacements > 0:
                 logger.warning("Worker %s was killed: starting another", process.pid)
                 _give_back_leases_of(loaded, process)
                 processes[index] = _start(_work, config, errors)
                 n_replacements -= 1
+        if not any(process.is_alive() for process in processes):
+            break
         time.sleep(_TICK_SECONDS)
+    _stop(processes)
     for process in processes:
         _give_back_leases_of(loaded, process)
-    on_tick()
+    if leaving.reason is not None:
+        raise KeyboardInterrupt
     budget = loaded.load_budget()
     if not budget.is_spent and not budget.is_past_deadline:
         if not errors.empty():
@@ -84,7 +86,8 @@ def _start(
     return process
 
 
-def _stop(loaded: LoadedStudy, processes: list[BaseProcess]) -> None:
+def _stop(processes: list[BaseProcess]) -> None:
+    """Ask those that are alive to leave, and end those that do not within the time for it."""
     for process in processes:
         if process.is_alive():
             process.terminate()
@@ -94,7 +97,6 @@ def _stop(loaded: LoadedStudy, processes: list[BaseProcess]) -> None:
         if process.is_alive():
             process.kill()
             process.join()
-        _give_back_leases_of(loaded, process)
 
 
 def _give_back_leases_of(loaded: LoadedStudy, process: BaseProcess) -> None:

@@ -129,11 +129,11 @@ def trials_table(rows: list[dict[str, Any]]) -> Table:
         "trial", "state", "value", *names, "epochs", "seconds", "worker", "note", box=None
     )
     for row in rows:
-        params = [_number(row["params"].get(name)) for name in names]
+        params = [format_value(row["params"].get(name)) for name in names]
         table.add_row(
             str(row["number"]),
             row["state"],
-            _number(row["value"]),
+            format_value(row["value"]),
             *params,
             str(row["epochs"]),
             "" if row["seconds"] is None else f"{row['seconds']:.1f}",
@@ -200,11 +200,12 @@ def states_text(status: StudyStatus) -> str:
 def _best(status: StudyStatus) -> str:
     if status.best is None:
         return "none yet"
-    params = ", ".join(f"{name} {_number(v)}" for name, v in status.best["params"].items())
+    params = ", ".join(f"{name} {format_value(v)}" for name, v in status.best["params"].items())
     return f"{status.best['value']:.4f} (trial {status.best['trial']}: {params})"
 
 
-def _number(value: object) -> str:
+def format_value(value: object) -> str:
+    """Return a number with four significant digits, anything else as it is, None as nothing."""
     return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
 
 

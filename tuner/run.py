@@ -10,9 +10,16 @@ import joblib
 from rich.console import Console
 
 from objectives.datasets import load_training_data
-from storage import create_storage
+from storage import create_storage, mask_url
 from tuner import export, launcher
-from tuner.report import StudyStatus, load_status, show_progress
+from tuner.report import (
+    StudyStatus,
+    format_seconds,
+    format_value,
+    load_status,
+    show_progress,
+    states_text,
+)
 from tuner.selection import get_best_trial, measure_test_accuracy
 from tuner.study import LoadedStudy, create_or_resume
 from tuner.worker import WorkerConfig
@@ -80,3 +87,30 @@ def _train(loaded: LoadedStudy, request: RunRequest, console: Console) -> None:
     n_workers = min(n_workers, budget.n_trials - budget.n_finished)
     with show_progress(loaded, console) as on_tick:
         launcher.run_local_workers(loaded, request.worker, n_workers, on_tick)
+
+
+def summary(result: RunResult, storage_url: str) -> str:
+    """Return what came of it in a few lines for people; the URL's password is masked."""
+    status, evidence = result.status, result.best["evidence"]
+    done = f"{status.n_finished} of {status.n_trials} trials"
+    if result.was_finished_before:
+        extension = f"--trials {status.n_trials + 30} extends it"
+        headline = f"is finished already: {done} ({states_text(status)}); {extension}"
+    else:
+        headline = f"{done} finished ({states_text(status)}) in {format_seconds(result.seconds)}"
+    facts = {"Best trial": result.best["provenance"]["trial"], **result.best["params"]}
+    facts[evidence["metric"]] = evidence["search_value"]
+    if evidence["test_accuracy"] is not None:
+        facts["test accuracy"] = evidence["test_accuracy"]
+    lines = [f"Study {status.study} {headline}"]
+    lines += [f"  {name:<20} {format_value(value)}" for name, value in facts.items()]
+    if evidence["edge"]:
+        lines.append(f"  λ lies at the {evidence['edge']} end of its range: consider widening it")
+    storage = mask_url(storage_url)
+    return "\n".join(
+        [
+            *lines,
+            f"Written to {result.output}",
+            f"See the study with: tuner dashboard --storage {storage}",
+        ]
+    )

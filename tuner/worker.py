@@ -275,5 +275,8 @@ class _Worker:
 
 
 def _describe(trial: optuna.Trial, value: float | None) -> str:
-    params = " ".join(f"{name}={value:.3g}" for name, value in trial.params.items())
+    params = " ".join(
+        f"{name}={chosen:.3g}" if isinstance(chosen, float) else f"{name}={chosen}"
+        for name, chosen in trial.params.items()
+    )
     return params if value is None else f"value={value:.4f} {params}"

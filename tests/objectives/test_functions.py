@@ -39,9 +39,20 @@ def test_load_function_in_a_package_is_found(folder: Path) -> None:
         ("user_constant.inner:objective", "there is no module 'user_constant.inner'"),
         ("user_constant:objective", "'user_constant' has no function 'objective'"),
         ("user_constant:VALUE", "'user_constant' has no function 'VALUE'"),
-        ("user_constant", "'user_constant' has no function ''"),
+        ("user_constant", "'user_constant' is not written as package.module:function"),
+        (":f", "':f' is not written as package.module:function"),
+        (".user:f", "'.user:f' is not written as package.module:function"),
     ],
-    ids=["module", "package", "module in a file", "attribute", "not callable", "no colon"],
+    ids=[
+        "module",
+        "package",
+        "module in a file",
+        "attribute",
+        "not callable",
+        "no colon",
+        "no module",
+        "relative",
+    ],
 )
 def test_load_function_with_unknown_name_says_what_is_missing(
     folder: Path, path: str, said: str

