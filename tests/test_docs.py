@@ -16,12 +16,13 @@ COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[
 
 
 def _options() -> dict[tuple[str, str], Any]:
-    return {
-        (parameter.opts[0], parameter.envvar): parameter
-        for command in COMMANDS.values()
-        for parameter in command.params
-        if parameter.name != "help"
-    }
+    """Return the options by flag and variable, each as the first command that has it says it."""
+    found: dict[tuple[str, str], Any] = {}
+    for command in COMMANDS.values():
+        for parameter in command.params:
+            if parameter.name != "help":
+                found.setdefault((parameter.opts[0], parameter.envvar), parameter)
+    return found
 
 
 OPTION_VARIABLES = {variable for _, variable in _options()}

@@ -20,7 +20,7 @@ from tuner.report import (
     show_progress,
     states_text,
 )
-from tuner.selection import get_best_trial, measure_test_accuracy
+from tuner.selection import find_test_accuracy, get_best_trial, measure_test_accuracy
 from tuner.study import LoadedStudy, create_or_resume
 from tuner.worker import WorkerConfig
 
@@ -67,7 +67,7 @@ def run_study(request: RunRequest, console: Console) -> RunResult:
     if not was_finished_before:
         _train(loaded, request, console)
     best = get_best_trial(loaded)
-    if not loaded.spec.is_function:
+    if not loaded.spec.is_function and find_test_accuracy(loaded, best) is None:
         with console.status(f"Scoring trial {best.number} on the test set"):
             launcher.call_in_worker_process(measure_test_accuracy, request.worker)
     document = export.build_document(loaded)
