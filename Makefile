@@ -29,7 +29,7 @@ dashboard: setup
 	$(BIN)/tuner dashboard $(ARGS)
 
 test: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff format --check .

@@ -192,11 +192,3 @@ def test_study_file_with_an_unknown_key_is_refused(cli: Cli, tmp_path: Path) -> 
 def test_duration_is_read_with_its_unit(text: str, seconds: float) -> None:
     """Durations are written as people write them."""
     assert options.parse_duration(text) == seconds
-
-
-def test_timeout_ends_a_study_early(cli: Cli) -> None:
-    """After the deadline no trial is started; what is finished is reported, and it is no error."""
-    many = ["run", *DIGITS, "--trials", "100000", "--timeout", "4s", "--workers", "1", "--json"]
-    answer = json.loads(cli(*many).stdout)
-    assert 0 < answer["n_finished"] < 100_000
-    assert sum(answer["states"].values()) == answer["n_finished"]

@@ -185,6 +185,18 @@ def _take_first_trial_away(loaded: LoadedStudy) -> None:
         time.sleep(0.001)
 
 
+def test_worker_leaves_at_the_deadline_of_the_study(sqlite_url: str) -> None:
+    """After the timeout no trial is started; those in training finish, and it is no error."""
+    _, loaded = _run(
+        sqlite_url, DIGITS, n_trials=1
+    )  # imports take their time before the clock runs
+    create_or_resume(loaded.storage, "s", {}, n_trials=100_000, timeout_seconds=2)
+    assert run_worker(WorkerConfig(sqlite_url, "s"), Leaving()) == 0
+    states = _states(loaded)
+    assert 1 < len(states) == loaded.load_budget().n_finished < 100_000
+    assert set(states) <= {"COMPLETE", "PRUNED"}
+
+
 def test_optuna_itself_reads_and_extends_our_study(sqlite_url: str) -> None:
     """Other Optuna programs can load a study of ours, and optimise it further."""
     _run(sqlite_url, DIGITS, n_trials=2)
