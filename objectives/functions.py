@@ -1,5 +1,6 @@
 """Load anybody's existing Optuna objective, named as ``package.module:function``."""
 
+import contextlib
 import importlib
 import os
 import re
@@ -27,7 +28,8 @@ def load_function(path: str) -> ObjectiveFunction:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        module = importlib.import_module(module_name)
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for our results
+            module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise

@@ -1,7 +1,9 @@
 """Where a study is kept: engines, our own tables, budget and leases. Knows SQL; never torch."""
 
 from storage.budget import (
+    LEASE_SECONDS,
     Budget,
+    Lease,
     bind_trial,
     change_budget,
     claim_slot,
@@ -10,7 +12,12 @@ from storage.budget import (
     reopen_slot,
     settle_slot,
 )
-from storage.engine import create_storage, creation_lock, open_storage
+from storage.engine import (
+    create_storage,
+    creation_lock,
+    explain_database_error,
+    open_storage,
+)
 from storage.errors import (
     BadUrlError,
     EmptyStorageError,
@@ -20,12 +27,12 @@ from storage.errors import (
 )
 from storage.leases import (
     GIVEN_BACK,
-    Lease,
     LeaseRenewer,
     WorkerRecord,
     find_expired_leases,
     find_leases_of,
     give_back,
+    is_given_back,
     list_workers,
     register_worker,
     renew_leases,
@@ -35,6 +42,7 @@ from storage.url import mask_url, parse_url
 
 __all__ = [
     "GIVEN_BACK",
+    "LEASE_SECONDS",
     "BadUrlError",
     "Budget",
     "EmptyStorageError",
@@ -50,10 +58,12 @@ __all__ = [
     "create_budget",
     "create_storage",
     "creation_lock",
+    "explain_database_error",
     "find_budget",
     "find_expired_leases",
     "find_leases_of",
     "give_back",
+    "is_given_back",
     "list_workers",
     "mask_url",
     "open_storage",

@@ -11,6 +11,18 @@ from sqlalchemy import Engine, delete, func, insert, select, update
 from storage.clock import epoch_now
 from storage.schema import budgets, leases, workers
 
+# How long a worker may be silent before its trials are given to others.
+LEASE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A slot in training, as it was read; ``trial_id`` is None between claiming and asking."""
+
+    lease_id: int
+    study_id: int
+    trial_id: int | None
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -71,7 +83,9 @@ def change_budget(
         connection.execute(change)
 
 
-def claim_slot(engine: Engine, study_id: int, worker_id: int, lease_seconds: float) -> int | None:
+def claim_slot(
+    engine: Engine, study_id: int, worker_id: int, lease_seconds: float = LEASE_SECONDS
+) -> int | None:
     """Take a slot for a worker and return its lease's id; None when there is no slot now.
 
     One short transaction, whose cost does not grow with the number of trials: the guarded update
@@ -116,19 +130,22 @@ def settle_slot(engine: Engine, lease_id: int) -> None:
         connection.execute(delete(leases).where(leases.c.lease_id == lease_id))
 
 
-def reopen_slot(engine: Engine, lease_id: int) -> None:
+def reopen_slot(engine: Engine, lease: Lease) -> None:
     """End the lease of a trial that will not finish; its slot can be claimed again.
 
-    Safe to repeat, also by two workers at once: only the one that ends the lease reopens it.
+    Safe to repeat, also by two workers at once: only the one that ends the lease reopens it, and
+    only if it still holds the trial that was read. A worker that thawed and bound one keeps it.
     """
     with engine.begin() as connection:
-        study_id = connection.execute(
-            select(leases.c.study_id).where(leases.c.lease_id == lease_id)
-        ).scalar()
-        ended = connection.execute(delete(leases).where(leases.c.lease_id == lease_id))
+        ended = connection.execute(
+            delete(leases).where(
+                leases.c.lease_id == lease.lease_id,
+                leases.c.trial_id.is_not_distinct_from(lease.trial_id),
+            )
+        )
         if ended.rowcount == 1:
             connection.execute(
                 update(budgets)
-                .where(budgets.c.study_id == study_id)
+                .where(budgets.c.study_id == lease.study_id)
                 .values(n_claimed=budgets.c.n_claimed - 1)
             )

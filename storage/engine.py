@@ -25,6 +25,8 @@ from storage.url import mask_url, parse_url, sqlite_file
 
 logger = logging.getLogger(__name__)
 
+_DATABASE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
+
 _CONNECT_TIMEOUT_SECONDS = 10
 # Eight workers queue for one write lock; a transaction takes milliseconds.
 _SQLITE_BUSY_SECONDS = 60
@@ -76,6 +78,9 @@ def _engine_options(url: URL) -> dict[str, Any]:
         return {"connect_args": {"timeout": _SQLITE_BUSY_SECONDS}}
     # One connection for the trials, one for the lease thread; the dashboard's threads need more.
     options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 6}
+    if url.drivername.startswith("mysql"):
+        # As on PostgreSQL; the default, REPEATABLE READ, locks gaps and so deadlocks for nothing.
+        options["isolation_level"] = "READ COMMITTED"
     options["connect_args"] = {"connect_timeout": _CONNECT_TIMEOUT_SECONDS}
     return options
 
@@ -131,13 +136,19 @@ def _lock(url: URL) -> Iterator[None]:
     engine = _bare_engine(url)
     with engine.connect() as connection:  # closing it releases the lock
         if url.drivername.startswith("postgresql"):
+            connection.execute(text(f"SET lock_timeout = '{_CREATION_TIMEOUT_SECONDS}s'"))
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _POSTGRES_LOCK_KEY})
         else:
             name = f"tuner/{url.database}"[:64]  # named locks are the server's, not the database's
-            connection.execute(
+            has_lock = connection.execute(
                 text("SELECT GET_LOCK(:name, :seconds)"),
                 {"name": name, "seconds": _CREATION_TIMEOUT_SECONDS},
-            )
+            ).scalar()
+            if has_lock != 1:
+                raise UnreachableError(
+                    f"Another process has been creating tables in storage {mask_url(url)} for "
+                    f"{_CREATION_TIMEOUT_SECONDS} s: try again"
+                )
         yield
 
 
@@ -158,8 +169,11 @@ def _translated_errors(url: URL) -> Iterator[None]:
     where = f"storage {mask_url(url)}"
     try:
         yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise UnreachableError(f"Cannot open {where}: {_driver_message(error, url)}") from error
+    except _DATABASE_ERRORS as error:
+        message = _driver_message(error)
+        if url.password:
+            message = message.replace(str(url.password), "***")
+        raise UnreachableError(f"Cannot open {where}: {message}") from error
     except OSError as error:  # the directory of an SQLite database, and the lock file in it
         raise UnreachableError(f"Cannot open {where}: {error}") from error
     except ImportError as error:
@@ -173,10 +187,16 @@ def _translated_errors(url: URL) -> Iterator[None]:
         raise SchemaError(f"Cannot use {where}: {error}") from error
 
 
-def _driver_message(error: BaseException, url: URL) -> str:
-    """Return what the driver said, in one line, without SQLAlchemy's wrapping or a password."""
+def explain_database_error(error: BaseException) -> str | None:
+    """Return one line for a database error met after opening; None for any other error."""
+    if not isinstance(error, _DATABASE_ERRORS):
+        return None
+    return f"The database failed: {_driver_message(error)}; try again, nothing finished is lost"
+
+
+def _driver_message(error: BaseException) -> str:
+    """Return what the driver said, in one line, without the wrapping of others."""
     while not isinstance(error, DBAPIError) and error.__cause__ is not None:
         error = error.__cause__
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    message = " ".join(str(cause).split())
-    return message.replace(str(url.password), "***") if url.password else message
+    return " ".join(str(cause).split())

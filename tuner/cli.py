@@ -7,6 +7,7 @@ stderr. What takes long to import is imported by the command that needs it.
 import contextlib
 import json
 import logging
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -49,8 +50,9 @@ def main() -> None:
         _exit_with(str(error), 2)
     except (TunerError, ObjectiveError) as error:
         _exit_with(str(error), 1)
-    except _storage_errors() as error:
-        _exit_with(str(error), _storage_status(error))
+    except Exception as error:
+        _exit_with_storage_error(error)
+        raise  # an error of ours: its traceback is wanted
     if status == INTERRUPTED_STATUS:  # what typer makes of Ctrl-C
         _exit_with("interrupted", INTERRUPTED_STATUS)
     sys.exit(status)
@@ -63,17 +65,14 @@ def _value_in(error: Exception) -> str:
     return ""
 
 
-def _storage_errors() -> type[Exception]:
-    """Return the root of the storage's errors, imported only once something has gone wrong."""
-    from storage import StorageError
+def _exit_with_storage_error(error: Exception) -> None:
+    """Exit if this is the storage's or the database's error; those are imported only now."""
+    from storage import BadUrlError, StorageError, explain_database_error
 
-    return StorageError
-
-
-def _storage_status(error: Exception) -> int:
-    from storage import BadUrlError
-
-    return 2 if isinstance(error, BadUrlError) else 1
+    if isinstance(error, StorageError):
+        _exit_with(str(error), 2 if isinstance(error, BadUrlError) else 1)
+    if (explanation := explain_database_error(error)) is not None:
+        _exit_with(explanation, 1)
 
 
 def _exit_with(message: str, status: int) -> None:
@@ -120,9 +119,8 @@ def run(
     Ctrl-C gives running trials back; the same command resumes the study.
     """
     from tuner import processes
-    from tuner.spec import build_spec
 
-    build_spec(options.given(context))  # wrong usage is said before anything is started
+    options.check_new_study(storage, options.given(context))
     processes.preload()  # now, while this process has imports of its own to do
     from tuner.run import RunRequest, run_study, summary
     from tuner.worker import WorkerConfig
@@ -156,9 +154,10 @@ def create(
 ) -> None:
     """Store a study's spec and budget for workers to join; train nothing."""
     from storage import create_storage
-    from tuner.report import load_status
+    from tuner.report import follow_up, load_status
     from tuner.study import create_or_resume
 
+    options.check_new_study(storage, options.given(context))
     loaded = create_or_resume(
         create_storage(storage),
         study,
@@ -171,7 +170,7 @@ def create(
         _print_json({**asdict(status), "spec": loaded.spec.model_dump(mode="json")})
     else:
         print(f"Study {study!r}: {status.n_finished} of {status.n_trials} trials finished")
-        print(f"Workers join with: tuner worker --storage {status.storage} --study {study}")
+        print(f"Workers join with: {follow_up('worker', storage)} --study {shlex.quote(study)}")
 
 
 @app.command(epilog="Example: tuner worker --storage postgresql://user@host/tuner --study NAME")
@@ -187,8 +186,8 @@ def worker(
     from tuner.worker import WorkerConfig, run_worker
 
     leaving = Leaving()
-    leaving.listen()
-    status = run_worker(WorkerConfig(storage, study, data_dir, device, threads), leaving)
+    with leaving.listening():
+        status = run_worker(WorkerConfig(storage, study, data_dir, device, threads), leaving)
     raise typer.Exit(status)
 
 

@@ -8,7 +8,6 @@ import math
 import os
 import pprint
 import shlex
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -20,7 +19,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from objectives import DATASETS, OBJECTIVES
-from storage import GIVEN_BACK
+from storage import is_given_back
 from tuner.errors import TunerError
 from tuner.selection import find_test_accuracy, get_best_trial
 from tuner.spec import Spec
@@ -109,7 +108,7 @@ def _edge(spec: Spec, best: FrozenTrial) -> str | None:
 
 def _provenance(loaded: LoadedStudy, best: FrozenTrial) -> Document:
     trials = loaded.study.get_trials(deepcopy=False)
-    states = Counter(t.state.name for t in trials if GIVEN_BACK not in t.user_attrs)
+    states = Counter(t.state.name for t in trials if not is_given_back(t))
     return {
         "trial": best.number,
         "trials_by_state": dict(sorted(states.items())),
@@ -198,19 +197,10 @@ def check_writable(path: Path) -> None:
 def write_file(path: Path, text: str) -> None:
     """Write a file whole or not at all; raises TunerError."""
     check_writable(path)
+    temporary = path.absolute().with_name(f".{path.name}.{os.getpid()}")
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.absolute().parent, prefix=f".{path.name}.", delete=False
-        ) as temporary:
-            temporary.write(text)
-        # mkstemp makes files private; an export is for others to read.
-        os.chmod(temporary.name, 0o666 & ~_umask())
-        os.replace(temporary.name, path)
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
     except OSError as error:
+        temporary.unlink(missing_ok=True)
         raise TunerError(f"Cannot write {path}: {error.strerror}") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

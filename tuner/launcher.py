@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import os
 import socket
 import sys
 import time
@@ -10,7 +11,14 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 
 from objectives import ObjectiveError
-from storage import StorageError, find_leases_of, give_back, list_workers
+from storage import (
+    StorageError,
+    UnreachableError,
+    explain_database_error,
+    find_leases_of,
+    give_back,
+    list_workers,
+)
 from tuner.errors import TunerError, WorkersFailedError
 from tuner.leaving import INTERRUPTED_STATUS, Leaving
 from tuner.logs import set_up_logging
@@ -46,27 +54,29 @@ def run_local_workers(
 ) -> None:
     """Run ``n_workers`` until the budget is spent, calling ``on_tick`` a few times a second.
 
-    Takes over this process's SIGINT and SIGTERM. Raises KeyboardInterrupt when asked to leave,
-    after the workers have given back what they held; and, when they all ended although the
-    budget is not spent, what the first one said.
+    Takes over this process's SIGINT and SIGTERM meanwhile. Raises KeyboardInterrupt when asked
+    to leave, after the workers have given back what they held; and, when they all ended although
+    the budget is not spent, what the first one said.
     """
     leaving = Leaving()
-    leaving.listen()
     errors = context.SimpleQueue()
-    processes = [_start(_work, config, errors) for _ in range(n_workers)]
-    n_replacements = _REPLACEMENTS_PER_WORKER * n_workers
-    while leaving.reason is None:
-        on_tick()
-        for index, process in enumerate(processes):
-            if process.exitcode is not None and process.exitcode < 0 and n_replacements > 0:
-                logger.warning("Worker %s was killed: starting another", process.pid)
-                _give_back_leases_of(loaded, process)
-                processes[index] = _start(_work, config, errors)
-                n_replacements -= 1
-        if not any(process.is_alive() for process in processes):
-            break
-        time.sleep(_TICK_SECONDS)
-    _stop(processes)
+    processes: list[BaseProcess] = []
+    with leaving.listening():
+        try:
+            processes += [_start(_work, config, errors) for _ in range(n_workers)]
+            n_replacements = _REPLACEMENTS_PER_WORKER * n_workers
+            while leaving.reason is None:
+                on_tick()
+                for index in _find_killed(processes)[:n_replacements]:
+                    logger.warning("Worker %s was killed: starting another", processes[index].pid)
+                    _give_back_leases_of(loaded, processes[index])
+                    processes[index] = _start(_work, config, errors)
+                    n_replacements -= 1
+                if not any(process.is_alive() for process in processes):
+                    break
+                time.sleep(_TICK_SECONDS)
+        finally:  # also when a look at the database fails: no worker outlives its launcher
+            _stop(processes)
     for process in processes:
         _give_back_leases_of(loaded, process)
     if leaving.reason is not None:
@@ -76,6 +86,10 @@ def run_local_workers(
         if not errors.empty():
             raise errors.get()
         raise WorkersFailedError("All local workers have ended before the budget was spent")
+
+
+def _find_killed(processes: list[BaseProcess]) -> list[int]:
+    return [i for i, process in enumerate(processes) if (process.exitcode or 0) < 0]
 
 
 def _start(
@@ -105,22 +119,23 @@ def _give_back_leases_of(loaded: LoadedStudy, process: BaseProcess) -> None:
     for worker in list_workers(engine, loaded.study_id):
         if (worker.host, worker.pid) == (socket.gethostname(), process.pid):
             for lease in find_leases_of(engine, worker.worker_id):
-                give_back(loaded.storage, loaded.study_id, lease, "its worker was killed")
+                give_back(loaded.storage, lease, "its worker was killed")
 
 
 def _work(config: WorkerConfig) -> int:
     leaving = Leaving()
-    leaving.listen()
     parent = multiprocessing.parent_process()
-    return run_worker(
-        config, leaving, is_orphaned=lambda: parent is not None and not parent.is_alive()
-    )
+    with leaving.listening():
+        return run_worker(
+            config, leaving, is_orphaned=lambda: parent is not None and not parent.is_alive()
+        )
 
 
 def _run_reported(
     function: Callable[[WorkerConfig], int | None], config: WorkerConfig, errors: _Errors
 ) -> None:
     """Run in a new process: hand an expected error to the launcher, and exit with a status."""
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a user's objective prints is no result
     set_up_logging(config.log_level)
     try:
         sys.exit(function(config))
@@ -129,3 +144,8 @@ def _run_reported(
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED_STATUS)
+    except Exception as error:
+        if (explanation := explain_database_error(error)) is None:
+            raise
+        errors.put(UnreachableError(explanation))
+        sys.exit(1)

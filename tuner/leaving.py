@@ -1,6 +1,6 @@
 """Leave when asked: SIGTERM and Ctrl-C are always noted, but cut short only what may be.
 
-A database transaction is finished first; an epoch in training is not.
+The worker's own database transactions are finished first; training and a user's function are not.
 """
 
 import contextlib
@@ -23,10 +23,16 @@ class Leaving:
         self.reason: str | None = None
         self._may_interrupt = False
 
-    def listen(self) -> None:
-        """Take over SIGINT and SIGTERM. A second Ctrl-C ends the process at once."""
-        signal.signal(signal.SIGINT, self._on_signal)
-        signal.signal(signal.SIGTERM, self._on_signal)
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take over SIGINT and SIGTERM within this block. A second Ctrl-C ends at once."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        previous = [signal.signal(number, self._on_signal) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in zip(numbers, previous, strict=True):
+                signal.signal(number, handler)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.reason == "SIGINT":

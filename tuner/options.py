@@ -8,14 +8,14 @@ import functools
 import inspect
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from objectives import DATASETS, OBJECTIVES
-from tuner.spec import Spec
+from tuner.spec import Spec, build_spec
 
 DEFAULT_STORAGE = "sqlite:///tuner.db"
 DEFAULT_STUDY = "simplenet-mnist"
@@ -24,9 +24,9 @@ DEFAULT_OUTPUT = Path("best_lambda.json")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str | float) -> float:
     """Return seconds for e.g. ``90``, ``90s``, ``30m``, ``2h`` or ``1d``."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", str(text).strip())
     if match is None or float(match[1]) == 0:
         raise typer.BadParameter(f"{text!r} is not a duration: write 90s, 30m or 2h")
     return float(match[1]) * _UNITS[match[2] or "s"]
@@ -45,24 +45,37 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
         raise typer.BadParameter(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"{path} is not TOML: {error}") from error
-    values = {key.replace("-", "_"): value for key, value in values.items()}
-    known = _names_of_all_options(context)
-    for key in values:
-        if key not in known:
-            raise typer.BadParameter(f"{path}: there is no option {key!r}")
-    own = {parameter.name for parameter in context.command.params}
-    context.default_map = {key: value for key, value in values.items() if key in own}
+    own = {_key(parameter): parameter.name for parameter in context.command.params}
+    known = {_key(p) for command in _all_commands(context) for p in command.params}
+    defaults = {}
+    for name, value in values.items():
+        key = name.replace("_", "-")
+        if key not in known - {"config", ""}:
+            raise typer.BadParameter(f"{path}: there is no option {name!r}")
+        if key in own:
+            defaults[own[key]] = value
+    context.default_map = defaults
     return path
 
 
-def _names_of_all_options(context: typer.Context) -> set[str]:
+def _key(parameter: Any) -> str:
+    """Return an option's name in a study file: its variable's, so that each has one meaning."""
+    return str(parameter.envvar or "").removeprefix("TUNER_").replace("_", "-").lower()
+
+
+def _all_commands(context: typer.Context) -> list[Any]:
     group: Any = context.find_root().command
-    return {
-        parameter.name
-        for command in group.commands.values()
-        for parameter in command.params
-        if parameter.name not in ("config", "help")
-    }
+    return list(group.commands.values())
+
+
+def check_new_study(storage_url: str, options: Mapping[str, Any]) -> None:
+    """Refuse a spec that cannot work before a database file is made for it (UsageError).
+
+    A study that may exist already is checked with what it was created with: see `tuner.study`.
+    """
+    prefix = "sqlite:///"
+    if storage_url.startswith(prefix) and not Path(storage_url.removeprefix(prefix)).exists():
+        build_spec(options)
 
 
 def given(context: typer.Context) -> dict[str, Any]:
@@ -191,7 +204,11 @@ Verbose = Annotated[bool, _option("--verbose", "Log every trial to stderr.")]
 Trials = Annotated[
     int | None,
     _option(
-        "--trials", "Budget: how many trials to finish in all.", metavar="N", show_default="50"
+        "--trials",
+        "Budget: how many trials to finish in all.",
+        metavar="N",
+        min=1,
+        show_default="50",
     ),
 ]
 Timeout = Annotated[

@@ -1,6 +1,7 @@
 """Progress, tables and messages for people; the same facts as plain data for programs."""
 
 import contextlib
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from storage import GIVEN_BACK, list_workers, mask_url
+from storage import GIVEN_BACK, is_given_back, list_workers, mask_url
 from tuner.selection import find_best_trial
 from tuner.study import LoadedStudy
 
@@ -43,15 +44,14 @@ def load_status(loaded: LoadedStudy) -> StudyStatus:
     """Read a study's progress; one query for what finished since the last call, and two more."""
     trials = loaded.study.get_trials(deepcopy=False)
     budget = loaded.load_budget()
-    given_back = [t for t in trials if GIVEN_BACK in t.user_attrs]
-    counted = Counter(t.state.name for t in trials if GIVEN_BACK not in t.user_attrs)
+    counted = Counter(t.state.name for t in trials if not is_given_back(t))
     best = find_best_trial(trials, loaded.spec.direction)
     return StudyStatus(
         study=loaded.name,
         storage=mask_url(loaded.storage.url),
         n_trials=budget.n_trials,
         n_finished=budget.n_finished,
-        n_given_back=len(given_back),
+        n_given_back=sum(map(is_given_back, trials)),
         states={state.name: counted[state.name] for state in TrialState if counted[state.name]},
         best=None
         if best is None
@@ -68,7 +68,7 @@ def _eta(trials: list[FrozenTrial], n_open: int, n_in_training: int) -> float | 
     durations = [
         t.duration.total_seconds()
         for t in trials
-        if t.duration is not None and GIVEN_BACK not in t.user_attrs
+        if t.duration is not None and not is_given_back(t)
     ]
     if not durations or n_in_training == 0:
         return None
@@ -95,7 +95,7 @@ def list_trials(loaded: LoadedStudy) -> list[dict[str, Any]]:
 
 def _note(trial: FrozenTrial) -> str | None:
     attrs = trial.user_attrs
-    if GIVEN_BACK in attrs:
+    if is_given_back(trial):
         return f"given back: {attrs[GIVEN_BACK]}"
     if "rerun_of" in attrs:
         return f"rerun of trial {attrs['rerun_of']}"
@@ -218,3 +218,11 @@ def format_seconds(seconds: float | None) -> str:
     if hours:
         return f"{hours}h {minutes:02}m"
     return f"{minutes}m {rest:02}s" if minutes else f"{rest}s"
+
+
+def follow_up(command: str, storage_url: str) -> str:
+    """Return a command line that people can paste: a password stays in the environment."""
+    masked = mask_url(storage_url)
+    if "***" in masked:
+        return f"TUNER_STORAGE=... tuner {command}"
+    return f"tuner {command} --storage {shlex.quote(masked)}"

@@ -10,10 +10,11 @@ import joblib
 from rich.console import Console
 
 from objectives.datasets import load_training_data
-from storage import create_storage, mask_url
+from storage import create_storage
 from tuner import export, launcher
 from tuner.report import (
     StudyStatus,
+    follow_up,
     format_seconds,
     format_value,
     load_status,
@@ -106,11 +107,10 @@ def summary(result: RunResult, storage_url: str) -> str:
     lines += [f"  {name:<20} {format_value(value)}" for name, value in facts.items()]
     if evidence["edge"]:
         lines.append(f"  λ lies at the {evidence['edge']} end of its range: consider widening it")
-    storage = mask_url(storage_url)
     return "\n".join(
         [
             *lines,
             f"Written to {result.output}",
-            f"See the study with: tuner dashboard --storage {storage}",
+            f"See the study with: {follow_up('dashboard', storage_url)}",
         ]
     )

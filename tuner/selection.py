@@ -1,16 +1,17 @@
 """From finished trials to the answer: the best trial, and its one look at the test set."""
 
 import logging
+from collections import Counter
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives import Hyperparameters
 from objectives.datasets import load_test_data
-from storage import create_storage
+from storage import open_storage
 from tuner.errors import NoResultError
 from tuner.study import LoadedStudy, load_study
-from tuner.worker import WorkerConfig, training_config
+from tuner.worker import WorkerConfig
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +37,11 @@ def get_best_trial(loaded: LoadedStudy) -> FrozenTrial:
     trials = loaded.study.get_trials(deepcopy=False)
     best = find_best_trial(trials, loaded.spec.direction)
     if best is None:
+        states = Counter(trial.state.name for trial in trials)
+        found = ", ".join(f"{n} {state}" for state, n in states.items()) or "none"
         raise NoResultError(
-            f"Study {loaded.name!r} has no complete trial yet ({len(trials)} trials): "
-            "run it first, with `tuner run` or `tuner worker`"
+            f"Study {loaded.name!r} has no complete trial to choose from (trials: {found}): "
+            "see `tuner trials`, or let it run on with `tuner run --trials N`"
         )
     return best
 
@@ -59,13 +62,13 @@ def measure_test_accuracy(config: WorkerConfig) -> None:
 
     from objectives.training import train_alone
 
-    loaded = load_study(create_storage(config.storage_url), config.study_name)
+    loaded = load_study(open_storage(config.storage_url), config.study_name)
     best = get_best_trial(loaded)
     if find_test_accuracy(loaded, best) is not None:
         return
     torch.set_num_threads(config.n_threads)
     epochs = train_alone(
-        training_config(loaded.spec, data_dir=config.data_dir, device=config.device),
+        loaded.spec.training_config(data_dir=config.data_dir, device=config.device),
         Hyperparameters(best.params["weight_decay"], best.params["lr"]),
         epochs=loaded.spec.epochs,
         trial_number=best.number,

@@ -8,11 +8,12 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from objectives import DATASETS, OBJECTIVES, SearchSpace
+from objectives import DATASETS, OBJECTIVES, SearchSpace, TrainingConfig
 from objectives.functions import load_function
 from tuner.errors import UsageError
 
@@ -59,6 +60,18 @@ class Spec(BaseModel):
     def space(self) -> SearchSpace:
         """The ranges that a built-in objective searches."""
         return SearchSpace(weight_decay=self.weight_decay, lr=self.lr)
+
+    def training_config(self, *, data_dir: Path, device: str) -> TrainingConfig:
+        """Return what a built-in objective has to know of the study."""
+        return TrainingConfig(
+            objective=self.objective,
+            dataset=self.dataset,
+            seed=self.seed,
+            batch_size=self.batch_size,
+            train_size=self.train_size,
+            data_dir=data_dir,
+            device=device,
+        )
 
     @property
     def hash(self) -> str:

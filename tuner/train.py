@@ -10,7 +10,6 @@ from objectives.datasets import load_test_data
 from tuner.errors import UsageError
 from tuner.spec import build_spec
 from tuner.study import LoadedStudy
-from tuner.worker import training_config
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ def train_once(
     choose_device(request.device)  # before data is fetched for nothing
     torch.set_num_threads(request.n_threads)
     test = load_test_data(spec.dataset, data_dir=request.data_dir)
-    config = training_config(spec, data_dir=request.data_dir, device=request.device)
+    config = spec.training_config(data_dir=request.data_dir, device=request.device)
     for result, score in train_alone(config, hyperparameters, epochs=spec.epochs):
         yield result, score(test)
 
@@ -60,7 +59,7 @@ def replay_trial(
     if "first_pass" not in trial.user_attrs:
         raise UsageError(f"Trial {number} ({trial.state.name}) has not begun to train")
     torch.set_num_threads(request.n_threads)
-    config = training_config(loaded.spec, data_dir=request.data_dir, device=request.device)
+    config = loaded.spec.training_config(data_dir=request.data_dir, device=request.device)
     for result, _ in train_alone(
         config,
         Hyperparameters(trial.params["weight_decay"], trial.params["lr"]),

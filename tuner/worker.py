@@ -15,24 +15,26 @@ from pathlib import Path
 
 import optuna
 from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from objectives import EpochResult, Lanes, TrainingConfig
+from objectives import EpochResult, Lanes
 from objectives.functions import ObjectiveFunction, load_function
 from storage import (
+    LEASE_SECONDS,
     Lease,
     LeaseRenewer,
     bind_trial,
     claim_slot,
-    create_storage,
+    explain_database_error,
     find_expired_leases,
     find_leases_of,
     give_back,
+    open_storage,
     register_worker,
     settle_slot,
     sign_off_worker,
 )
-from storage.leases import LEASE_SECONDS
 from tuner.leaving import INTERRUPTED_STATUS, Interrupted, Leaving
 from tuner.spec import Spec
 from tuner.study import LoadedStudy, load_study, with_sampler
@@ -59,7 +61,7 @@ class WorkerConfig:
 @dataclass
 class _InTraining:
     trial: optuna.Trial
-    lease_id: int
+    lease: Lease
     losses: list[float] = field(default_factory=list)
     has_lane: bool = False
 
@@ -72,10 +74,14 @@ def run_worker(
     Whatever ends it, what it holds is given back to the budget. ``is_orphaned`` tells whether
     whoever started this worker is gone. Raises StorageError, ObjectiveError or TunerError.
     """
-    storage = create_storage(config.storage_url)
+    storage = open_storage(config.storage_url)
     loaded = load_study(storage, config.study_name)
-    function = load_function(loaded.spec.objective) if loaded.spec.is_function else None
-    lanes = None if function else _open_lanes(loaded.spec, config)
+    try:
+        with leaving.interruptible():  # fetching data may take minutes
+            function = load_function(loaded.spec.objective) if loaded.spec.is_function else None
+            lanes = None if function else _open_lanes(loaded.spec, config)
+    except Interrupted:
+        return INTERRUPTED_STATUS
     host, pid = socket.gethostname(), os.getpid()
     worker_id, ordinal = register_worker(storage.engine, loaded.study_id, host, pid)
     study = with_sampler(loaded, ordinal)
@@ -84,27 +90,23 @@ def run_worker(
         try:
             worker.run(is_orphaned)
         finally:
-            storage.engine.dispose()  # an interrupted objective may have left a connection open
-            for lease in find_leases_of(storage.engine, worker_id):
-                give_back(storage, loaded.study_id, lease, leaving.reason or "worker failed")
-            sign_off_worker(storage.engine, worker_id)
+            _leave(storage, worker_id, leaving.reason or "its worker failed")
     if leaving.reason is None:
         return 0
     logger.info("Left the study on %s; trials in training were given back", leaving.reason)
     return INTERRUPTED_STATUS
 
 
-def training_config(spec: Spec, *, data_dir: Path, device: str) -> TrainingConfig:
-    """Return what the objectives package has to know of a study."""
-    return TrainingConfig(
-        objective=spec.objective,
-        dataset=spec.dataset,
-        seed=spec.seed,
-        batch_size=spec.batch_size,
-        train_size=spec.train_size,
-        data_dir=data_dir,
-        device=device,
-    )
+def _leave(storage: RDBStorage, worker_id: int, reason: str) -> None:
+    storage.engine.dispose()  # an interrupted objective may have left a connection half-way
+    try:
+        for lease in find_leases_of(storage.engine, worker_id):
+            give_back(storage, lease, reason)
+        sign_off_worker(storage.engine, worker_id)
+    except Exception as error:
+        if (explanation := explain_database_error(error)) is None:
+            raise
+        logger.warning("Could not give back trials, their leases will end: %s", explanation)
 
 
 def _open_lanes(spec: Spec, config: WorkerConfig) -> Lanes:
@@ -113,7 +115,7 @@ def _open_lanes(spec: Spec, config: WorkerConfig) -> Lanes:
     from objectives.training import SequentialLanes
 
     torch.set_num_threads(config.n_threads)
-    return SequentialLanes(training_config(spec, data_dir=config.data_dir, device=config.device))
+    return SequentialLanes(spec.training_config(data_dir=config.data_dir, device=config.device))
 
 
 class _Worker:
@@ -162,26 +164,24 @@ class _Worker:
         self._looked_for_expired_at = time.monotonic()
         for lease in find_expired_leases(self._storage.engine, self._loaded.study_id):
             logger.warning("A worker is lost: its trial is given back to the budget")
-            give_back(self._storage, self._loaded.study_id, lease, "its worker was lost")
+            give_back(self._storage, lease, "its worker was lost")
 
     def _refill(self) -> None:
         n_free = self._lanes.n_free if self._lanes else 1
         for _ in range(n_free):
-            lease_id = claim_slot(
-                self._storage.engine, self._loaded.study_id, self._worker_id, LEASE_SECONDS
-            )
+            lease_id = claim_slot(self._storage.engine, self._loaded.study_id, self._worker_id)
             if lease_id is None:
                 return
             self._start_trial(lease_id)
 
     def _start_trial(self, lease_id: int) -> None:
         trial = self._study.ask()
+        lease = Lease(lease_id, self._loaded.study_id, trial._trial_id)
         if not bind_trial(self._storage.engine, lease_id, trial._trial_id):
             # This process was frozen since it claimed, and its slot has been given to another.
-            lease = Lease(lease_id, trial._trial_id)
-            give_back(self._storage, self._loaded.study_id, lease, "its lease had run out")
+            give_back(self._storage, lease, "its lease had run out")
             return
-        held = _InTraining(trial, lease_id)
+        held = _InTraining(trial, lease)
         self._in_training[trial.number] = held
         self._guarded(self._open_lane, held)
 
@@ -214,6 +214,7 @@ class _Worker:
             step(held, *args)
         except UpdateFinishedTrialError:
             logger.warning("Trial %d was taken away meanwhile: dropped", held.trial.number)
+            give_back(self._storage, held.lease, "taken away")  # ends the lease, if it is there
             self._free(held)
 
     def _report(self, held: _InTraining, result: EpochResult) -> None:
@@ -263,8 +264,14 @@ class _Worker:
         trial = held.trial
         if held.losses:
             trial.set_user_attr("training_loss", held.losses)
-        self._study.tell(trial, value, state)
-        settle_slot(self._storage.engine, held.lease_id)
+        try:
+            self._study.tell(trial, value, state)
+        except ValueError as error:
+            # What `tell` raises for a trial that somebody has finished meanwhile.
+            if not self._storage.get_trial(trial._trial_id).state.is_finished():
+                raise
+            raise UpdateFinishedTrialError from error
+        settle_slot(self._storage.engine, held.lease.lease_id)
         self._free(held)
         logger.info("Trial %d %s %s", trial.number, state.name, _describe(trial, value))
 

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import multiprocessing.queues
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
@@ -14,6 +15,7 @@ from optuna.trial import TrialState
 from storage import (
     GIVEN_BACK,
     Budget,
+    Lease,
     LeaseRenewer,
     bind_trial,
     change_budget,
@@ -26,12 +28,12 @@ from storage import (
     give_back,
     list_workers,
     register_worker,
+    renew_leases,
     reopen_slot,
     settle_slot,
     sign_off_worker,
 )
 from storage.clock import epoch_now
-from storage.leases import Lease
 
 pytestmark = pytest.mark.db
 
@@ -61,7 +63,7 @@ class _Study:
         trial = self.study.ask()
         trial.suggest_float("x", 0, 1)
         bind_trial(self.engine, lease_id, trial._trial_id)
-        return Lease(lease_id, trial._trial_id), trial
+        return Lease(lease_id, self.study_id, trial._trial_id), trial
 
     def budget(self) -> Budget:
         budget = find_budget(self.engine, self.study_id)
@@ -95,7 +97,7 @@ class TestBudget:
         """Giving a slot back twice opens one slot, not two."""
         leases = [study.claim() for _ in range(3)]
         for _ in range(2):
-            reopen_slot(study.engine, leases[0] or 0)
+            reopen_slot(study.engine, Lease(leases[0] or 0, study.study_id, None))
         assert study.claim() is not None
         assert study.claim() is None
 
@@ -164,7 +166,7 @@ class TestLeases:
     ) -> None:
         """The slot opens, the trial says why, and the next one asked for has its parameters."""
         lease, trial = study.claim_and_ask()
-        give_back(study.storage, study.study_id, lease, "its worker was lost")
+        give_back(study.storage, lease, "its worker was lost")
         given_back = study.study.trials[0]
         assert given_back.state is TrialState.FAIL
         assert given_back.user_attrs[GIVEN_BACK] == "its worker was lost"
@@ -177,7 +179,7 @@ class TestLeases:
         """A worker that died between telling and settling loses nothing, and is not run twice."""
         lease, trial = study.claim_and_ask()
         study.study.tell(trial, 0.5)
-        give_back(study.storage, study.study_id, lease, "its worker was lost")
+        give_back(study.storage, lease, "its worker was lost")
         assert study.study.trials[0].state is TrialState.COMPLETE
         assert study.budget().n_finished == 1
 
@@ -185,7 +187,7 @@ class TestLeases:
         """A trial that failed by its own fault spends its slot."""
         lease, trial = study.claim_and_ask()
         study.study.tell(trial, state=TrialState.FAIL)
-        give_back(study.storage, study.study_id, lease, "its worker was lost")
+        give_back(study.storage, lease, "its worker was lost")
         assert study.budget().n_finished == 1
 
     def test_give_back_after_a_crash_half_way_opens_the_slot(self, study: _Study) -> None:
@@ -193,27 +195,73 @@ class TestLeases:
         lease, trial = study.claim_and_ask()
         study.storage.set_trial_user_attr(trial._trial_id, GIVEN_BACK, "somebody died here")
         study.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-        give_back(study.storage, study.study_id, lease, "its worker was lost")
+        give_back(study.storage, lease, "its worker was lost")
         assert study.budget() == Budget(3, n_finished=0, n_leased=0, is_past_deadline=False)
 
     def test_give_back_without_trial_opens_the_slot(self, study: _Study) -> None:
         """A worker that died between claiming and asking costs nothing."""
         lease_id = study.claim()
-        give_back(study.storage, study.study_id, Lease(lease_id or 0, None), "lost")
+        give_back(study.storage, Lease(lease_id or 0, study.study_id, None), "lost")
         assert study.budget().n_leased == 0
         assert study.study.trials == []
 
     def test_taken_away_trial_cannot_be_told(self, study: _Study) -> None:
         """The worker that comes back late finds its trial finished, not its result counted."""
         lease, trial = study.claim_and_ask()
-        give_back(study.storage, study.study_id, lease, "its worker was lost")
+        give_back(study.storage, lease, "its worker was lost")
         with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
             trial.report(0.5, step=1)
+
+    def test_lease_that_was_bound_meanwhile_is_not_reopened(self, study: _Study) -> None:
+        """A worker that thaws and binds its trial before it is given back keeps its slot."""
+        lease_id = study.claim(lease_seconds=-1) or 0
+        (as_read,) = find_expired_leases(study.engine, study.study_id)
+        assert bind_trial(study.engine, lease_id, study.study.ask()._trial_id)
+        give_back(study.storage, as_read, "its worker was lost")
+        assert study.budget().n_leased == 1
+
+    def test_rerun_given_back_before_it_suggested_keeps_its_parameters(self, study: _Study) -> None:
+        """Parameters survive being given back twice."""
+        lease, trial = study.claim_and_ask()
+        give_back(study.storage, lease, "first")
+        lease_id = study.claim() or 0
+        rerun = study.study.ask()
+        bind_trial(study.engine, lease_id, rerun._trial_id)
+        give_back(study.storage, Lease(lease_id, study.study_id, rerun._trial_id), "second")
+        assert study.study.ask().suggest_float("x", 0, 1) == trial.params["x"]
+
+    def test_renewing_beside_claiming_meets_no_deadlock(self, study: _Study) -> None:
+        """The thread's transactions and the worker's lock rows in orders that do not clash."""
+        create_budget(study.engine, study.study_id, 10_000)
+        study.worker_id, _ = register_worker(study.engine, study.study_id, "host", 1)
+        stopped = threading.Event()
+        errors: list[Exception] = []
+
+        def renew() -> None:
+            while not stopped.is_set():
+                try:
+                    renew_leases(study.engine, study.worker_id)
+                except sqlalchemy.exc.SQLAlchemyError as error:
+                    errors.append(error)
+
+        thread = threading.Thread(target=renew)
+        thread.start()
+        try:
+            deadline = time.monotonic() + 1
+            while time.monotonic() < deadline:
+                held = [study.claim() or 0 for _ in range(3)]
+                for lease_id in held:
+                    bind_trial(study.engine, lease_id, lease_id)
+                    settle_slot(study.engine, lease_id)
+        finally:
+            stopped.set()
+            thread.join()
+        assert errors == []
 
     def test_trial_cannot_be_bound_to_a_lease_that_has_ended(self, study: _Study) -> None:
         """A worker frozen between claiming and asking learns that its slot is another's."""
         lease_id = study.claim(lease_seconds=-1) or 0
-        give_back(study.storage, study.study_id, Lease(lease_id, None), "its worker was lost")
+        give_back(study.storage, Lease(lease_id, study.study_id, None), "its worker was lost")
         assert not bind_trial(study.engine, lease_id, study.study.ask()._trial_id)
 
     def test_workers_are_listed_with_what_they_hold_until_they_sign_off(

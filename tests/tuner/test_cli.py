@@ -25,7 +25,7 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["run", "--weight-decay", "0", "1e-2"], 2, "--weight-decay 0 0.01"),
     (["run", "--weight-decay", "-1", "1e-2"], 2, "--weight-decay -1 0.01"),
     (["run", "--weight-decay", "low", "high"], 2, "given: 'low'"),
-    (["run", "--trials", "0"], 2, "--trials 0"),
+    (["run", "--trials", "0"], 2, "greater than or equal to 1 (given: '0')"),
     (["run", "--trials", "many"], 2, "given: 'many'"),
     (["run", "--workers", "0"], 2, "--workers"),
     (["run", "--timeout", "soon"], 2, "'soon' is not a duration"),
@@ -44,7 +44,7 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
         2,
         "Device 'tpu9'",
     ),
-    (["worker"], 1, "There is no study 'simplenet-mnist'"),
+    (["worker"], 1, "There is no database tuner.db"),
     (["frobnicate"], 2, "No such command"),
 ]
 
@@ -60,7 +60,7 @@ def test_bad_input_gives_one_line_and_a_status(
     assert len(result.stderr.strip().splitlines()) == 1
     assert "s3cret" not in result.stderr
     assert result.stdout == ""
-    assert not list(tmp_path.glob("best_lambda*"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_help_status_and_export_do_not_import_torch() -> None:
@@ -153,6 +153,19 @@ def test_run_on_mnist_writes_a_json_that_loads_without_torch(
     assert accuracy > 0.4
 
 
+def test_json_of_a_chatty_objective_is_one_document(cli: Cli, tmp_path: Path) -> None:
+    """What a user's module and objective print goes to stderr, the result alone to stdout."""
+    (tmp_path / "theirs.py").write_text(
+        "print('imported')\n"
+        "def objective(trial):\n"
+        "    print('called')\n"
+        "    return trial.suggest_float('x', 0, 1)\n"
+    )
+    result = cli("run", "--objective", "theirs:objective", "--trials", "2", "--json")
+    assert json.loads(result.stdout)["n_finished"] == 2
+    assert "called" in result.stderr
+
+
 def test_train_prints_each_epoch_on_a_line(cli: Cli) -> None:
     """The textbook's lines, for the textbook's script."""
     result = cli("train", "--weight-decay", "1e-4", "--lr", "0.1", *DIGITS)
@@ -165,9 +178,10 @@ def test_flag_beats_environment_beats_file_beats_default(cli: Cli, tmp_path: Pat
     """Each source of an option overrides the next; the default fills the rest."""
     (tmp_path / "study.toml").write_text(
         'study = "c"\nepochs = 7\nbatch-size = 7\nseed = 7\nlr = [1e-2, 1e-1]\nworkers = 3\n'
+        "timeout = 90\njson = true\n"
     )
     result = cli(
-        "create", "--config", "study.toml", "--epochs", "9", "--json",
+        "create", "--config", "study.toml", "--epochs", "9",
         TUNER_EPOCHS="8", TUNER_BATCH_SIZE="8", TUNER_WEIGHT_DECAY="1e-4 1e-3",
     )  # fmt: skip
     answer: dict[str, Any] = json.loads(result.stdout)

@@ -93,11 +93,24 @@ def _user_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "theirs.py").write_text(
         """
+import os
 import optuna
 
 def quadratic(trial):
     trial.suggest_categorical("kind", ["relu", "tanh"])
     return (trial.suggest_float("x", -1, 1) - 0.5) ** 2
+
+def failed_silently(trial):
+    if trial.number == 0:
+        storage = optuna.storages.RDBStorage(os.environ["THEIR_STORAGE"])
+        storage.set_trial_state_values(trial._trial_id, optuna.trial.TrialState.FAIL)
+        storage.engine.dispose()
+    return 1.0
+
+def failed_elsewhere(trial):
+    failed_silently(trial)
+    trial.report(0.5, step=1)
+    return 1.0
 
 def sometimes(trial):
     x = trial.suggest_float("x", 0, 1)
@@ -137,17 +150,13 @@ def test_function_that_fails_prunes_or_returns_nonsense_spends_its_slot(
 def test_worker_asked_to_leave_gives_its_trial_back(sqlite_url: str) -> None:
     """SIGTERM in mid-training: the slot is open again, and the next worker repeats the trial."""
     leaving = Leaving()
-    previous = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    leaving.listen()
-    try:
-        threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
-        started = time.monotonic()
-        options = {**DIGITS, "epochs": 100_000, "pruner": "none"}
-        status, loaded = _run(sqlite_url, options, n_trials=1, leaving=leaving)
-        assert time.monotonic() - started < 10
-    finally:
-        signal.signal(signal.SIGTERM, previous[0])
-        signal.signal(signal.SIGINT, previous[1])
+    options = {**DIGITS, "epochs": 100_000, "pruner": "none"}
+    loaded = create_or_resume(create_storage(sqlite_url), "s", options, n_trials=1)
+    watcher = threading.Thread(target=_terminate_once_training, args=(loaded,))
+    watcher.start()
+    with leaving.listening():
+        status = run_worker(WorkerConfig(sqlite_url, "s"), leaving)
+        watcher.join()
     assert status == 130
     left, queued = loaded.study.get_trials()
     assert left.state is TrialState.FAIL
@@ -155,6 +164,34 @@ def test_worker_asked_to_leave_gives_its_trial_back(sqlite_url: str) -> None:
     assert queued.state is TrialState.WAITING
     assert queued.system_attrs["fixed_params"] == left.params
     assert loaded.load_budget().n_leased == 0
+
+
+def _terminate_once_training(loaded: LoadedStudy) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if any(t.intermediate_values for t in loaded.study.get_trials()):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        time.sleep(0.05)
+
+
+def test_worker_asked_to_leave_before_it_trains_claims_nothing(sqlite_url: str) -> None:
+    """A signal that came while the data was being loaded is obeyed, not forgotten."""
+    leaving = Leaving()
+    leaving.reason = "SIGTERM"
+    status, loaded = _run(sqlite_url, DIGITS, n_trials=1, leaving=leaving)
+    assert (status, loaded.study.trials) == (130, [])
+
+
+@pytest.mark.usefixtures("_user_code")
+@pytest.mark.parametrize("objective", ["theirs:failed_elsewhere", "theirs:failed_silently"])
+def test_worker_whose_trial_another_program_failed_goes_on(sqlite_url: str, objective: str) -> None:
+    """A trial ended under the worker spends its slot, its result is dropped, and nothing hangs."""
+    os.environ["THEIR_STORAGE"] = sqlite_url
+    status, loaded = _run(sqlite_url, {"objective": objective}, n_trials=2)
+    assert status == 0
+    assert _states(loaded) == ["FAIL", "COMPLETE"]
+    assert loaded.load_budget().n_finished == 2
 
 
 def test_worker_drops_a_trial_that_was_taken_away(
@@ -180,7 +217,7 @@ def _take_first_trial_away(loaded: LoadedStudy) -> None:
         trials = loaded.study.get_trials(states=(TrialState.RUNNING,))
         for lease in find_leases_of(loaded.storage.engine, worker_id=1) if trials else []:
             if lease.trial_id is not None and "first_pass" in trials[0].user_attrs:
-                give_back(loaded.storage, loaded.study_id, lease, "test")
+                give_back(loaded.storage, lease, "test")
                 return
         time.sleep(0.001)
 
