@@ -191,7 +191,7 @@ def explain_database_error(error: BaseException) -> str | None:
     """Return one line for a database error met after opening; None for any other error."""
     if not isinstance(error, _DATABASE_ERRORS):
         return None
-    return f"The database failed: {_driver_message(error)}; try again, nothing finished is lost"
+    return f"The database failed: {_driver_message(error)}; finished trials are kept"
 
 
 def _driver_message(error: BaseException) -> str:

@@ -34,6 +34,9 @@ def parse_url(text: str) -> URL:
         raise BadUrlError(
             f"Storage {mask_url(url)} names {url.drivername!r}: use one of {_EXAMPLES}"
         )
+    if "@" in (url.host or ""):
+        # Masking would show what stands behind the first @, so nothing is shown.
+        raise BadUrlError("The storage URL has an @ in its user or password: write it as %40")
     if driver != "sqlite" and not url.database:
         raise BadUrlError(f"Storage {mask_url(url)} names no database: write {_EXAMPLES}")
     if driver == "sqlite" and url.database in (None, "", ":memory:"):

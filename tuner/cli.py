@@ -7,6 +7,7 @@ stderr. What takes long to import is imported by the command that needs it.
 import contextlib
 import json
 import logging
+import os
 import shlex
 import sys
 from dataclasses import asdict
@@ -44,11 +45,20 @@ def main() -> None:
     """Run the command line and exit; an expected error is one line on stderr."""
     try:
         status = app(standalone_mode=False)
+        sys.stdout.flush()  # a full disk is noticed here, not when Python ends
     except typer.TyperException as error:
         _exit_with(f"{error.format_message()}{_value_in(error)}", error.exit_code)
     except (UsageError, UnknownNameError) as error:
         _exit_with(str(error), 2)
     except (TunerError, ObjectiveError) as error:
+        _exit_with(str(error), 1)
+    except (KeyboardInterrupt, typer.Abort):
+        _exit_with("interrupted", INTERRUPTED_STATUS)
+    except BrokenPipeError:  # the reader, say `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        sys.stdout = None  # or Python would try to flush it once more
         _exit_with(str(error), 1)
     except Exception as error:
         _exit_with_storage_error(error)
@@ -76,7 +86,8 @@ def _exit_with_storage_error(error: Exception) -> None:
 
 
 def _exit_with(message: str, status: int) -> None:
-    print(f"tuner: {' '.join(message.split())}", file=sys.stderr)
+    if message:  # there is none when typer has shown the help instead
+        print(f"tuner: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(status)
 
 
@@ -120,7 +131,7 @@ def run(
     """
     from tuner import processes
 
-    options.check_new_study(storage, options.given(context))
+    options.check_new_study(storage, context)
     processes.preload()  # now, while this process has imports of its own to do
     from tuner.run import RunRequest, run_study, summary
     from tuner.worker import WorkerConfig
@@ -134,7 +145,7 @@ def run(
         n_workers=workers,
         output=output,
     )
-    result = run_study(request, Console(stderr=True))
+    result = run_study(request, Console(stderr=True, markup=False))
     if as_json:
         _print_json(_run_json(result))
     else:
@@ -157,7 +168,7 @@ def create(
     from tuner.report import follow_up, load_status
     from tuner.study import create_or_resume
 
-    options.check_new_study(storage, options.given(context))
+    options.check_new_study(storage, context)
     loaded = create_or_resume(
         create_storage(storage),
         study,
@@ -268,6 +279,8 @@ def train(
 
     request = TrainRequest(data_dir, device, threads)
     if trial is not None:
+        if train_weight_decay is not None or train_lr is not None or options.given(context):
+            raise UsageError("--trial replays a trial as it was: leave the other settings out")
         for result, recorded in replay_trial(_open_study(storage, study), trial, request):
             _print_epoch(result, "Validation", result.accuracy, recorded)
     elif train_weight_decay is None or train_lr is None:
@@ -323,7 +336,8 @@ def _print_json(value: object) -> None:
 
 def _print_rich(renderable: "RenderableType") -> None:
     # Piped output keeps whole lines: cutting them to 80 columns would lose data.
-    console = Console() if sys.stdout.isatty() else Console(width=200)
+    width = None if sys.stdout.isatty() else 200
+    console = Console(width=width, markup=False, highlight=False)
     console.print(renderable)
 
 

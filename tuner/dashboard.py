@@ -15,7 +15,7 @@ import optuna
 import optuna_dashboard
 
 from storage import open_storage
-from tuner.errors import TunerError
+from tuner.errors import TunerError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ def serve(
     storage_url: str, host: str, port: int, *, is_writable: bool, on_start: Callable[[str], None]
 ) -> None:
     """Serve until interrupted; ``on_start`` gets the address once the port is open."""
+    if not host:
+        raise UsageError("--host is empty: give an address, e.g. 127.0.0.1")
     app = build_app(storage_url, is_writable=is_writable)
     if host in _LOOPBACK:
         # A web page elsewhere can point its own name at 127.0.0.1 (DNS rebinding).
@@ -51,7 +53,7 @@ def serve(
         )
     except OSError as error:
         raise TunerError(
-            f"Cannot listen on {host}:{port}: {error.strerror}; choose another --port"
+            f"Cannot listen on {host}:{port}: {error.strerror}; choose another --host or --port"
         ) from error
     with server:
         on_start(f"http://{host}:{server.server_port}/dashboard")

@@ -185,9 +185,9 @@ FORMATS: dict[str, Callable[[Document], str]] = {
 
 def check_writable(path: Path) -> None:
     """Raise TunerError if the file could not be written there: better now than after training."""
-    folder = path.absolute().parent
-    if path.is_dir():
-        raise TunerError(f"Cannot write {path}: it is a directory")
+    folder = path.resolve().parent
+    if path.exists() and not path.is_file():
+        raise TunerError(f"Cannot write {path}: it is not a regular file")
     if not folder.is_dir():
         raise TunerError(f"Cannot write {path}: there is no directory {folder}")
     if not os.access(folder, os.W_OK):
@@ -197,10 +197,11 @@ def check_writable(path: Path) -> None:
 def write_file(path: Path, text: str) -> None:
     """Write a file whole or not at all; raises TunerError."""
     check_writable(path)
-    temporary = path.absolute().with_name(f".{path.name}.{os.getpid()}")
+    target = path.resolve()  # a symbolic link stays one
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise TunerError(f"Cannot write {path}: {error.strerror}") from error

@@ -40,11 +40,13 @@ def call_in_worker_process(function: Callable[[WorkerConfig], None], config: Wor
     """Run a function where torch is loaded already; what it raises on purpose is raised here."""
     errors = context.SimpleQueue()
     process = _start(function, config, errors)
-    process.join()
+    try:
+        process.join()
+    except KeyboardInterrupt:
+        _stop([process])
+        raise
     if not errors.empty():
         raise errors.get()
-    if process.exitcode == INTERRUPTED_STATUS:
-        raise KeyboardInterrupt
     if process.exitcode != 0:
         raise WorkersFailedError(f"A helper process ended with status {process.exitcode}")
 

@@ -8,14 +8,14 @@ import functools
 import inspect
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from objectives import DATASETS, OBJECTIVES
-from tuner.spec import Spec, build_spec
+from tuner.spec import Spec, build_spec, check_name_and_budget
 
 DEFAULT_STORAGE = "sqlite:///tuner.db"
 DEFAULT_STUDY = "simplenet-mnist"
@@ -52,6 +52,8 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
         key = name.replace("_", "-")
         if key not in known - {"config", ""}:
             raise typer.BadParameter(f"{path}: there is no option {name!r}")
+        if isinstance(value, dict):
+            raise typer.BadParameter(f"{path}: options are top-level keys, not a table [{name}]")
         if key in own:
             defaults[own[key]] = value
     context.default_map = defaults
@@ -68,14 +70,15 @@ def _all_commands(context: typer.Context) -> list[Any]:
     return list(group.commands.values())
 
 
-def check_new_study(storage_url: str, options: Mapping[str, Any]) -> None:
-    """Refuse a spec that cannot work before a database file is made for it (UsageError).
+def check_new_study(storage_url: str, context: typer.Context) -> None:
+    """Refuse a study that cannot work before a database file is made for it (UsageError).
 
     A study that may exist already is checked with what it was created with: see `tuner.study`.
     """
     prefix = "sqlite:///"
     if storage_url.startswith(prefix) and not Path(storage_url.removeprefix(prefix)).exists():
-        build_spec(options)
+        build_spec(given(context))
+    check_name_and_budget(context.params["study"], context.params["trials"])
 
 
 def given(context: typer.Context) -> dict[str, Any]:
@@ -231,7 +234,9 @@ DataDir = Annotated[
     Path, _option("--data-dir", "Where data sets are kept, and downloaded to.", metavar="DIR")
 ]
 Device = Annotated[str, _option("--device", "auto, cpu, cuda, cuda:1, mps.", metavar="NAME")]
-Threads = Annotated[int, _option("--threads", "torch threads of each worker.", metavar="N", min=1)]
+Threads = Annotated[
+    int, _option("--threads", "torch threads of each worker.", metavar="N", min=1, max=1024)
+]
 Output = Annotated[
     Path, _option("--output", "File the best λ is written to, as JSON.", metavar="FILE")
 ]

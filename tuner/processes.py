@@ -6,6 +6,7 @@ the launcher's own imports, so that both import at the same time.
 """
 
 import multiprocessing
+import signal
 from multiprocessing import forkserver
 
 context = multiprocessing.get_context("forkserver")
@@ -25,4 +26,10 @@ _PRELOADED = [
 def preload() -> None:
     """Start the server in the background; returns at once. Safe to repeat."""
     context.set_forkserver_preload(_PRELOADED)
-    forkserver.ensure_running()
+    # Ctrl-C goes to the whole process group. The server and those forked from it ignore it from
+    # their first instruction on; workers begin to listen when they can give back.
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, previous)

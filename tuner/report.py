@@ -42,8 +42,8 @@ class StudyStatus:
 
 def load_status(loaded: LoadedStudy) -> StudyStatus:
     """Read a study's progress; one query for what finished since the last call, and two more."""
+    budget = loaded.load_budget()  # first: it tells a deleted study
     trials = loaded.study.get_trials(deepcopy=False)
-    budget = loaded.load_budget()
     counted = Counter(t.state.name for t in trials if not is_given_back(t))
     best = find_best_trial(trials, loaded.spec.direction)
     return StudyStatus(

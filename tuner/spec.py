@@ -17,6 +17,9 @@ from objectives import DATASETS, OBJECTIVES, SearchSpace, TrainingConfig
 from objectives.functions import load_function
 from tuner.errors import UsageError
 
+_MAX_NAME_LENGTH = 250  # a little less than Optuna's column takes
+_MAX_N_TRIALS = 1_000_000  # Optuna itself slows down long before
+
 SamplerName = Literal["tpe", "gp", "random", "qmc", "cmaes", "grid"]
 PrunerName = Literal["median", "asha", "hyperband", "none"]
 Direction = Literal["maximize", "minimize"]
@@ -96,10 +99,10 @@ class Spec(BaseModel):
         n_train = DATASETS[self.dataset].n_train
         if self.train_size is not None and self.train_size > n_train:
             raise ValueError(
-                f"train_size {self.train_size}: {self.dataset} has {n_train} training images"
+                f"--train-size {self.train_size}: {self.dataset} has {n_train} training images"
             )
         if self.direction == "minimize":
-            raise ValueError(f"direction 'minimize': {self.objective} reports an accuracy")
+            raise ValueError(f"--direction minimize: {self.objective} reports an accuracy")
         return self
 
 
@@ -125,6 +128,16 @@ def build_spec(options: Mapping[str, Any]) -> Spec:
                 )
         load_function(spec.objective)  # fail now, not in every worker
     return spec
+
+
+def check_name_and_budget(name: str, n_trials: int | None) -> None:
+    """Refuse a study's name or number of trials that no database would take (UsageError)."""
+    if not (name.strip() and name.isprintable() and len(name) <= _MAX_NAME_LENGTH):
+        raise UsageError(
+            f"--study {name[:40]!r}: a name has 1 to {_MAX_NAME_LENGTH} printable characters"
+        )
+    if n_trials is not None and not 0 < n_trials <= _MAX_N_TRIALS:
+        raise UsageError(f"--trials {n_trials}: a budget is 1 to {_MAX_N_TRIALS} trials")
 
 
 def check_same_spec(study_name: str, stored: Spec, options: Mapping[str, Any]) -> None:

@@ -29,8 +29,8 @@ from optuna.storages import RDBStorage
 
 from objectives.seeds import derive_seed
 from storage import Budget, change_budget, create_budget, creation_lock, find_budget
-from tuner.errors import StudyNotFoundError, UsageError
-from tuner.spec import Spec, build_spec, check_same_spec
+from tuner.errors import StudyNotFoundError
+from tuner.spec import Spec, build_spec, check_name_and_budget, check_same_spec
 
 DEFAULT_N_TRIALS = 50
 
@@ -73,8 +73,7 @@ def create_or_resume(
     its budget (None: the default for a new study, unchanged for an old one), ``timeout_seconds``
     the time it has from now on. Safe when many processes create the same study at once.
     """
-    if n_trials is not None and n_trials < 1:
-        raise UsageError(f"--trials {n_trials}: a study needs a budget of at least 1 trial")
+    check_name_and_budget(name, n_trials)
     with creation_lock(storage.url):
         found = _find(storage, name)
         if found is None:

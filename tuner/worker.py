@@ -89,6 +89,9 @@ def run_worker(
     with LeaseRenewer(storage.engine, worker_id):
         try:
             worker.run(is_orphaned)
+        except KeyError:
+            loaded.load_budget()  # says so if somebody has deleted the study
+            raise
         finally:
             _leave(storage, worker_id, leaving.reason or "its worker failed")
     if leaving.reason is None:

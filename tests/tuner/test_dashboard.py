@@ -95,7 +95,7 @@ def test_dashboard_on_a_port_in_use_says_so(start: Start, cli: Cli) -> None:
     port = start().rpartition(":")[2]
     result = cli("dashboard", "--port", port)
     assert result.returncode == 1
-    assert "choose another --port" in result.stderr
+    assert "choose another --host or --port" in result.stderr
 
 
 @pytest.mark.browser

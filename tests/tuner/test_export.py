@@ -113,7 +113,9 @@ def test_document_of_a_study_without_complete_trial_is_an_error(sqlite_url: str)
     """There is no answer before there is a result."""
     loaded = create_or_resume(create_storage(sqlite_url), "s", {}, n_trials=3)
     loaded.study.add_trial(_trial(0.9, 1e-4, TrialState.PRUNED))
-    with pytest.raises(NoResultError, match="no complete trial yet"):
+    with pytest.raises(
+        NoResultError, match=r"no complete trial .*: 1 PRUNED"
+    ):
         export.build_document(loaded)
 
 
@@ -164,7 +166,15 @@ def test_write_file_replaces_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("name", ["missing/best.json", "."])
+def test_write_file_through_a_link_keeps_the_link(tmp_path: Path) -> None:
+    """A symbolic link is somebody's arrangement: what it points to is written."""
+    (tmp_path / "link.json").symlink_to(tmp_path / "best.json")
+    export.write_file(tmp_path / "link.json", "new")
+    assert (tmp_path / "link.json").is_symlink()
+    assert (tmp_path / "best.json").read_text() == "new"
+
+
+@pytest.mark.parametrize("name", ["missing/best.json", ".", "/dev/null"])
 def test_write_file_where_it_cannot_says_so(tmp_path: Path, name: str) -> None:
     """A path that cannot be written is named with the reason."""
     with pytest.raises(TunerError, match="Cannot write"):

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 
@@ -87,6 +88,30 @@ def test_interrupted_run_gives_back_and_resumes_to_the_exact_budget(
     answer = json.loads(resumed.stdout)
     assert (answer["n_finished"], answer["states"]) == (8, {"COMPLETE": 8})
     assert answer["n_given_back"] == 2
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 2.5])
+def test_run_interrupted_while_it_starts_ends_in_one_line(
+    running: subprocess.Popen[str], tmp_path: Path, seconds: float
+) -> None:
+    """Ctrl-C while torch is being imported gives no traceback, of whatever process."""
+    _wait_for((tmp_path / "tuner.db").exists)
+    time.sleep(seconds)
+    os.killpg(running.pid, signal.SIGINT)
+    _, stderr = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert "Traceback" not in stderr
+    assert stderr.strip().splitlines()[-1] == "tuner: interrupted"
+
+
+def test_run_whose_study_is_deleted_says_so(running: subprocess.Popen[str], tmp_path: Path) -> None:
+    """Deleting a study under its workers ends them in one line."""
+    loaded = _wait_for_study(tmp_path)
+    optuna.delete_study(study_name="s", storage=loaded.storage)
+    _, stderr = running.communicate(timeout=30)
+    assert running.returncode == 1
+    assert "Traceback" not in stderr
+    assert "has been deleted" in stderr.strip().splitlines()[-1]
 
 
 def test_killed_workers_are_replaced_and_their_trials_repeated(

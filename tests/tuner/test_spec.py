@@ -22,7 +22,7 @@ from tuner.spec import Spec, build_spec, check_same_spec
         ({"lr": (1e-3, float("inf"))}, "--lr 0.001 inf: needs"),
         ({"epochs": 0}, "--epochs 0: input should be greater than or equal to 1"),
         ({"batch_size": -5}, "--batch-size -5"),
-        ({"train_size": 60_000}, "Train_size 60000: mnist has 50000 training images"),
+        ({"train_size": 60_000}, "--train-size 60000: mnist has 50000 training images"),
         ({"seed": -1}, "--seed -1"),
         ({"direction": "minimize"}, "simplenet reports an accuracy"),
         ({"objective": "json:loads", "sampler": "grid"}, "needs a built-in objective"),
