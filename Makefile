@@ -37,7 +37,8 @@ lint: $(VENV)/.dev-installed
 	$(BIN)/mypy
 
 bench: $(VENV)/.dev-installed
-	$(BIN)/python -m benchmarks.training $(ARGS)
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.lanes $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -121,6 +121,7 @@ def run(
     data_dir: options.DataDir = Path("data"),
     device: options.Device = "auto",
     threads: options.Threads = 1,
+    lanes: options.Lanes = 1,
     output: options.Output = options.DEFAULT_OUTPUT,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
@@ -138,7 +139,7 @@ def run(
 
     level = logging.INFO if verbose else logging.WARNING
     request = RunRequest(
-        worker=WorkerConfig(storage, study, data_dir, device, threads, level),
+        worker=WorkerConfig(storage, study, data_dir, device, threads, lanes, level),
         options=options.given(context),
         n_trials=trials,
         timeout_seconds=timeout,
@@ -192,13 +193,14 @@ def worker(
     data_dir: options.DataDir = Path("data"),
     device: options.Device = "auto",
     threads: options.Threads = 1,
+    lanes: options.Lanes = 1,
 ) -> None:
     """Join a study from any host and train until its budget is spent."""
     from tuner.worker import WorkerConfig, run_worker
 
     leaving = Leaving()
     with leaving.listening():
-        status = run_worker(WorkerConfig(storage, study, data_dir, device, threads), leaving)
+        status = run_worker(WorkerConfig(storage, study, data_dir, device, threads, lanes), leaving)
     raise typer.Exit(status)
 
 

@@ -237,6 +237,16 @@ Device = Annotated[str, _option("--device", "auto, cpu, cuda, cuda:1, mps.", met
 Threads = Annotated[
     int, _option("--threads", "torch threads of each worker.", metavar="N", min=1, max=1024)
 ]
+Lanes = Annotated[
+    int,
+    _option(
+        "--lanes",
+        "Trials that each worker trains side by side, as one batched program.",
+        metavar="K",
+        min=1,
+        max=1024,
+    ),
+]
 Output = Annotated[
     Path, _option("--output", "File the best λ is written to, as JSON.", metavar="FILE")
 ]

@@ -15,7 +15,7 @@ context = multiprocessing.get_context("forkserver")
 _PRELOADED = [
     "alembic.command",
     "numpy.random",
-    "objectives.training",
+    "objectives.lanes",
     "optuna.samplers._tpe.sampler",
     "sqlalchemy.orm",
     "tuner.cli",

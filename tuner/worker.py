@@ -55,6 +55,7 @@ class WorkerConfig:
     data_dir: Path = Path("data")
     device: str = "auto"
     n_threads: int = 1
+    n_lanes: int = 1
     log_level: int = logging.INFO
 
 
@@ -115,10 +116,11 @@ def _leave(storage: RDBStorage, worker_id: int, reason: str) -> None:
 def _open_lanes(spec: Spec, config: WorkerConfig) -> Lanes:
     import torch
 
-    from objectives.training import SequentialLanes
+    from objectives.lanes import open_lanes
 
     torch.set_num_threads(config.n_threads)
-    return SequentialLanes(spec.training_config(data_dir=config.data_dir, device=config.device))
+    training = spec.training_config(data_dir=config.data_dir, device=config.device)
+    return open_lanes(training, config.n_lanes)
 
 
 class _Worker:

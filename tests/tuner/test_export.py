@@ -113,9 +113,7 @@ def test_document_of_a_study_without_complete_trial_is_an_error(sqlite_url: str)
     """There is no answer before there is a result."""
     loaded = create_or_resume(create_storage(sqlite_url), "s", {}, n_trials=3)
     loaded.study.add_trial(_trial(0.9, 1e-4, TrialState.PRUNED))
-    with pytest.raises(
-        NoResultError, match=r"no complete trial .*: 1 PRUNED"
-    ):
+    with pytest.raises(NoResultError, match=r"no complete trial .*: 1 PRUNED"):
         export.build_document(loaded)
 
 

@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 from storage import GIVEN_BACK, create_storage, find_leases_of, give_back
 from tuner.leaving import Leaving
 from tuner.study import LoadedStudy, create_or_resume
+from tuner.train import TrainRequest, replay_trial
 from tuner.worker import WorkerConfig, run_worker
 
 DIGITS = {"dataset": "digits", "epochs": 2}
@@ -53,6 +54,22 @@ def test_worker_with_each_pruner_finishes_the_budget(sqlite_url: str, pruner: st
     assert len(states) == 15
     assert set(states) <= {"COMPLETE", "PRUNED"}
     assert ("PRUNED" in states) == (pruner != "none")
+
+
+def test_worker_with_lanes_finishes_the_budget_and_each_trial_as_if_alone(tmp_path: Path) -> None:
+    """Three trials at a time are the trials that one at a time trains, from the same passes."""
+    options = {**DIGITS, "epochs": 6, "sampler": "random", "pruner": "median"}
+    url = f"sqlite:///{tmp_path}/lanes.db"
+    loaded = create_or_resume(create_storage(url), "s", options, n_trials=20)
+    assert run_worker(WorkerConfig(url, "s", n_lanes=3), Leaving()) == 0
+    trials = loaded.study.get_trials()
+    assert [trial.state.is_finished() for trial in trials] == [True] * 20
+    assert len({trial.user_attrs["first_pass"] for trial in trials}) < 20
+    request = TrainRequest(Path("data"), "cpu", n_threads=1)
+    for number in (0, 7, 19):
+        for result, reported in replay_trial(loaded, number, request):
+            assert reported is not None
+            assert abs(result.accuracy - reported) < 0.01  # 2 of 300 images, by rounding
 
 
 def test_trial_records_what_a_replay_needs(sqlite_url: str) -> None:
