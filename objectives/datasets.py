@@ -4,6 +4,7 @@ Arrays are NumPy's, so that this module does not load torch; training shares the
 """
 
 import functools
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,10 +58,16 @@ def _load_mnist_like(raw: raw_files.RawDataset, part: Part, data_dir: Path) -> S
 
 
 def _load_digits(part: Part, data_dir: Path) -> Split:  # noqa: ARG001 (the others need it)
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    everything = Split((digits.data / 16).astype(np.float32), digits.target.astype(np.int64))
+    """Read the file that ``sklearn.datasets.load_digits`` reads; importing it takes a second."""
+    found = importlib.util.find_spec("sklearn")
+    if found is None or not found.submodule_search_locations:
+        raise DataError("Data set digits comes with scikit-learn: pip install scikit-learn")
+    file = Path(found.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    try:
+        rows = np.loadtxt(file, delimiter=",")
+    except OSError as error:
+        raise DataError(f"Data set digits: {error}; install scikit-learn again") from error
+    everything = Split((rows[:, :-1] / 16).astype(np.float32), rows[:, -1].astype(np.int64))
     order = permutation(len(everything), derive_seed(_DIGITS_TEST_SEED, "digits-test"))
     n_test = DATASETS["digits"].n_test
     return everything.take(order[:n_test] if part == "test" else order[n_test:])

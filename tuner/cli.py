@@ -130,23 +130,26 @@ def run(
 
     Ctrl-C gives running trials back; the same command resumes the study.
     """
-    from tuner import processes
+    leaving = Leaving()
+    # From here on: a KeyboardInterrupt in the middle of an import can be lost.
+    with leaving.listening():
+        from tuner import processes
 
-    options.check_new_study(storage, context)
-    processes.preload()  # now, while this process has imports of its own to do
-    from tuner.run import RunRequest, run_study, summary
-    from tuner.worker import WorkerConfig
+        options.check_new_study(storage, context)
+        processes.preload()  # now, while this process has imports of its own to do
+        from tuner.run import RunRequest, run_study, summary
+        from tuner.worker import WorkerConfig
 
-    level = logging.INFO if verbose else logging.WARNING
-    request = RunRequest(
-        worker=WorkerConfig(storage, study, data_dir, device, threads, lanes, level),
-        options=options.given(context),
-        n_trials=trials,
-        timeout_seconds=timeout,
-        n_workers=workers,
-        output=output,
-    )
-    result = run_study(request, Console(stderr=True, markup=False))
+        level = logging.INFO if verbose else logging.WARNING
+        request = RunRequest(
+            worker=WorkerConfig(storage, study, data_dir, device, threads, lanes, level),
+            options=options.given(context),
+            n_trials=trials,
+            timeout_seconds=timeout,
+            n_workers=workers,
+            output=output,
+        )
+        result = run_study(request, Console(stderr=True, markup=False), leaving)
     if as_json:
         _print_json(_run_json(result))
     else:

@@ -36,15 +36,18 @@ _REPLACEMENTS_PER_WORKER = 3
 _Errors = SimpleQueue[ObjectiveError | StorageError | TunerError]
 
 
-def call_in_worker_process(function: Callable[[WorkerConfig], None], config: WorkerConfig) -> None:
+def call_in_worker_process(
+    function: Callable[[WorkerConfig], None], config: WorkerConfig, leaving: Leaving
+) -> None:
     """Run a function where torch is loaded already; what it raises on purpose is raised here."""
     errors = context.SimpleQueue()
     process = _start(function, config, errors)
     try:
-        process.join()
-    except KeyboardInterrupt:
+        while process.is_alive():
+            leaving.check()
+            process.join(timeout=_TICK_SECONDS)
+    finally:
         _stop([process])
-        raise
     if not errors.empty():
         raise errors.get()
     if process.exitcode != 0:
@@ -52,37 +55,37 @@ def call_in_worker_process(function: Callable[[WorkerConfig], None], config: Wor
 
 
 def run_local_workers(
-    loaded: LoadedStudy, config: WorkerConfig, n_workers: int, on_tick: Callable[[], None]
+    loaded: LoadedStudy,
+    config: WorkerConfig,
+    n_workers: int,
+    on_tick: Callable[[], None],
+    leaving: Leaving,
 ) -> None:
     """Run ``n_workers`` until the budget is spent, calling ``on_tick`` a few times a second.
 
-    Takes over this process's SIGINT and SIGTERM meanwhile. Raises KeyboardInterrupt when asked
-    to leave, after the workers have given back what they held; and, when they all ended although
-    the budget is not spent, what the first one said.
+    Raises Interrupted when asked to leave, after the workers have given back what they held;
+    and, when they all ended although the budget is not spent, what the first one said.
     """
-    leaving = Leaving()
     errors = context.SimpleQueue()
     processes: list[BaseProcess] = []
-    with leaving.listening():
-        try:
-            processes += [_start(_work, config, errors) for _ in range(n_workers)]
-            n_replacements = _REPLACEMENTS_PER_WORKER * n_workers
-            while leaving.reason is None:
-                on_tick()
-                for index in _find_killed(processes)[:n_replacements]:
-                    logger.warning("Worker %s was killed: starting another", processes[index].pid)
-                    _give_back_leases_of(loaded, processes[index])
-                    processes[index] = _start(_work, config, errors)
-                    n_replacements -= 1
-                if not any(process.is_alive() for process in processes):
-                    break
-                time.sleep(_TICK_SECONDS)
-        finally:  # also when a look at the database fails: no worker outlives its launcher
-            _stop(processes)
+    try:
+        processes += [_start(_work, config, errors) for _ in range(n_workers)]
+        n_replacements = _REPLACEMENTS_PER_WORKER * n_workers
+        while leaving.reason is None:
+            on_tick()
+            for index in _find_killed(processes)[:n_replacements]:
+                logger.warning("Worker %s was killed: starting another", processes[index].pid)
+                _give_back_leases_of(loaded, processes[index])
+                processes[index] = _start(_work, config, errors)
+                n_replacements -= 1
+            if not any(process.is_alive() for process in processes):
+                break
+            time.sleep(_TICK_SECONDS)
+    finally:  # also when a look at the database fails: no worker outlives its launcher
+        _stop(processes)
     for process in processes:
         _give_back_leases_of(loaded, process)
-    if leaving.reason is not None:
-        raise KeyboardInterrupt
+    leaving.check()
     budget = loaded.load_budget()
     if not budget.is_spent and not budget.is_past_deadline:
         if not errors.empty():

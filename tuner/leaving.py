@@ -34,6 +34,11 @@ class Leaving:
             for number, handler in zip(numbers, previous, strict=True):
                 signal.signal(number, handler)
 
+    def check(self) -> None:
+        """Raise Interrupted if this process has been asked to leave."""
+        if self.reason is not None:
+            raise Interrupted
+
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.reason == "SIGINT":
             os._exit(INTERRUPTED_STATUS)
@@ -47,8 +52,7 @@ class Leaving:
         """Let a signal raise Interrupted within this block, or at its start if one has come."""
         try:
             self._may_interrupt = True
-            if self.reason is not None:
-                raise Interrupted
+            self.check()
             yield
         finally:
             self._may_interrupt = False

@@ -12,6 +12,7 @@ from rich.console import Console
 from objectives.datasets import load_training_data
 from storage import create_storage
 from tuner import export, launcher
+from tuner.leaving import Leaving
 from tuner.report import (
     StudyStatus,
     follow_up,
@@ -49,10 +50,10 @@ class RunResult:
     was_finished_before: bool
 
 
-def run_study(request: RunRequest, console: Console) -> RunResult:
+def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunResult:
     """Finish the study's budget and export its best λ; progress goes to ``console``.
 
-    Raises KeyboardInterrupt when asked to leave; the study then resumes with the next call.
+    Raises Interrupted when asked to leave; the study then resumes with the next call.
     """
     started = time.monotonic()
     export.check_writable(request.output)
@@ -65,29 +66,31 @@ def run_study(request: RunRequest, console: Console) -> RunResult:
         timeout_seconds=request.timeout_seconds,
     )
     was_finished_before = loaded.load_budget().is_spent
+    leaving.check()
     if not was_finished_before:
-        _train(loaded, request, console)
+        _train(loaded, request, console, leaving)
     best = get_best_trial(loaded)
     if not loaded.spec.is_function and find_test_accuracy(loaded, best) is None:
         with console.status(f"Scoring trial {best.number} on the test set"):
-            launcher.call_in_worker_process(measure_test_accuracy, request.worker)
+            launcher.call_in_worker_process(measure_test_accuracy, request.worker, leaving)
     document = export.build_document(loaded)
     export.write_file(request.output, export.FORMATS["json"](document))
     seconds = time.monotonic() - started
     return RunResult(load_status(loaded), document, request.output, seconds, was_finished_before)
 
 
-def _train(loaded: LoadedStudy, request: RunRequest, console: Console) -> None:
+def _train(loaded: LoadedStudy, request: RunRequest, console: Console, leaving: Leaving) -> None:
     spec = loaded.spec
     if not spec.is_function:
         # Fetches the data once, while torch is being imported (see `tuner.processes`).
         data_dir = request.worker.data_dir
-        load_training_data(spec.dataset, seed=spec.seed, data_dir=data_dir)
+        with leaving.interruptible():
+            load_training_data(spec.dataset, seed=spec.seed, data_dir=data_dir)
     budget = loaded.load_budget()
     n_workers = request.n_workers or joblib.cpu_count(only_physical_cores=True)
     n_workers = min(n_workers, budget.n_trials - budget.n_finished)
     with show_progress(loaded, console) as on_tick:
-        launcher.run_local_workers(loaded, request.worker, n_workers, on_tick)
+        launcher.run_local_workers(loaded, request.worker, n_workers, on_tick, leaving)
 
 
 def summary(result: RunResult, storage_url: str) -> str:
