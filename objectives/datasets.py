@@ -26,17 +26,21 @@ _DIGITS_TEST_SEED = 0
 
 @dataclass(frozen=True)
 class Split:
-    """Images ``(n, inputs)`` float32 in 0..1 and labels ``(n,)`` int64 in 0..n_classes-1."""
+    """Images ``(n, inputs)`` in 0..white and labels ``(n,)`` in 0..n_classes-1.
 
-    images: NDArray[np.float32]
+    Kept as the files have them, a quarter of what float32 takes; training divides by ``white``.
+    """
+
+    images: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    white: int
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: NDArray[np.int64]) -> "Split":
         """Return the images and labels at these indices."""
-        return Split(self.images[indices], self.labels[indices])
+        return Split(self.images[indices], self.labels[indices], self.white)
 
 
 def _parse_idx(content: bytes) -> NDArray[np.uint8]:
@@ -52,9 +56,7 @@ def _load_mnist_like(raw: raw_files.RawDataset, part: Part, data_dir: Path) -> S
         "test": (raw_files.TEST_IMAGES, raw_files.TEST_LABELS),
     }[part]
     images, labels = (_parse_idx(raw_files.read_raw_file(raw, name, data_dir)) for name in names)
-    pixels = images.reshape(len(images), -1).astype(np.float32)
-    pixels /= 255
-    return Split(pixels, labels.astype(np.int64))
+    return Split(images.reshape(len(images), -1), labels.astype(np.int64), white=255)
 
 
 def _load_digits(part: Part, data_dir: Path) -> Split:  # noqa: ARG001 (the others need it)
@@ -67,7 +69,7 @@ def _load_digits(part: Part, data_dir: Path) -> Split:  # noqa: ARG001 (the othe
         rows = np.loadtxt(file, delimiter=",")
     except OSError as error:
         raise DataError(f"Data set digits: {error}; install scikit-learn again") from error
-    everything = Split((rows[:, :-1] / 16).astype(np.float32), rows[:, -1].astype(np.int64))
+    everything = Split(rows[:, :-1].astype(np.uint8), rows[:, -1].astype(np.int64), white=16)
     order = permutation(len(everything), derive_seed(_DIGITS_TEST_SEED, "digits-test"))
     n_test = DATASETS["digits"].n_test
     return everything.take(order[:n_test] if part == "test" else order[n_test:])

@@ -188,10 +188,7 @@ def open_lanes(
         config.dataset, seed=config.seed, train_size=config.train_size, data_dir=config.data_dir
     )
     dtype = next(build_there(0).parameters()).dtype
-    train, validation = (
-        TensorSplit(split.images.to(dtype), split.labels)
-        for split in (to_device(split, device) for split in splits)
-    )
+    train, validation = (to_device(split, device, dtype) for split in splits)
     kind = _choose_kind(kinds, build_there, train)
     program = (kind or OneByOne)(train, validation, config.batch_size)
     return BatchedLanes(
@@ -205,7 +202,7 @@ def _choose_kind(
     """Return the first kind that does in a trial run what plain torch does; None if none does."""
     reasons = []
     models = [build(seed) for seed in range(len(_TRIAL_HYPERPARAMETERS))]
-    few = TensorSplit(train.images[:_TRIAL_IMAGES], train.labels[:_TRIAL_IMAGES])
+    few = train.take(torch.arange(_TRIAL_IMAGES, device=train.labels.device))
     for kind in kinds:
         reason = kind.reason_against(models[0]) or _try(kind, models, few)
         if reason is None:

@@ -7,18 +7,20 @@ D = (p - y)·lr / (batch·d),
     T' = T - D·relu(V·x)ᵀ    V' = V - (Tᵀ·D where V·x > 0)·xᵀ    b' = d·(b - ΣD)    s' = d·s
 
 is exactly ``torch.optim.SGD`` with this learning rate and weight decay. The hidden layers of all
-lanes are the rows of one V. Its first column is the bias, for images get a first pixel of 1; the
-other columns are the pixels, those dark in most images last: columns behind the last pixel that is
-not dark in a batch have no gradient and add nothing to V·x, so only those before are touched, and
-s decays the rest. On MNIST that leaves 619 of 784 columns, on Fashion-MNIST nearly all. What this
-gains is measured by ``python -m benchmarks.lanes``.
+lanes are the rows of one V. Its first column is the bias, for images get a white first pixel (1);
+the other columns are the pixels, those dark in most images last: columns behind the last pixel that
+is not dark in a batch have no gradient and add nothing to V·x, so only those before are touched,
+and s decays the rest. On MNIST that leaves 619 of 784 columns, on Fashion-MNIST nearly all. What
+this gains is measured by ``python -m benchmarks.lanes``.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from objectives.base import Hyperparameters
@@ -29,17 +31,17 @@ from objectives.training import TensorSplit
 _ALIGNMENT = 16
 # Bounds the memory that activations take while images are scored, and is enough for full speed.
 _SCORING_BATCH_SIZE = 500
-_PACKING_BATCH_SIZE = 1_000
+# Images that tell which pixels are dark in most.
+_SAMPLE_SIZE = 2_000
 # A lane's scale goes back into its weights before it is this small, far from float32's limits.
 _MIN_SCALE = 2.0**-20
 
 
 @dataclass(frozen=True)
 class _Pixels:
-    """Images ``(n, width)`` with a first pixel of 1, and how far the pixels not dark reach."""
+    """Images ``(n, width)`` with a white first pixel, and how far the pixels not dark reach."""
 
-    images: torch.Tensor
-    labels: torch.Tensor
+    split: TensorSplit
     widths: torch.Tensor  # (n,) int64 on the CPU: columns up to an image's last pixel not dark
 
 
@@ -54,10 +56,15 @@ class _Schedule:
 class _Work:
     """Memory for what is computed on the way through a step, for one batch size."""
 
-    def __init__(self, weights: "_Weights", rates: torch.Tensor, n_images: int) -> None:
+    def __init__(
+        self, weights: "_Weights", rates: torch.Tensor, n_images: int, raw_dtype: torch.dtype
+    ) -> None:
         n_lanes, n_classes, n_hidden = weights.output.shape
         new = weights.output.new_empty
         self.rates = rates / n_images
+        self.raw_images = torch.empty(
+            n_images, weights.hidden.shape[1], dtype=raw_dtype, device=self.rates.device
+        )
         self.images = new(n_images, weights.hidden.shape[1])
         self.hidden = new(n_lanes * n_hidden, n_images)
         self.hidden_delta = torch.empty_like(self.hidden)
@@ -106,15 +113,14 @@ class Perceptrons:
     def __init__(self, train: TensorSplit, validation: TensorSplit, batch_size: int) -> None:
         self._batch_size = batch_size
         self.n_images = len(train.labels)
-        self._columns = torch.count_nonzero(train.images, dim=0).argsort(descending=True)
-        self._train = _pack(train, self._columns)
+        columns = _order_columns(train)
+        self._columns = torch.from_numpy(columns).to(train.images.device)
+        self._train = _pack(train, columns)
         # Sorted, so that the columns that few images need are left out for most.
-        by_width = _pack(validation, self._columns)
+        by_width = _pack(validation, columns)
         order = by_width.widths.argsort()
-        there = order.to(by_width.labels.device)
-        self._validation = _Pixels(
-            by_width.images[there], by_width.labels[there], by_width.widths[order]
-        )
+        there = order.to(by_width.split.labels.device)
+        self._validation = _Pixels(by_width.split.take(there), by_width.widths[order])
 
     @staticmethod
     def reason_against(model: nn.Module) -> str | None:
@@ -130,7 +136,7 @@ class Perceptrons:
         On a CPU 4 to 16 were equally fast (``python -m benchmarks.lanes``); the weights of more
         fit no cache.
         """
-        return 8 if self._train.images.device.type == "cpu" else None
+        return 8 if self._train.split.images.device.type == "cpu" else None
 
     @torch.no_grad()
     def train(
@@ -141,11 +147,11 @@ class Perceptrons:
     ) -> list[tuple[float, float]]:
         """Train for an epoch in place; return mean loss and validation accuracy by model."""
         perceptrons = [model for model in models if isinstance(model, SimpleNet)]
-        weights = _Weights(perceptrons, self._columns, self._train.images.shape[1])
+        weights = _Weights(perceptrons, self._columns, self._train.split.images.shape[1])
         losses = self._train_epoch(weights, hyperparameters, order)
         correct = self._count_correct(weights)
         weights.store(perceptrons)
-        accuracies = [n / len(self._validation.labels) for n in correct.tolist()]
+        accuracies = [n / len(self._validation.split.labels) for n in correct.tolist()]
         return list(zip(losses.tolist(), accuracies, strict=True))
 
     def _train_epoch(
@@ -155,7 +161,8 @@ class Perceptrons:
         order: torch.Tensor,
     ) -> torch.Tensor:
         """Train for an epoch and return the lanes' mean losses ``(lanes,)``."""
-        batches = torch.split(order.to(self._train.labels.device), self._batch_size)
+        data = self._train.split
+        batches = torch.split(order.to(data.labels.device), self._batch_size)
         widths = _batch_widths(self._train, order, self._batch_size)
         factors = [_decay_factor(lane) for lane in hyperparameters]
         rates = [lane.lr / d for lane, d in zip(hyperparameters, factors, strict=True)]
@@ -163,11 +170,13 @@ class Perceptrons:
             weights.bias.new_tensor(numbers).view(-1, 1, 1) for numbers in (factors, rates)
         )
         schedule = _plan(factors, len(batches), like=weights.bias)
-        work = {n: _Work(weights, rate, n) for n in {len(batch) for batch in batches}}
+        sizes = {len(batch) for batch in batches}
+        work = {n: _Work(weights, rate, n, data.images.dtype) for n in sizes}
         for step, (batch, width) in enumerate(zip(batches, widths, strict=True)):
             buffers = work[len(batch)]
-            labels = self._train.labels.index_select(0, batch)
-            torch.index_select(self._train.images, 0, batch, out=buffers.images)
+            labels = data.labels.index_select(0, batch)
+            torch.index_select(data.images, 0, batch, out=buffers.raw_images)
+            buffers.images.copy_(buffers.raw_images).div_(data.white)
             square = schedule.squares[step]
             _take_step(weights, buffers, buffers.images[:, :width], labels, (square, decay))
             for lane, scale in schedule.renewals.get(step, ()):
@@ -177,16 +186,18 @@ class Perceptrons:
     def _count_correct(self, weights: _Weights) -> torch.Tensor:
         """Return how many validation images each lane classifies correctly, ``(lanes,)``."""
         n_lanes, _, n_hidden = weights.output.shape
-        everything = torch.arange(len(self._validation.labels))
+        data = self._validation.split
+        everything = torch.arange(len(data.labels))
         widths = _batch_widths(self._validation, everything, _SCORING_BATCH_SIZE)
         correct = torch.zeros(n_lanes, dtype=torch.int64, device=weights.output.device)
         for images, labels, width in zip(
-            torch.split(self._validation.images, _SCORING_BATCH_SIZE),
-            torch.split(self._validation.labels, _SCORING_BATCH_SIZE),
+            torch.split(data.images, _SCORING_BATCH_SIZE),
+            torch.split(data.labels, _SCORING_BATCH_SIZE),
             widths,
             strict=True,
         ):
-            hidden = torch.mm(weights.hidden[:, :width], images[:, :width].t()).relu_()
+            pixels = data.scaled(images[:, :width])
+            hidden = torch.mm(weights.hidden[:, :width], pixels.t()).relu_()
             hidden = hidden.view(n_lanes, n_hidden, len(images))
             logits = torch.baddbmm(weights.bias, weights.output, hidden)
             correct += (logits.argmax(1) == labels).sum(1)
@@ -223,23 +234,25 @@ def _take_step(
     hidden_weights.addmm_(work.hidden_delta, images, alpha=-1)
 
 
-def _pack(split: TensorSplit, columns: torch.Tensor) -> _Pixels:
-    """Put the bias's pixel first and the others in the order of ``columns``, zeros behind."""
+def _order_columns(split: TensorSplit) -> NDArray[np.int64]:
+    """Return the pixels, those dark in most images last; a sample of images will do."""
+    sample = split.images[:_SAMPLE_SIZE].cpu().numpy()
+    return np.argsort(-np.count_nonzero(sample, axis=0), kind="stable")
+
+
+def _pack(split: TensorSplit, columns: NDArray[np.int64]) -> _Pixels:
+    """Put the bias's white pixel first, the others in the order of ``columns``, zeros behind.
+
+    By NumPy, which takes columns of bytes three times as fast as torch.
+    """
     n_images, n_inputs = split.images.shape
     width = math.ceil((n_inputs + 1) / _ALIGNMENT) * _ALIGNMENT
-    images = split.images.new_zeros(n_images, width)
-    images[:, 0] = 1
-    numbers = torch.arange(1, width + 1, dtype=torch.int32, device=images.device)
-    widths = []
-    # In pieces: a second copy of all images for a moment would be the most memory ever used.
-    for packed, plain in zip(
-        torch.split(images, _PACKING_BATCH_SIZE),
-        torch.split(split.images, _PACKING_BATCH_SIZE),
-        strict=True,
-    ):
-        packed[:, 1 : n_inputs + 1] = plain[:, columns]
-        widths.append(((packed != 0) * numbers).amax(1))
-    return _Pixels(images, split.labels, torch.cat(widths).long().cpu())
+    images = np.zeros((n_images, width), dtype=np.uint8)
+    images[:, 0] = split.white
+    images[:, 1 : n_inputs + 1] = np.take(split.images.cpu().numpy(), columns, axis=1)
+    widths = width - np.argmax(images[:, ::-1] != 0, axis=1)
+    packed = torch.from_numpy(images).to(split.images.device)
+    return _Pixels(replace(split, images=packed), torch.from_numpy(widths))
 
 
 def _batch_widths(pixels: _Pixels, order: torch.Tensor, batch_size: int) -> list[int]:

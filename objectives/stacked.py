@@ -76,7 +76,7 @@ class StackedModels:
         rates = _by_lane([-each.lr for each in hyperparameters], parameters)
         total = torch.zeros(len(hyperparameters), device=self._train.labels.device)
         for batch in torch.split(order.to(total.device), self._batch_size):
-            images = self._train.images.index_select(0, batch)
+            images = self._train.scaled(self._train.images.index_select(0, batch))
             labels = self._train.labels.index_select(0, batch)
             gradients, losses = gradients_and_losses(parameters, buffers, images, labels)
             for name, parameter in parameters.items():
@@ -103,7 +103,8 @@ class StackedModels:
             torch.split(self._validation.labels, _SCORING_BATCH_SIZE),
             strict=True,
         ):
-            correct = correct + (classify_all(parameters, buffers, images) == labels).sum(1)
+            guesses = classify_all(parameters, buffers, self._validation.scaled(images))
+            correct = correct + (guesses == labels).sum(1)
         return correct
 
 

@@ -4,20 +4,18 @@ The data set is one tensor in memory and a batch is an index into it: no DataLoa
 per image. Measured by ``python -m benchmarks.training``.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 from torch.nn import functional
 from torch.optim.sgd import sgd
 
-from objectives.base import EpochResult, Hyperparameters, TrainingConfig
+from objectives.base import Hyperparameters
 from objectives.catalog import DATASETS
-from objectives.datasets import Split, load_training_data
+from objectives.datasets import Split
 from objectives.errors import UnknownNameError
 from objectives.models import MODELS
-from objectives.seeds import derive_seed, permutation
 
 # Bounds the memory that activations take while a whole split is scored.
 _SCORING_BATCH_SIZE = 10_000
@@ -25,17 +23,24 @@ _SCORING_BATCH_SIZE = 10_000
 
 @dataclass(frozen=True)
 class TensorSplit:
-    """Images ``(n, inputs)`` float32 in 0..1 and labels ``(n,)`` int64 on the training device."""
+    """Images ``(n, inputs)`` in 0..white and labels ``(n,)`` int64 on the training device.
+
+    Images stay uint8, which is a quarter of the memory to hold and to gather a batch from; a
+    network gets them divided by ``white``, in 0..1, as numbers of type ``dtype``.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
+    white: int = 255
+    dtype: torch.dtype = torch.float32
 
+    def scaled(self, images: torch.Tensor) -> torch.Tensor:
+        """Return images of this split as a network takes them."""
+        return images.to(self.dtype).div_(self.white)
 
-@dataclass
-class _Lane:
-    model: nn.Module
-    hyperparameters: Hyperparameters
-    epoch: int = 0
+    def take(self, indices: torch.Tensor) -> "TensorSplit":
+        """Return the images and labels at these indices."""
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
 
 
 def choose_device(name: str) -> torch.device:
@@ -58,11 +63,12 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def to_device(split: Split, device: torch.device) -> TensorSplit:
+def to_device(
+    split: Split, device: torch.device, dtype: torch.dtype = torch.float32
+) -> TensorSplit:
     """Move a split to a device; on the CPU the arrays' memory is shared."""
-    return TensorSplit(
-        torch.from_numpy(split.images).to(device), torch.from_numpy(split.labels).to(device)
-    )
+    images, labels = (torch.from_numpy(array).to(device) for array in (split.images, split.labels))
+    return TensorSplit(images, labels, split.white, dtype)
 
 
 def build_model(objective: str, dataset: str, seed: int) -> nn.Module:
@@ -115,7 +121,8 @@ def train_epoch(
     losses = []  # they stay on the device: no round trip a step
     for batch in batches:
         # `index_select` takes a batch twice as fast as indexing by a tensor.
-        images, labels = data.images.index_select(0, batch), data.labels.index_select(0, batch)
+        images = data.scaled(data.images.index_select(0, batch))
+        labels = data.labels.index_select(0, batch)
         loss = functional.cross_entropy(model(images), labels)
         sgd_step(parameters, list(torch.autograd.grad(loss, parameters)), hyperparameters)
         losses.append(loss.detach())
@@ -133,85 +140,5 @@ def accuracy(model: nn.Module, data: TensorSplit) -> float:
         torch.split(data.labels, _SCORING_BATCH_SIZE),
         strict=True,
     ):
-        n_correct += (model(images).argmax(dim=1) == labels).sum()
+        n_correct += (model(data.scaled(images)).argmax(dim=1) == labels).sum()
     return int(n_correct) / len(data.labels)
-
-
-class SequentialLanes:
-    """Lanes trained one after another, each by plain torch (see ``objectives.base.Lanes``)."""
-
-    def __init__(self, config: TrainingConfig, *, n_lanes: int = 1, first_pass: int = 0) -> None:
-        """Load the data set; raises DataError, and UnknownNameError for a device not to be had."""
-        self._config = config
-        self._n_lanes = n_lanes
-        self._next_pass = first_pass
-        self._lanes: dict[int, _Lane] = {}
-        self.device = choose_device(config.device)
-        train, validation = load_training_data(
-            config.dataset, seed=config.seed, train_size=config.train_size, data_dir=config.data_dir
-        )
-        self._train = to_device(train, self.device)
-        self._validation = to_device(validation, self.device)
-
-    @property
-    def n_free(self) -> int:
-        """How many more trials can be added now."""
-        return self._n_lanes - len(self._lanes)
-
-    @property
-    def next_pass(self) -> int:
-        """The number of the pass that ``train_pass`` runs next."""
-        return self._next_pass
-
-    def add(self, trial_number: int, hyperparameters: Hyperparameters) -> None:
-        """Give a free lane to a trial."""
-        assert self.n_free > 0
-        seed = derive_seed(self._config.seed, "init", trial_number)
-        model = build_model(self._config.objective, self._config.dataset, seed).to(self.device)
-        self._lanes[trial_number] = _Lane(model, hyperparameters)
-
-    def train_pass(self) -> dict[int, EpochResult]:
-        """Train every lane for one epoch and return the results by trial number."""
-        n_images = len(self._train.labels)
-        seed = derive_seed(self._config.seed, "order", self._next_pass)
-        order = torch.from_numpy(permutation(n_images, seed)).to(self.device)
-        results = {number: self._train_lane(lane, order) for number, lane in self._lanes.items()}
-        self._next_pass += 1
-        return results
-
-    def _train_lane(self, lane: _Lane, order: torch.Tensor) -> EpochResult:
-        loss = train_epoch(
-            lane.model, lane.hyperparameters, self._train, order, self._config.batch_size
-        )
-        lane.epoch += 1
-        return EpochResult(lane.epoch, loss, accuracy(lane.model, self._validation))
-
-    def remove(self, trial_number: int) -> None:
-        """Free a trial's lane."""
-        del self._lanes[trial_number]
-
-    def model(self, trial_number: int) -> nn.Module:
-        """Return the model of a trial in training."""
-        return self._lanes[trial_number].model
-
-
-def train_alone(
-    config: TrainingConfig,
-    hyperparameters: Hyperparameters,
-    *,
-    epochs: int,
-    trial_number: int = 0,
-    first_pass: int = 0,
-) -> Iterator[tuple[EpochResult, Callable[[Split], float]]]:
-    """Train one trial by itself, epoch by epoch, as whatever worker ran it did.
-
-    With each result comes a function that scores the model as it is then on another split.
-    """
-    lanes = SequentialLanes(config, first_pass=first_pass)
-    lanes.add(trial_number, hyperparameters)
-
-    def score(split: Split) -> float:
-        return accuracy(lanes.model(trial_number), to_device(split, lanes.device))
-
-    for _ in range(epochs):
-        yield lanes.train_pass()[trial_number], score

@@ -60,7 +60,7 @@ def measure_test_accuracy(config: WorkerConfig) -> None:
     """
     import torch
 
-    from objectives.training import train_alone
+    from objectives.alone import train_alone
 
     loaded = load_study(open_storage(config.storage_url), config.study_name)
     best = get_best_trial(loaded)

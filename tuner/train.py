@@ -27,7 +27,8 @@ def train_once(
     """Train with the training split of a search; yield each epoch with its test accuracy."""
     import torch
 
-    from objectives.training import choose_device, train_alone
+    from objectives.alone import train_alone
+    from objectives.training import choose_device
 
     spec = build_spec(options)
     if spec.is_function:
@@ -50,7 +51,7 @@ def replay_trial(
     """
     import torch
 
-    from objectives.training import train_alone
+    from objectives.alone import train_alone
 
     trials = loaded.study.get_trials(deepcopy=False)
     if loaded.spec.is_function or not 0 <= number < len(trials):

@@ -42,8 +42,8 @@ def test_parts_of_a_data_set_are_as_the_catalog_says(dataset: tuple[str, Path]) 
     for split, n in zip((train, validation, test), sizes, strict=True):
         assert len(split) == n
         assert split.images.shape == (n, facts.n_inputs)
-        assert (split.images.dtype, split.labels.dtype) == (np.float32, np.int64)
-        assert (split.images.min(), split.images.max()) == (0, 1)
+        assert (split.images.dtype, split.labels.dtype) == (np.uint8, np.int64)
+        assert (split.images.min(), split.images.max()) == (0, split.white)
         assert set(split.labels.tolist()) == set(range(facts.n_classes))
 
 
@@ -107,7 +107,7 @@ def test_split_with_train_size_of_every_image_is_the_whole_training_set() -> Non
 def test_digits_in_all_parts_are_those_of_scikit_learn() -> None:
     """Every image comes with its own label, and none is missing or twice."""
     digits = load_digits()
-    original = Split((digits.data / 16).astype(np.float32), digits.target.astype(np.int64))
+    original = Split(digits.data.astype(np.uint8), digits.target.astype(np.int64), white=16)
     parts = [*load_training_data("digits", seed=0), load_test_data("digits")]
     assert _identities(*parts) == _identities(original)
 
@@ -118,8 +118,7 @@ def test_mnist_in_all_parts_is_as_torchvision_reads_it(mnist_dir: Path) -> None:
         torchvision.datasets.MNIST(str(mnist_dir), train=is_train) for is_train in (True, False)
     ]
     expected = [
-        Split(part.data.flatten(1).numpy() / np.float32(255), part.targets.numpy())
-        for part in theirs
+        Split(part.data.flatten(1).numpy(), part.targets.numpy(), white=255) for part in theirs
     ]
     parts = [
         *load_training_data("mnist", seed=0, data_dir=mnist_dir),

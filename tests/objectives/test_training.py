@@ -9,18 +9,16 @@ from torch import nn
 from torch.nn import functional
 
 from objectives.base import EpochResult, Hyperparameters, TrainingConfig
-from objectives.datasets import load_test_data, load_training_data
+from objectives.datasets import load_training_data
 from objectives.errors import UnknownNameError
-from objectives.seeds import derive_seed, permutation
+from objectives.seeds import permutation
 from objectives.training import (
-    SequentialLanes,
     TensorSplit,
     accuracy,
     build_model,
     choose_device,
     sgd_step,
     to_device,
-    train_alone,
     train_epoch,
 )
 
@@ -80,8 +78,8 @@ def test_sgd_step_with_half_the_weight_decay_differs_from_torch_optimizer() -> N
 def test_train_epoch_in_double_precision_equals_a_plain_torch_loop() -> None:
     """An epoch gives the weights and the mean loss of the loop in every torch tutorial."""
     train, _ = load_training_data("digits", seed=0)
-    split = to_device(train, CPU)
-    data = TensorSplit(split.images.double(), split.labels)
+    data = to_device(train, CPU, torch.float64)
+    images = data.scaled(data.images)
     order = torch.from_numpy(permutation(len(train), seed=1))
 
     plain = build_model("simplenet", "digits", seed=2).double()
@@ -89,7 +87,7 @@ def test_train_epoch_in_double_precision_equals_a_plain_torch_loop() -> None:
     total = 0.0
     for batch in order.split(64):  # 17 batches of 64 and one of 12
         optimizer.zero_grad()
-        loss = functional.cross_entropy(plain(data.images[batch]), data.labels[batch])
+        loss = functional.cross_entropy(plain(images[batch]), data.labels[batch])
         loss.backward()
         optimizer.step()
         total += loss.item() * len(batch)
@@ -114,7 +112,7 @@ def test_accuracy_over_more_than_one_scoring_batch_counts_every_image() -> None:
         int(guess == label)
         for guess, label in zip(model(images).argmax(1).tolist(), labels.tolist(), strict=True)
     )
-    assert accuracy(model, TensorSplit(images, labels)) == n_correct / 20_001
+    assert accuracy(model, TensorSplit(images, labels, 1, torch.float64)) == n_correct / 20_001
 
 
 def test_build_model_with_the_same_seed_gives_the_same_weights() -> None:
@@ -139,100 +137,10 @@ def test_build_model_initialises_as_torch_does_by_default() -> None:
     assert _is_equal(build_model("simplenet", "mnist", seed=5), plain)
 
 
-def test_lanes_with_neighbours_give_exactly_what_training_alone_gives() -> None:
-    """A trial's results depend neither on its neighbours nor on the pass it was added in."""
-    lanes = SequentialLanes(CONFIG, n_lanes=3)
-    lanes.add(7, GOOD)
-    found: dict[int, list[EpochResult]] = {7: [], 8: [], 9: []}
-    _train(lanes, found)
-    lanes.add(8, OTHER)
-    lanes.add(9, GOOD)
-    _train(lanes, found)
-    lanes.remove(7)
-    _train(lanes, found)
-    assert found == {
-        7: _alone(GOOD, trial_number=7, first_pass=0, epochs=2),
-        8: _alone(OTHER, trial_number=8, first_pass=1, epochs=2),
-        9: _alone(GOOD, trial_number=9, first_pass=1, epochs=2),
-    }
-
-
-def test_lanes_in_another_order_give_the_same_results() -> None:
-    """Which lane a trial was given does not matter."""
-    results = []
-    for numbers in ([0, 1, 2], [2, 0, 1]):
-        lanes = SequentialLanes(CONFIG, n_lanes=3)
-        for number in numbers:
-            lanes.add(number, GOOD)
-        results.append([lanes.train_pass(), lanes.train_pass()])
-    assert results[0] == results[1]
-
-
-def test_lanes_with_another_trial_number_or_pass_give_other_results() -> None:
-    """The trial's number decides its weights, and the pass the order of its images."""
-    first, *others = (
-        _alone(GOOD, trial_number=number, first_pass=first_pass, epochs=1)[0].loss
-        for number, first_pass in ((0, 0), (1, 0), (0, 1))
-    )
-    assert first not in others
-
-
-def test_lanes_in_training_count_passes_and_free_lanes() -> None:
-    """A worker can see how many trials it may add and in which pass they will begin."""
-    lanes = SequentialLanes(CONFIG, n_lanes=2, first_pass=4)
-    assert (lanes.n_free, lanes.next_pass) == (2, 4)
-    lanes.add(0, GOOD)
-    lanes.add(1, GOOD)
-    assert (lanes.n_free, lanes.next_pass) == (0, 4)
-    assert [result.epoch for result in lanes.train_pass().values()] == [1, 1]
-    lanes.remove(0)
-    assert (lanes.n_free, lanes.next_pass) == (1, 5)
-    assert {number: result.epoch for number, result in lanes.train_pass().items()} == {1: 2}
-
-
-def test_lanes_beside_a_diverged_trial_stay_untouched_to_the_last_bit() -> None:
-    """A trial whose loss is no longer finite says so and harms nobody else."""
-    lanes = SequentialLanes(CONFIG, n_lanes=2)
-    lanes.add(0, DIVERGING)
-    lanes.add(1, GOOD)
-    alone = SequentialLanes(CONFIG)
-    alone.add(1, GOOD)
-    for _ in range(2):
-        beside, by_itself = lanes.train_pass(), alone.train_pass()
-        assert beside[0].is_diverged
-        assert not beside[1].is_diverged
-        assert beside[1] == by_itself[1]
-    assert _is_equal(lanes.model(1), alone.model(1))
-
-
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_epoch_result_with_loss_not_finite_is_diverged(loss: float) -> None:
     """Every way in which a float stops being a number counts as divergence."""
     assert EpochResult(epoch=1, loss=loss, accuracy=0.1).is_diverged
-
-
-def test_train_alone_for_ten_epochs_learns_the_digits() -> None:
-    """Training really trains: nine of ten images are recognised that were never trained on."""
-    *_, (result, score) = train_alone(CONFIG, Hyperparameters(1e-4, 0.3), epochs=10)
-    assert result.epoch == 10
-    assert result.accuracy > 0.9
-    assert score(load_test_data("digits")) > 0.9
-
-
-def test_train_alone_scores_the_validation_images_as_its_result_says() -> None:
-    """The scoring function belongs to the model whose accuracy was reported."""
-    _, validation = load_training_data("digits", seed=CONFIG.seed)
-    for result, score in train_alone(CONFIG, GOOD, epochs=2):
-        assert score(validation) == result.accuracy
-
-
-def test_train_alone_starts_from_the_weights_that_its_seed_names() -> None:
-    """With a learning rate of zero the score is that of the model as it was built."""
-    frozen = Hyperparameters(weight_decay=1e-4, lr=0.0)
-    [(result, _)] = train_alone(CONFIG, frozen, epochs=1, trial_number=6)
-    model = build_model("simplenet", "digits", derive_seed(CONFIG.seed, "init", 6))
-    _, validation = load_training_data("digits", seed=CONFIG.seed)
-    assert result.accuracy == accuracy(model, to_device(validation, CPU))
 
 
 def test_choose_device_automatically_gives_one_that_computes() -> None:
@@ -246,20 +154,6 @@ def test_choose_device_that_is_not_here_is_refused_by_name(name: str) -> None:
     """A device that is unknown or missing is refused before a trial is asked for."""
     with pytest.raises(UnknownNameError, match=f"Device '{name}' cannot be used here"):
         choose_device(name)
-
-
-def _train(lanes: SequentialLanes, found: dict[int, list[EpochResult]]) -> None:
-    for number, result in lanes.train_pass().items():
-        found[number].append(result)
-
-
-def _alone(
-    hyperparameters: Hyperparameters, *, trial_number: int, first_pass: int, epochs: int
-) -> list[EpochResult]:
-    trained = train_alone(
-        CONFIG, hyperparameters, epochs=epochs, trial_number=trial_number, first_pass=first_pass
-    )
-    return [result for result, _ in trained]
 
 
 def _is_equal(left: nn.Module, right: nn.Module) -> bool:

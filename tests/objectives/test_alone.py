@@ -1,0 +1,72 @@
+"""A trial trained by itself is the trial that a worker trained beside others."""
+
+import torch
+
+from objectives.alone import train_alone
+from objectives.base import EpochResult, Hyperparameters, TrainingConfig
+from objectives.datasets import load_test_data, load_training_data
+from objectives.lanes import open_lanes
+from objectives.seeds import derive_seed
+from objectives.training import accuracy, build_model, to_device
+
+CONFIG = TrainingConfig(objective="simplenet", dataset="digits", seed=3, device="cpu")
+GOOD = Hyperparameters(weight_decay=1e-4, lr=0.1)
+OTHER = Hyperparameters(weight_decay=1e-2, lr=0.3)
+
+
+def _alone(
+    hyperparameters: Hyperparameters, *, trial_number: int, first_pass: int, epochs: int
+) -> list[EpochResult]:
+    trained = train_alone(
+        CONFIG, hyperparameters, epochs=epochs, trial_number=trial_number, first_pass=first_pass
+    )
+    return [result for result, _ in trained]
+
+
+def test_train_alone_replays_what_lanes_trained_beside_others() -> None:
+    """The trial's number and first pass are all that a replay needs to know."""
+    lanes = open_lanes(CONFIG, 3)
+    lanes.add(7, GOOD)
+    lanes.train_pass()
+    lanes.add(8, OTHER)
+    lanes.add(9, GOOD)
+    found = [lanes.train_pass()[8] for _ in range(2)]
+    for result, again in zip(
+        found, _alone(OTHER, trial_number=8, first_pass=1, epochs=2), strict=True
+    ):
+        assert again.epoch == result.epoch
+        assert abs(again.loss - result.loss) < 1e-4  # float32, summed in another order
+        assert abs(again.accuracy - result.accuracy) < 1.1 / 300  # one image of 300
+
+
+def test_train_alone_with_another_trial_number_or_pass_gives_other_results() -> None:
+    """The trial's number decides its weights, and the pass the order of its images."""
+    first, *others = (
+        _alone(GOOD, trial_number=number, first_pass=first_pass, epochs=1)[0].loss
+        for number, first_pass in ((0, 0), (1, 0), (0, 1))
+    )
+    assert first not in others
+
+
+def test_train_alone_for_ten_epochs_learns_the_digits() -> None:
+    """Training really trains: nine of ten images are recognised that were never trained on."""
+    *_, (result, score) = train_alone(CONFIG, Hyperparameters(1e-4, 0.3), epochs=10)
+    assert result.epoch == 10
+    assert result.accuracy > 0.9
+    assert score(load_test_data("digits")) > 0.9
+
+
+def test_train_alone_scores_the_validation_images_as_its_result_says() -> None:
+    """The scoring function belongs to the model whose accuracy was reported."""
+    _, validation = load_training_data("digits", seed=CONFIG.seed)
+    for result, score in train_alone(CONFIG, GOOD, epochs=2):
+        assert score(validation) == result.accuracy
+
+
+def test_train_alone_starts_from_the_weights_that_its_seed_names() -> None:
+    """With a learning rate of zero the score is that of the model as it was built."""
+    frozen = Hyperparameters(weight_decay=1e-4, lr=0.0)
+    [(result, _)] = train_alone(CONFIG, frozen, epochs=1, trial_number=6)
+    model = build_model("simplenet", "digits", derive_seed(CONFIG.seed, "init", 6))
+    _, validation = load_training_data("digits", seed=CONFIG.seed)
+    assert result.accuracy == accuracy(model, to_device(validation, torch.device("cpu")))
