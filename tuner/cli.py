@@ -121,7 +121,7 @@ def run(
     data_dir: options.DataDir = Path("data"),
     device: options.Device = "auto",
     threads: options.Threads = 1,
-    lanes: options.Lanes = 1,
+    lanes: options.Lanes = None,
     output: options.Output = options.DEFAULT_OUTPUT,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
@@ -196,7 +196,7 @@ def worker(
     data_dir: options.DataDir = Path("data"),
     device: options.Device = "auto",
     threads: options.Threads = 1,
-    lanes: options.Lanes = 1,
+    lanes: options.Lanes = None,
 ) -> None:
     """Join a study from any host and train until its budget is spent."""
     from tuner.worker import WorkerConfig, run_worker

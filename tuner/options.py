@@ -238,13 +238,14 @@ Threads = Annotated[
     int, _option("--threads", "torch threads of each worker.", metavar="N", min=1, max=1024)
 ]
 Lanes = Annotated[
-    int,
+    int | None,
     _option(
         "--lanes",
         "Trials that each worker trains side by side, as one batched program.",
         metavar="K",
         min=1,
         max=1024,
+        show_default="4 on a CPU, 32 elsewhere",
     ),
 ]
 Output = Annotated[

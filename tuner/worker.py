@@ -55,7 +55,7 @@ class WorkerConfig:
     data_dir: Path = Path("data")
     device: str = "auto"
     n_threads: int = 1
-    n_lanes: int = 1
+    n_lanes: int | None = None  # the program's best
     log_level: int = logging.INFO
 
 
