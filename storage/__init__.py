@@ -12,6 +12,7 @@ from storage.budget import (
     reopen_slot,
     settle_slot,
 )
+from storage.claims import Claimant
 from storage.engine import (
     create_storage,
     creation_lock,
@@ -26,25 +27,24 @@ from storage.errors import (
     UnreachableError,
 )
 from storage.leases import (
-    GIVEN_BACK,
     LeaseRenewer,
-    WorkerRecord,
     find_expired_leases,
     find_leases_of,
-    give_back,
     is_given_back,
-    list_workers,
-    register_worker,
     renew_leases,
-    sign_off_worker,
 )
 from storage.url import mask_url, parse_url
+from storage.withdrawal import give_back, give_back_expired
+from storage.worker_storage import WorkerStorage
+from storage.workers import WorkerRecord, list_workers, register_worker, sign_off_worker
+from storage.writes import GIVEN_BACK
 
 __all__ = [
     "GIVEN_BACK",
     "LEASE_SECONDS",
     "BadUrlError",
     "Budget",
+    "Claimant",
     "EmptyStorageError",
     "Lease",
     "LeaseRenewer",
@@ -52,6 +52,7 @@ __all__ = [
     "StorageError",
     "UnreachableError",
     "WorkerRecord",
+    "WorkerStorage",
     "bind_trial",
     "change_budget",
     "claim_slot",
@@ -63,6 +64,7 @@ __all__ = [
     "find_expired_leases",
     "find_leases_of",
     "give_back",
+    "give_back_expired",
     "is_given_back",
     "list_workers",
     "mask_url",

@@ -31,6 +31,7 @@ _CONNECT_TIMEOUT_SECONDS = 10
 # Eight workers queue for one write lock; a transaction takes milliseconds.
 _SQLITE_BUSY_SECONDS = 60
 _CREATION_TIMEOUT_SECONDS = 60
+_READS_ONLY = "tuner_reads_only"
 # Any constant will do; it must not be used by another program in the same database.
 _POSTGRES_LOCK_KEY = 0x74756E6572  # "tuner"
 
@@ -104,9 +105,24 @@ def _set_up_sqlite(engine: Engine, *, begin: str) -> None:
 
     @event.listens_for(engine, "begin")
     def _(connection: sqlalchemy.Connection) -> None:
-        connection.exec_driver_sql(begin)
+        is_read = connection.get_execution_options().get(_READS_ONLY, False)
+        connection.exec_driver_sql("BEGIN" if is_read else begin)
 
     engine.dispose()  # connections opened before these settings
+
+
+@contextlib.contextmanager
+def reading(engine: Engine) -> Iterator[sqlalchemy.Connection]:
+    """Open a connection that only reads: without SQLite's write lock, without round trips to
+    begin and end a transaction on PostgreSQL.
+
+    Each statement may see newer rows than the one before.
+    """
+    option: dict[str, Any] = {_READS_ONLY: True}
+    if engine.dialect.name == "postgresql":
+        option["isolation_level"] = "AUTOCOMMIT"  # set by the driver, costs no statement
+    with engine.connect() as connection:
+        yield connection.execution_options(**option)
 
 
 @contextlib.contextmanager

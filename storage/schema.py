@@ -25,6 +25,9 @@ budgets = Table(
     Column("n_trials", Integer, nullable=False),
     Column("n_claimed", Integer, nullable=False, default=0),
     Column("deadline", Double),
+    Column("state", String(16), nullable=False, server_default="open"),  # open, paused, stopped
+    # How often a trial is run again after its worker died.
+    Column("max_retries", Integer, nullable=False, server_default="2"),
 )
 
 workers = Table(
@@ -37,11 +40,13 @@ workers = Table(
     Column("started_at", Double, nullable=False),
     Column("seen_at", Double, nullable=False),
     Column("left_at", Double),
+    Column("lease_seconds", Double, nullable=False, server_default="60"),
+    Column("n_lanes", Integer, nullable=False, server_default="1"),
     Index("ix_tuner_workers_study_id", "study_id"),
 )
 
-# A slot in training: it belongs to its worker until `ends_at`. `trial_id` is empty between
-# claiming the slot and asking for the trial.
+# A slot in training: it belongs to its worker until `ends_at`, or until somebody deletes the row.
+# Whoever writes to the trial locks this row first: the lease is the fencing token.
 leases = Table(
     "tuner_leases",
     metadata,
@@ -51,6 +56,7 @@ leases = Table(
     Column("trial_id", Integer),
     Column("ends_at", Double, nullable=False),
     Index("ix_tuner_leases_study_id", "study_id"),
+    Index("ix_tuner_leases_trial_id", "trial_id", unique=True),
     Index("ix_tuner_leases_worker_id", "worker_id"),
 )
 

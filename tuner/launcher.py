@@ -124,7 +124,7 @@ def _give_back_leases_of(loaded: LoadedStudy, process: BaseProcess) -> None:
     for worker in list_workers(engine, loaded.study_id):
         if (worker.host, worker.pid) == (socket.gethostname(), process.pid):
             for lease in find_leases_of(engine, worker.worker_id):
-                give_back(loaded.storage, lease, "its worker was killed")
+                give_back(loaded.storage.engine, lease, "its worker was killed", is_death=True)
 
 
 def _work(config: WorkerConfig) -> int:

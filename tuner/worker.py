@@ -105,7 +105,7 @@ def _leave(storage: RDBStorage, worker_id: int, reason: str) -> None:
     storage.engine.dispose()  # an interrupted objective may have left a connection half-way
     try:
         for lease in find_leases_of(storage.engine, worker_id):
-            give_back(storage, lease, reason)
+            give_back(storage.engine, lease, reason)
         sign_off_worker(storage.engine, worker_id)
     except Exception as error:
         if (explanation := explain_database_error(error)) is None:
@@ -169,7 +169,7 @@ class _Worker:
         self._looked_for_expired_at = time.monotonic()
         for lease in find_expired_leases(self._storage.engine, self._loaded.study_id):
             logger.warning("A worker is lost: its trial is given back to the budget")
-            give_back(self._storage, lease, "its worker was lost")
+            give_back(self._storage.engine, lease, "its worker was lost")
 
     def _refill(self) -> None:
         n_free = self._lanes.n_free if self._lanes else 1
@@ -184,7 +184,7 @@ class _Worker:
         lease = Lease(lease_id, self._loaded.study_id, trial._trial_id)
         if not bind_trial(self._storage.engine, lease_id, trial._trial_id):
             # This process was frozen since it claimed, and its slot has been given to another.
-            give_back(self._storage, lease, "its lease had run out")
+            give_back(self._storage.engine, lease, "its lease had run out")
             return
         held = _InTraining(trial, lease)
         self._in_training[trial.number] = held
@@ -219,7 +219,9 @@ class _Worker:
             step(held, *args)
         except UpdateFinishedTrialError:
             logger.warning("Trial %d was taken away meanwhile: dropped", held.trial.number)
-            give_back(self._storage, held.lease, "taken away")  # ends the lease, if it is there
+            give_back(
+                self._storage.engine, held.lease, "taken away"
+            )  # ends the lease, if it is there
             self._free(held)
 
     def _report(self, held: _InTraining, result: EpochResult) -> None:

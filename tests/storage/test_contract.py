@@ -166,7 +166,7 @@ class TestLeases:
     ) -> None:
         """The slot opens, the trial says why, and the next one asked for has its parameters."""
         lease, trial = study.claim_and_ask()
-        give_back(study.storage, lease, "its worker was lost")
+        give_back(study.engine, lease, "its worker was lost")
         given_back = study.study.trials[0]
         assert given_back.state is TrialState.FAIL
         assert given_back.user_attrs[GIVEN_BACK] == "its worker was lost"
@@ -179,7 +179,7 @@ class TestLeases:
         """A worker that died between telling and settling loses nothing, and is not run twice."""
         lease, trial = study.claim_and_ask()
         study.study.tell(trial, 0.5)
-        give_back(study.storage, lease, "its worker was lost")
+        give_back(study.engine, lease, "its worker was lost")
         assert study.study.trials[0].state is TrialState.COMPLETE
         assert study.budget().n_finished == 1
 
@@ -187,28 +187,20 @@ class TestLeases:
         """A trial that failed by its own fault spends its slot."""
         lease, trial = study.claim_and_ask()
         study.study.tell(trial, state=TrialState.FAIL)
-        give_back(study.storage, lease, "its worker was lost")
+        give_back(study.engine, lease, "its worker was lost")
         assert study.budget().n_finished == 1
-
-    def test_give_back_after_a_crash_half_way_opens_the_slot(self, study: _Study) -> None:
-        """Whoever finds a trial withdrawn but its lease not ended finishes the work."""
-        lease, trial = study.claim_and_ask()
-        study.storage.set_trial_user_attr(trial._trial_id, GIVEN_BACK, "somebody died here")
-        study.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-        give_back(study.storage, lease, "its worker was lost")
-        assert study.budget() == Budget(3, n_finished=0, n_leased=0, is_past_deadline=False)
 
     def test_give_back_without_trial_opens_the_slot(self, study: _Study) -> None:
         """A worker that died between claiming and asking costs nothing."""
         lease_id = study.claim()
-        give_back(study.storage, Lease(lease_id or 0, study.study_id, None), "lost")
+        give_back(study.engine, Lease(lease_id or 0, study.study_id, None), "lost")
         assert study.budget().n_leased == 0
         assert study.study.trials == []
 
     def test_taken_away_trial_cannot_be_told(self, study: _Study) -> None:
         """The worker that comes back late finds its trial finished, not its result counted."""
         lease, trial = study.claim_and_ask()
-        give_back(study.storage, lease, "its worker was lost")
+        give_back(study.engine, lease, "its worker was lost")
         with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
             trial.report(0.5, step=1)
 
@@ -217,17 +209,17 @@ class TestLeases:
         lease_id = study.claim(lease_seconds=-1) or 0
         (as_read,) = find_expired_leases(study.engine, study.study_id)
         assert bind_trial(study.engine, lease_id, study.study.ask()._trial_id)
-        give_back(study.storage, as_read, "its worker was lost")
+        give_back(study.engine, as_read, "its worker was lost")
         assert study.budget().n_leased == 1
 
     def test_rerun_given_back_before_it_suggested_keeps_its_parameters(self, study: _Study) -> None:
         """Parameters survive being given back twice."""
         lease, trial = study.claim_and_ask()
-        give_back(study.storage, lease, "first")
+        give_back(study.engine, lease, "first")
         lease_id = study.claim() or 0
         rerun = study.study.ask()
         bind_trial(study.engine, lease_id, rerun._trial_id)
-        give_back(study.storage, Lease(lease_id, study.study_id, rerun._trial_id), "second")
+        give_back(study.engine, Lease(lease_id, study.study_id, rerun._trial_id), "second")
         assert study.study.ask().suggest_float("x", 0, 1) == trial.params["x"]
 
     def test_renewing_beside_claiming_meets_no_deadlock(self, study: _Study) -> None:
@@ -240,7 +232,10 @@ class TestLeases:
         def renew() -> None:
             while not stopped.is_set():
                 try:
-                    renew_leases(study.engine, study.worker_id)
+                    held = [
+                        lease.lease_id for lease in find_leases_of(study.engine, study.worker_id)
+                    ]
+                    renew_leases(study.engine, study.worker_id, held, 60)
                 except sqlalchemy.exc.SQLAlchemyError as error:
                     errors.append(error)
 
@@ -261,7 +256,7 @@ class TestLeases:
     def test_trial_cannot_be_bound_to_a_lease_that_has_ended(self, study: _Study) -> None:
         """A worker frozen between claiming and asking learns that its slot is another's."""
         lease_id = study.claim(lease_seconds=-1) or 0
-        give_back(study.storage, Lease(lease_id, study.study_id, None), "its worker was lost")
+        give_back(study.engine, Lease(lease_id, study.study_id, None), "its worker was lost")
         assert not bind_trial(study.engine, lease_id, study.study.ask()._trial_id)
 
     def test_workers_are_listed_with_what_they_hold_until_they_sign_off(

@@ -1,0 +1,183 @@
+"""A study's trials in memory: each finished one is read once, with few statements for many.
+
+Leaves to others: whose trials they are, and writing.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from optuna.distributions import BaseDistribution, json_to_distribution
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import ColumnElement, Connection, Row, Table, select
+
+from storage import optuna_tables as tables
+
+# Databases limit the parameters of a statement; SQLite before 3.32 to 999.
+_IDS_PER_STATEMENT = 500
+# From here on one statement for the whole study is cheaper than many for some of it.
+_MANY_IDS = 4 * _IDS_PER_STATEMENT
+
+_distribution: Callable[[str], BaseDistribution] = cache(json_to_distribution)
+
+
+class History:
+    """The trials of one study, in the order of their numbers; not thread-safe.
+
+    A refresh reads what is new and what was unfinished at the last look, except for the trials
+    that the caller keeps itself. Optuna numbers trials under a lock of the study, so that none
+    appears below the last id that was seen.
+    """
+
+    def __init__(self, study_id: int) -> None:
+        self._study_id = study_id
+        self._trials: list[FrozenTrial] = []
+        self._index: dict[int, int] = {}
+        self._unfinished: set[int] = set()
+        self._selected: dict[tuple[TrialState, ...], list[FrozenTrial]] = {}
+
+    @property
+    def last_trial_id(self) -> int:
+        """The highest id that was seen; -1 for a study without trials."""
+        return self._trials[-1]._trial_id if self._trials else -1
+
+    @property
+    def waiting_ids(self) -> list[int]:
+        """The trials that were WAITING at the last look, lowest number first."""
+        ids = sorted(self._unfinished)
+        return [i for i in ids if self.find(i).state is TrialState.WAITING]
+
+    def find(self, trial_id: int) -> FrozenTrial:
+        """Return a trial as it was last seen or kept; raises KeyError."""
+        return self._trials[self._index[trial_id]]
+
+    def select(self, states: Collection[TrialState] | None) -> list[FrozenTrial]:
+        """Return a new list of the trials in some states, or of all."""
+        if states is None:
+            return list(self._trials)
+        key = tuple(states)
+        if not all(state.is_finished() for state in key):
+            return [trial for trial in self._trials if trial.state in states]
+        if key not in self._selected:
+            self._selected[key] = [trial for trial in self._trials if trial.state in states]
+        return list(self._selected[key])
+
+    def keep(self, trial: FrozenTrial) -> None:
+        """Show this instead of what is stored, and read the trial no more."""
+        self._unfinished.discard(trial._trial_id)
+        self._put(trial)
+
+    def release(self, trial_id: int) -> None:
+        """Read a trial again from the next refresh on."""
+        self._unfinished.add(trial_id)
+
+    def refresh(self, connection: Connection, kept: Mapping[int, FrozenTrial]) -> None:
+        """Read what is new or was unfinished; new trials in ``kept`` are taken from there."""
+        rows = self._changed_rows(connection)
+        unknown = [row.trial_id for row in rows if row.trial_id not in kept]
+        details = _Details(connection, self._study_id, unknown)
+        for row in rows:
+            trial = kept.get(row.trial_id) or details.build(row)
+            if trial.state.is_finished() or row.trial_id in kept:
+                self._unfinished.discard(row.trial_id)
+            else:
+                self._unfinished.add(row.trial_id)
+            self._put(trial)
+
+    def _put(self, trial: FrozenTrial) -> None:
+        index = self._index.get(trial._trial_id)
+        if index is None:
+            self._index[trial._trial_id] = len(self._trials)
+            self._trials.append(trial)
+        else:
+            was_finished = self._trials[index].state.is_finished()
+            self._trials[index] = trial
+            if not was_finished and not trial.state.is_finished():
+                return
+        self._selected.clear()
+
+    def _changed_rows(self, connection: Connection) -> list[Row[Any]]:
+        """Return the trials' own rows, by id; of WAITING ones only those that wait no more."""
+        is_new = tables.trials.c.trial_id > self.last_trial_id
+        query = select(tables.trials).order_by(tables.trials.c.trial_id)
+        new = query.where(tables.trials.c.study_id == self._study_id, is_new)
+        waiting = self.waiting_ids
+        running = sorted(self._unfinished.difference(waiting))
+        rows: list[Row[Any]] = []
+        for ids in _chunks(running):
+            rows += connection.execute(query.where(tables.trials.c.trial_id.in_(ids)))
+        has_left_queue = tables.trials.c.state != TrialState.WAITING
+        for ids in _chunks(waiting):
+            rows += connection.execute(
+                query.where(tables.trials.c.trial_id.in_(ids), has_left_queue)
+            )
+        return rows + list(connection.execute(new))
+
+
+def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(ids), _IDS_PER_STATEMENT):
+        yield ids[start : start + _IDS_PER_STATEMENT]
+
+
+class _Details:
+    """What belongs to some trials of a study, read table by table."""
+
+    def __init__(self, connection: Connection, study_id: int, trial_ids: Sequence[int]) -> None:
+        self._connection = connection
+        self._study_id = study_id
+        self._trial_ids = trial_ids
+        self._params = self._read(tables.params, tables.params.c.param_id)
+        self._values = self._read(tables.values, tables.values.c.objective)
+        self._intermediate_values = self._read(
+            tables.intermediate_values, tables.intermediate_values.c.step
+        )
+        self._user_attrs = self._read(tables.user_attrs, tables.user_attrs.c.key)
+        self._system_attrs = self._read(tables.system_attrs, tables.system_attrs.c.key)
+
+    def _read(self, table: Table, order: ColumnElement[Any]) -> dict[int, list[Row[Any]]]:
+        found: dict[int, list[Row[Any]]] = defaultdict(list)
+        query = select(table).order_by(order)
+        if len(self._trial_ids) > _MANY_IDS:
+            of_study = query.join(
+                tables.trials, tables.trials.c.trial_id == table.c.trial_id
+            ).where(
+                tables.trials.c.study_id == self._study_id,
+                tables.trials.c.trial_id >= min(self._trial_ids),
+            )
+            for row in self._connection.execute(of_study):
+                found[row.trial_id].append(row)
+            return found
+        for ids in _chunks(self._trial_ids):
+            for row in self._connection.execute(query.where(table.c.trial_id.in_(ids))):
+                found[row.trial_id].append(row)
+        return found
+
+    def build(self, row: Row[Any]) -> FrozenTrial:
+        trial_id = row.trial_id
+        params = self._params[trial_id]
+        distributions = {p.param_name: _distribution(p.distribution_json) for p in params}
+        return FrozenTrial(
+            number=row.number,
+            state=row.state,
+            value=None,
+            values=[tables.decode_value(v.value, v.value_type) for v in self._values[trial_id]]
+            or None,
+            datetime_start=tables.to_local(row.datetime_start),
+            datetime_complete=tables.to_local(row.datetime_complete),
+            params={
+                p.param_name: distributions[p.param_name].to_external_repr(p.param_value)
+                for p in params
+            },
+            distributions=distributions,
+            user_attrs={a.key: json.loads(a.value_json) for a in self._user_attrs[trial_id]},
+            system_attrs={a.key: json.loads(a.value_json) for a in self._system_attrs[trial_id]},
+            intermediate_values={
+                v.step: tables.decode_intermediate_value(
+                    v.intermediate_value, v.intermediate_value_type
+                )
+                for v in self._intermediate_values[trial_id]
+            },
+            trial_id=trial_id,
+        )

@@ -1,0 +1,94 @@
+"""Optuna's own tables, for statements that its classes would spell one row at a time.
+
+Schema and encodings stay Optuna's: plain Optuna and the dashboard read and write the same rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from optuna.storages._rdb import models
+from optuna.trial import TrialState
+from sqlalchemy import Connection, Table, insert, select
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+studies: Table = models.StudyModel.__table__
+trials: Table = models.TrialModel.__table__
+params: Table = models.TrialParamModel.__table__
+values: Table = models.TrialValueModel.__table__
+intermediate_values: Table = models.TrialIntermediateValueModel.__table__
+user_attrs: Table = models.TrialUserAttributeModel.__table__
+system_attrs: Table = models.TrialSystemAttributeModel.__table__
+
+encode_value = models.TrialValueModel.value_to_stored_repr
+decode_value = models.TrialValueModel.stored_repr_to_value
+encode_intermediate_value = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr
+decode_intermediate_value = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
+
+# By what a row is found again: the unique constraint of each table.
+_KEYS = {
+    params.name: ("trial_id", "param_name"),
+    values.name: ("trial_id", "objective"),
+    intermediate_values.name: ("trial_id", "step"),
+    user_attrs.name: ("trial_id", "key"),
+    system_attrs.name: ("trial_id", "key"),
+}
+
+
+def utc_now() -> datetime:
+    """Return this moment as Optuna stores it: naive UTC, by this host's clock."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def to_local(stored: datetime | None) -> datetime | None:
+    """Return a stored moment as Optuna shows it: naive local time."""
+    if stored is None:
+        return None
+    return stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+
+
+def lock_study(connection: Connection, study_id: int) -> None:
+    """Take the lock under which Optuna numbers new trials, until the transaction ends.
+
+    SQLite ignores FOR UPDATE, but there the transaction has begun with the write lock.
+    """
+    connection.execute(
+        select(studies.c.study_id).where(studies.c.study_id == study_id).with_for_update()
+    )
+
+
+def insert_trial(
+    connection: Connection,
+    study_id: int,
+    number: int,
+    state: TrialState,
+    started_at: datetime | None = None,
+) -> int:
+    """Add a trial and return its id; the caller holds the study's lock."""
+    row = connection.execute(
+        insert(trials).values(
+            study_id=study_id, number=number, state=state, datetime_start=started_at
+        )
+    )
+    assert row.inserted_primary_key is not None
+    return int(row.inserted_primary_key[0])
+
+
+def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of a trial's table; one that is there is overwritten, so it is safe to repeat."""
+    if not rows:
+        return
+    keys = _KEYS[table.name]
+    changed = [name for name in rows[0] if name not in keys]
+    if connection.dialect.name == "mysql":
+        adding = mysql.insert(table)
+        statement: Any = adding.on_duplicate_key_update(
+            {name: adding.inserted[name] for name in changed}
+        )
+    else:
+        dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
+        adding = dialect.insert(table)
+        statement = adding.on_conflict_do_update(
+            index_elements=keys, set_={name: adding.excluded[name] for name in changed}
+        )
+    connection.execute(statement, rows)

@@ -1,0 +1,158 @@
+"""Give a trial that will not finish back to the budget, and let its parameters wait for a rerun.
+
+One transaction: either all of it has happened or nothing. Locks as in ``storage.claims``.
+"""
+
+import json
+from typing import Any
+
+from optuna.distributions import json_to_distribution
+from optuna.trial import TrialState
+from sqlalchemy import Connection, Engine, Row, Table, delete, select, update
+
+from storage import optuna_tables as tables
+from storage.budget import Lease
+from storage.clock import epoch_now
+from storage.leases import find_expired_leases
+from storage.schema import budgets, leases
+from storage.writes import GIVEN_BACK
+
+# User attributes of a rerun: the number of the trial that was started first with its parameters,
+# and how often its worker has died.
+RERUN_OF = "rerun_of"
+RETRY = "retry"
+_ERROR = "error"
+
+
+def give_back(engine: Engine, lease: Lease, reason: str, *, is_death: bool = False) -> bool:
+    """End a lease whose trial will not finish; return False if another had ended it before.
+
+    The slot opens again, the trial becomes FAIL with the reason, and a WAITING trial takes its
+    parameters. After a death of its worker (``is_death``) that is done ``max_retries`` times for
+    the same parameters; then the trial stays FAIL and its slot spent. If the trial has finished
+    meanwhile, only the lease ends. Safe to repeat, and by several workers at once.
+    """
+    with engine.begin() as connection:
+        return _give_back(connection, lease, reason, is_death=is_death, only_expired=False)
+
+
+def give_back_expired(engine: Engine, study_id: int, reason: str) -> int:
+    """Give back what lost workers of any host have left behind; return the number of trials.
+
+    A lease that is renewed meanwhile, because its worker thaws, is left alone.
+    """
+    n_given_back = 0
+    for lease in find_expired_leases(engine, study_id):
+        with engine.begin() as connection:
+            n_given_back += _give_back(connection, lease, reason, is_death=True, only_expired=True)
+    return n_given_back
+
+
+def _give_back(
+    connection: Connection, lease: Lease, reason: str, *, is_death: bool, only_expired: bool
+) -> bool:
+    max_retries = connection.execute(
+        select(budgets.c.max_retries).where(budgets.c.study_id == lease.study_id).with_for_update()
+    ).scalar_one_or_none()
+    tables.lock_study(connection, lease.study_id)
+    ending = delete(leases).where(
+        leases.c.lease_id == lease.lease_id,
+        leases.c.trial_id.is_not_distinct_from(lease.trial_id),
+    )
+    if only_expired:
+        ending = ending.where(leases.c.ends_at < epoch_now())
+    if connection.execute(ending).rowcount != 1:
+        return False
+    if lease.trial_id is None:
+        _reopen_slot(connection, lease.study_id)
+        return True
+    trial = _lock_trial(connection, lease.trial_id)
+    if trial is None or trial.state is not TrialState.RUNNING:
+        return True
+    n_retries = _read_attr(connection, tables.user_attrs, trial.trial_id, RETRY, 0) + is_death
+    if max_retries is not None and n_retries > max_retries:
+        _fail(connection, trial.trial_id, _ERROR, reason)
+        return True
+    _fail(connection, trial.trial_id, GIVEN_BACK, reason)
+    _reopen_slot(connection, lease.study_id)
+    _queue_rerun(connection, trial, n_retries)
+    return True
+
+
+def _lock_trial(connection: Connection, trial_id: int) -> Row[Any] | None:
+    query = select(tables.trials).where(tables.trials.c.trial_id == trial_id).with_for_update()
+    return connection.execute(query).one_or_none()
+
+
+def _reopen_slot(connection: Connection, study_id: int) -> None:
+    connection.execute(
+        update(budgets)
+        .where(budgets.c.study_id == study_id)
+        .values(n_claimed=budgets.c.n_claimed - 1)
+    )
+
+
+def _fail(connection: Connection, trial_id: int, attr: str, reason: str) -> None:
+    connection.execute(
+        update(tables.trials)
+        .where(tables.trials.c.trial_id == trial_id)
+        .values(state=TrialState.FAIL, datetime_complete=tables.utc_now())
+    )
+    _write_attrs(connection, tables.user_attrs, trial_id, {attr: reason})
+
+
+def _queue_rerun(connection: Connection, trial: Row[Any], n_retries: int) -> None:
+    """Add a WAITING trial with the same parameters, as ``Study.enqueue_trial`` makes it.
+
+    Without those, the trial had none yet and there is nothing to rerun.
+    """
+    params = _read_params(connection, trial.trial_id)
+    if not params:
+        return
+    origin = _read_attr(connection, tables.user_attrs, trial.trial_id, RERUN_OF, trial.number)
+    last_number = connection.execute(
+        select(tables.trials.c.number)
+        .where(tables.trials.c.study_id == trial.study_id)
+        .order_by(tables.trials.c.trial_id.desc())
+        .limit(1)
+    ).scalar_one()
+    rerun_id = tables.insert_trial(connection, trial.study_id, last_number + 1, TrialState.WAITING)
+    attrs = {RERUN_OF: origin, RETRY: n_retries}
+    _write_attrs(connection, tables.user_attrs, rerun_id, attrs)
+    _write_attrs(connection, tables.system_attrs, rerun_id, {"fixed_params": params})
+
+
+def _read_params(connection: Connection, trial_id: int) -> dict[str, Any]:
+    """Return what was suggested, and what was still to be by the queue."""
+    rows = connection.execute(
+        select(tables.params)
+        .where(tables.params.c.trial_id == trial_id)
+        .order_by(tables.params.c.param_id)
+    )
+    suggested = {
+        row.param_name: json_to_distribution(row.distribution_json).to_external_repr(
+            row.param_value
+        )
+        for row in rows
+    }
+    return {
+        **_read_attr(connection, tables.system_attrs, trial_id, "fixed_params", {}),
+        **suggested,
+    }
+
+
+def _read_attr(connection: Connection, table: Table, trial_id: int, key: str, default: Any) -> Any:
+    stored = connection.execute(
+        select(table.c.value_json).where(table.c.trial_id == trial_id, table.c.key == key)
+    ).scalar_one_or_none()
+    return default if stored is None else json.loads(stored)
+
+
+def _write_attrs(
+    connection: Connection, table: Table, trial_id: int, attrs: dict[str, Any]
+) -> None:
+    rows = [
+        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+        for key, value in attrs.items()
+    ]
+    tables.upsert(connection, table, rows)

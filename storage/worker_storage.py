@@ -1,0 +1,297 @@
+"""Optuna's storage as one worker of one study sees it: read from memory, written in bursts.
+
+The public API of ``optuna.Study`` works on it. Which trials there are to ask for is decided by
+``claim``; what is told reaches the database within a moment, by the writer's thread.
+"""
+
+import copy
+import json
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Container, Sequence
+from types import TracebackType
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    check_distribution_compatibility,
+    distribution_to_json,
+)
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Table
+
+from storage import optuna_tables as tables
+from storage.claims import Claimant, ClaimedTrial, Seen, claim_trials
+from storage.engine import reading
+from storage.history import History
+from storage.outbox import Outbox
+from storage.study_storage import StudyStorage
+from storage.writer import Retry, Writer, call_once
+
+logger = logging.getLogger(__name__)
+
+_ONLY_WAITING = (TrialState.WAITING,)
+
+
+class WorkerStorage(StudyStorage):
+    """A storage for one worker's thread; a context manager that writes all before it ends.
+
+    Holds at most two connections of the engine: one here, one in the writer's thread. Database
+    errors that ``retry`` gives up on are raised by the next call that writes. Cannot be pickled.
+    """
+
+    def __init__(self, inner: RDBStorage, claimant: Claimant, retry: Retry = call_once) -> None:
+        super().__init__(inner, claimant.study_id)
+        self._engine = inner.engine
+        self._claimant = claimant
+        self._retry = retry
+        self._lock = threading.RLock()
+        self._history = History(claimant.study_id)
+        self._outbox = Outbox(claimant.worker_id)
+        self._writer = Writer(
+            inner.engine, self._outbox, claimant.worker_id, claimant.lease_seconds, retry
+        )
+        self._own: dict[int, FrozenTrial] = {}  # in training here
+        self._lost: dict[int, FrozenTrial] = {}  # taken away while in training here
+        self._claimed: deque[int] = deque()
+        self._distributions: dict[str, BaseDistribution] = {}
+
+    def __enter__(self) -> "WorkerStorage":
+        self._writer.start()
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        if not self.close(self._claimant.lease_seconds):
+            logger.warning("Could not write all results: their trials will be given to others")
+
+    def close(self, timeout_seconds: float) -> bool:
+        """Write what is pending and end the writer; return whether all is written."""
+        return self._writer.close(timeout_seconds)
+
+    def check(self) -> None:
+        """Raise the database error that has ended the writer, if one has."""
+        self._writer.check()
+
+    def claim(self, n: int) -> int:
+        """Claim up to ``n`` trials for ``Study.ask``, and return how many there are to ask for.
+
+        Also reads what other workers have done meanwhile.
+        """
+        self.check()
+        n_wanted = n - len(self._claimed)
+        if n_wanted > 0:
+            claimed = self._retry(lambda: self._claim(n_wanted))
+            self._admit(claimed)
+        return min(n, len(self._claimed))
+
+    def refresh(self) -> None:
+        """Read what other workers have done since the last claim or refresh."""
+        self.check()
+        self._retry(self._refresh)
+
+    def _claim(self, n: int) -> list[ClaimedTrial]:
+        if self._history.last_trial_id < 0:
+            self._refresh()
+        seen = Seen(self._history.last_trial_id, self._history.waiting_ids)
+        held = self._outbox.held.values()
+        return claim_trials(self._engine, self._claimant, n, seen, held)
+
+    def _admit(self, claimed: Sequence[ClaimedTrial]) -> None:
+        for trial in claimed:
+            self._outbox.hold(trial.trial_id, trial.lease_id)
+            if trial.number is not None:
+                self._own[trial.trial_id] = _new_trial(trial, trial.number)
+        self._retry(self._refresh)
+        for trial in claimed:
+            frozen = self._history.find(trial.trial_id)
+            if frozen.state is TrialState.RUNNING:
+                self._own[trial.trial_id] = frozen
+                self._history.keep(frozen)
+                self._claimed.append(trial.trial_id)
+            else:  # an adopted one that another program has ended: its lease has to end too
+                self._outbox.touch(trial.trial_id)
+
+    def _refresh(self) -> None:
+        with self._lock, reading(self._engine) as connection:
+            for trial_id in self._outbox.pop_lost():
+                if trial_id in self._own:
+                    self._lost[trial_id] = self._own.pop(trial_id)
+                self._history.release(trial_id)
+            self._history.refresh(connection, self._own)
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """Hand out a claimed trial; a template (``enqueue_trial``) is stored by Optuna."""
+        if template_trial is not None:
+            return self._inner.create_new_trial(study_id, template_trial)
+        if not self._claimed:
+            raise RuntimeError("No trial is claimed: call `claim` before `Study.ask`")
+        return self._claimed.popleft()
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """Return a trial; one of our own stays as we left it even if it was taken away."""
+        with self._lock:
+            own = self._own.get(trial_id) or self._lost.get(trial_id)
+            if own is not None:
+                return _copied(own)  # Optuna's Trial changes the one that it is given
+            return self._history.find(trial_id)
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,  # noqa: FBT001, FBT002 (Optuna's signature)
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """Return the trials by number, as of the last claim or refresh and our own writes.
+
+        Asked for WAITING ones only, it returns none: ``Study.ask`` would pop them, but taking
+        them is part of ``claim``.
+        """
+        self._check_study(study_id)
+        if states == _ONLY_WAITING:
+            return []
+        wanted = None if states is None else tuple(s for s in TrialState if s in states)
+        with self._lock:
+            trials = self._history.select(wanted)
+        return copy.deepcopy(trials) if deepcopy else trials
+
+    def set_trial_param(
+        self,
+        trial_id: int,
+        param_name: str,
+        param_value_internal: float,
+        distribution: BaseDistribution,
+    ) -> None:
+        """Set a parameter; raises ValueError if it has another kind of distribution elsewhere."""
+        known = self._known_distribution(param_name) or distribution
+        check_distribution_compatibility(known, distribution)
+        row = {
+            "param_name": param_name,
+            "param_value": float(param_value_internal),
+            "distribution_json": distribution_to_json(distribution),
+        }
+
+        def change(trial: FrozenTrial) -> None:
+            value = distribution.to_external_repr(param_value_internal)
+            trial.params = {**trial.params, param_name: value}
+            trial.distributions = {**trial.distributions, param_name: distribution}
+
+        self._write(trial_id, tables.params, param_name, row, change)
+
+    def set_trial_intermediate_value(
+        self, trial_id: int, step: int, intermediate_value: float
+    ) -> None:
+        """Set the value of a step."""
+        stored, kind = tables.encode_intermediate_value(intermediate_value)
+        row = {"step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+
+        def change(trial: FrozenTrial) -> None:
+            values = {**trial.intermediate_values, step: intermediate_value}
+            trial.intermediate_values = values
+
+        self._write(trial_id, tables.intermediate_values, step, row, change)
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Set a user attribute."""
+
+        def change(trial: FrozenTrial) -> None:
+            trial.user_attrs = {**trial.user_attrs, key: value}
+
+        row = {"key": key, "value_json": json.dumps(value)}
+        self._write(trial_id, tables.user_attrs, key, row, change)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Set a system attribute."""
+
+        def change(trial: FrozenTrial) -> None:
+            trial.system_attrs = {**trial.system_attrs, key: value}
+
+        row = {"key": key, "value_json": json.dumps(value)}
+        self._write(trial_id, tables.system_attrs, key, row, change)
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """End one of our trials; its lease ends in the same transaction."""
+        self.check()
+        with self._lock:
+            trial = copy.copy(self._running(trial_id))
+            if not state.is_finished():
+                return False
+            ended_at = tables.utc_now()
+            self._outbox.end(trial_id, state, values or (), ended_at)
+            trial.state = state
+            trial.values = values
+            trial.datetime_complete = tables.to_local(ended_at)
+            del self._own[trial_id]
+            self._history.keep(trial)
+        return True
+
+    def _write(
+        self,
+        trial_id: int,
+        table: Table,
+        key: Any,
+        row: dict[str, Any],
+        change: Callable[[FrozenTrial], None],
+    ) -> None:
+        """Put a row into the outbox and show it at once; trials that were read stay as they are."""
+        self.check()
+        with self._lock:
+            trial = copy.copy(self._running(trial_id))
+            self._outbox.write(trial_id, table, key, row)
+            change(trial)
+            self._own[trial_id] = trial
+            self._history.keep(trial)
+
+    def _running(self, trial_id: int) -> FrozenTrial:
+        own = self._own.get(trial_id)
+        if own is None:
+            state = self._history.find(trial_id).state.name
+            raise UpdateFinishedTrialError(
+                f"The trial with id {trial_id} is not in training by this worker: it is {state}"
+            )
+        return own
+
+    def _known_distribution(self, param_name: str) -> BaseDistribution | None:
+        """Return the distribution that a parameter has in any trial of the study."""
+        if param_name not in self._distributions:
+            for trial in self._history.select(None):
+                if param_name in trial.distributions:
+                    self._distributions[param_name] = trial.distributions[param_name]
+                    break
+        return self._distributions.get(param_name)
+
+
+def _new_trial(claimed: ClaimedTrial, number: int) -> FrozenTrial:
+    return FrozenTrial(
+        number=number,
+        state=TrialState.RUNNING,
+        value=None,
+        datetime_start=tables.to_local(claimed.started_at),
+        datetime_complete=None,
+        params={},
+        distributions={},
+        user_attrs={},
+        system_attrs={},
+        intermediate_values={},
+        trial_id=claimed.trial_id,
+    )
+
+
+def _copied(trial: FrozenTrial) -> FrozenTrial:
+    """Return a copy whose dictionaries can be changed."""
+    copied = copy.copy(trial)
+    copied.params = dict(trial.params)
+    copied.distributions = dict(trial.distributions)
+    copied.user_attrs = dict(trial.user_attrs)
+    copied.system_attrs = dict(trial.system_attrs)
+    copied.intermediate_values = dict(trial.intermediate_values)
+    return copied

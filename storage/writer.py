@@ -1,0 +1,91 @@
+"""A thread that writes what a worker has to say, and tells that the worker is alive."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Engine
+
+from storage.leases import renew_leases
+from storage.outbox import Outbox
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+# A burst of reports becomes one transaction. Long beside a transaction (2 to 5 ms), so that the
+# database is idle most of the time; short beside an epoch and beside what people notice.
+FLUSH_SECONDS = 0.1
+# Two renewals may be late before a lease runs out.
+_RENEWALS_PER_LEASE = 3
+
+
+class Retry(Protocol):
+    """Call a function that is safe to repeat, again while the database fails for a moment."""
+
+    def __call__(self, function: Callable[[], _T], /) -> _T:
+        """Return what the function returns, or raise its last error."""
+
+
+def call_once(function: Callable[[], _T], /) -> _T:
+    """Do not retry."""
+    return function()
+
+
+class Writer:
+    """Flushes an outbox as soon as something is in it, and renews the leases of what is held."""
+
+    def __init__(
+        self, engine: Engine, outbox: Outbox, worker_id: int, lease_seconds: float, retry: Retry
+    ) -> None:
+        self._engine = engine
+        self._outbox = outbox
+        self._worker_id = worker_id
+        self._lease_seconds = lease_seconds
+        self._retry = retry
+        self._error: BaseException | None = None
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raise what ended the thread, if something did: nothing is written any more."""
+        if self._error is not None:
+            raise self._error
+
+    def close(self, timeout_seconds: float) -> bool:
+        """Write what is pending, end the thread, and return whether all is written."""
+        self._closing.set()
+        self._outbox.has_pending.set()  # wakes it
+        self._thread.join(timeout_seconds)
+        return not self._thread.is_alive() and self._error is None
+
+    def _run(self) -> None:
+        try:
+            self._write_until_closed()
+        except BaseException as error:  # raised again, by `check`
+            logger.debug("The writer has ended", exc_info=True)
+            self._error = error
+
+    def _write_until_closed(self) -> None:
+        interval = self._lease_seconds / _RENEWALS_PER_LEASE
+        renew_at = time.monotonic() + interval
+        while not self._closing.is_set():
+            if self._outbox.has_pending.wait(max(0.0, renew_at - time.monotonic())):
+                self._retry(self._flush)
+                self._closing.wait(FLUSH_SECONDS)
+            if time.monotonic() >= renew_at:
+                self._retry(self._renew)
+                renew_at = time.monotonic() + interval
+        self._retry(self._flush)
+
+    def _flush(self) -> None:
+        self._outbox.flush(self._engine)
+
+    def _renew(self) -> None:
+        renew_leases(self._engine, self._worker_id, self._outbox.held.values(), self._lease_seconds)
