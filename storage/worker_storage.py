@@ -59,6 +59,11 @@ class WorkerStorage(StudyStorage):
         self._claimed: deque[int] = deque()
         self._distributions: dict[str, BaseDistribution] = {}
 
+    @property
+    def lease_seconds(self) -> float:
+        """How long this worker may be silent before its trials are given to others."""
+        return self._claimant.lease_seconds
+
     def __enter__(self) -> "WorkerStorage":
         self._writer.start()
         return self

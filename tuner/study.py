@@ -25,7 +25,7 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 
 from objectives.seeds import derive_seed
 from storage import Budget, change_budget, create_budget, creation_lock, find_budget
@@ -133,14 +133,16 @@ def _create(
     return LoadedStudy(study, study_id, spec, storage)
 
 
-def _load(storage: RDBStorage, name: str, sampler: BaseSampler, pruner: BasePruner) -> optuna.Study:
+def _load(
+    storage: BaseStorage, name: str, sampler: BaseSampler, pruner: BasePruner
+) -> optuna.Study:
     return optuna.load_study(storage=storage, study_name=name, sampler=sampler, pruner=pruner)
 
 
-def with_sampler(loaded: LoadedStudy, worker_ordinal: int) -> optuna.Study:
+def with_sampler(loaded: LoadedStudy, storage: BaseStorage, worker_ordinal: int) -> optuna.Study:
     """Return Optuna's study with the sampler and pruner of its spec, for one worker."""
     sampler = make_sampler(loaded.spec, worker_ordinal)
-    return _load(loaded.storage, loaded.name, sampler, make_pruner(loaded.spec))
+    return _load(storage, loaded.name, sampler, make_pruner(loaded.spec))
 
 
 def make_sampler(spec: Spec, worker_ordinal: int = 0) -> BaseSampler:
