@@ -38,6 +38,7 @@ lint: $(VENV)/.dev-installed
 
 bench: $(VENV)/.dev-installed
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.sampling
 	$(BIN)/python -m benchmarks.lanes $(ARGS)
 
 clean:

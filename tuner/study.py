@@ -12,7 +12,6 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import (
     BasePruner,
     HyperbandPruner,
-    MedianPruner,
     NopPruner,
     SuccessiveHalvingPruner,
 )
@@ -23,14 +22,15 @@ from optuna.samplers import (
     GridSampler,
     QMCSampler,
     RandomSampler,
-    TPESampler,
 )
 from optuna.storages import BaseStorage, RDBStorage
 
 from objectives.seeds import derive_seed
 from storage import Budget, change_budget, create_budget, creation_lock, find_budget
 from tuner.errors import StudyNotFoundError
+from tuner.median import IncrementalMedianPruner
 from tuner.spec import Spec, build_spec, check_name_and_budget, check_same_spec
+from tuner.tpe import IncrementalTPESampler
 
 DEFAULT_N_TRIALS = 50
 
@@ -157,7 +157,7 @@ def make_sampler(spec: Spec, worker_ordinal: int = 0) -> BaseSampler:
         warnings.simplefilter("ignore", ExperimentalWarning)
         match spec.sampler:
             case "tpe":
-                return TPESampler(seed=own)
+                return IncrementalTPESampler(seed=own)
             case "gp":
                 return GPSampler(seed=own)
             case "random":
@@ -177,7 +177,7 @@ def make_pruner(spec: Spec) -> BasePruner:
     """
     match spec.pruner:
         case "median":
-            return MedianPruner()
+            return IncrementalMedianPruner()
         case "asha":
             return SuccessiveHalvingPruner(min_resource=1)
         case "hyperband":
