@@ -12,6 +12,7 @@ from storage.budget import (
     reopen_slot,
     settle_slot,
 )
+from storage.check import StorageReport, check_storage
 from storage.engine import (
     create_storage,
     creation_lock,
@@ -38,6 +39,7 @@ from storage.leases import (
     renew_leases,
     sign_off_worker,
 )
+from storage.upgrade import Upgrade, Versions, upgrade_storage
 from storage.url import mask_url, parse_url
 
 __all__ = [
@@ -50,10 +52,14 @@ __all__ = [
     "LeaseRenewer",
     "SchemaError",
     "StorageError",
+    "StorageReport",
     "UnreachableError",
+    "Upgrade",
+    "Versions",
     "WorkerRecord",
     "bind_trial",
     "change_budget",
+    "check_storage",
     "claim_slot",
     "create_budget",
     "create_storage",
@@ -73,4 +79,5 @@ __all__ = [
     "reopen_slot",
     "settle_slot",
     "sign_off_worker",
+    "upgrade_storage",
 ]

@@ -1,6 +1,7 @@
 """Our own tables, beside Optuna's: how much a study may spend, who works on it, what they hold.
 
-Moments are seconds since 1970 by the database's clock (see ``storage.clock``): workers' own
+This is what queries are made from; ``storage.migrations`` creates the tables, and a test compares
+the two. Moments are seconds since 1970 by the database's clock (see ``storage.clock``): workers' own
 clocks differ. Optuna's tables are left as they are.
 """
 
@@ -25,6 +26,9 @@ budgets = Table(
     Column("n_trials", Integer, nullable=False),
     Column("n_claimed", Integer, nullable=False, default=0),
     Column("deadline", Double),
+    # 'open', 'paused' or 'stopped'.
+    Column("state", String(16), nullable=False, server_default="open"),
+    Column("max_retries", Integer, nullable=False, server_default="2"),
 )
 
 workers = Table(
@@ -37,6 +41,8 @@ workers = Table(
     Column("started_at", Double, nullable=False),
     Column("seen_at", Double, nullable=False),
     Column("left_at", Double),
+    Column("lease_seconds", Double, nullable=False, server_default="60"),
+    Column("n_lanes", Integer, nullable=False, server_default="1"),
     Index("ix_tuner_workers_study_id", "study_id"),
 )
 
@@ -51,6 +57,7 @@ leases = Table(
     Column("trial_id", Integer),
     Column("ends_at", Double, nullable=False),
     Index("ix_tuner_leases_study_id", "study_id"),
+    Index("ix_tuner_leases_trial_id", "trial_id", unique=True),
     Index("ix_tuner_leases_worker_id", "worker_id"),
 )
 
