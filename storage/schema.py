@@ -1,7 +1,7 @@
 """Our own tables, beside Optuna's: how much a study may spend, who works on it, what they hold.
 
-This is what queries are made from; ``storage.migrations`` creates the tables, and a test compares
-the two. Moments are seconds since 1970 by the database's clock (see ``storage.clock``): workers' own
+Queries are made from this; ``storage.migrations`` creates the tables, and a test compares the two.
+Moments are seconds since 1970 by the database's clock (see ``storage.clock``): workers' own
 clocks differ. Optuna's tables are left as they are.
 """
 

@@ -31,9 +31,11 @@ def find_version(engine: Engine) -> int:
     except (OperationalError, ProgrammingError):  # drivers say "no such table" in many ways
         if inspect(engine).has_table(VERSION_TABLE):
             raise
+        text = None
+    # The version table is empty after an interruption on MySQL, which commits each table.
+    if text is None:
         return _UNVERSIONED if inspect(engine).has_table(budgets.name) else 0
-    # Empty after creation was interrupted on MySQL, which commits each table.
-    return int(text) if text else 0
+    return int(text)
 
 
 def has_budgets(engine: Engine) -> bool:

@@ -56,8 +56,8 @@ JOIN studies s ON s.study_id = t.study_id
 LEFT JOIN trial_values v ON v.trial_id = t.trial_id AND v.objective = 0
 LEFT JOIN trial_user_attributes a ON a.trial_id = t.trial_id AND a.key = 'worker'"""
 
-# Partitioned by name, so that a query for one study ranks that study's trials alone.
-# The order is that of `tuner.selection.find_best_trial`.
+# Studies with several objectives have no best trial. Partitioned by name, so that a query for one
+# study ranks that study's trials alone. The order is that of `tuner.selection.find_best_trial`.
 _BEST = """CREATE VIEW tuner_best AS
 SELECT study, weight_decay, weight_decay / 2 AS l2_penalty, lr, value, trial, direction
 FROM (
@@ -80,7 +80,8 @@ FROM (
         JOIN trial_values v ON v.trial_id = t.trial_id AND v.objective = 0
         {weight_decay}
         {lr}
-        WHERE t.state = 'COMPLETE'
+        WHERE t.state = 'COMPLETE' AND NOT EXISTS (
+            SELECT 1 FROM study_directions o WHERE o.study_id = t.study_id AND o.objective > 0)
     ) r
 ) ranked
 WHERE place = 1"""

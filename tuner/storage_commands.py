@@ -42,11 +42,12 @@ def check(
 
 
 def _describe(report: "StorageReport") -> str:
+    optuna = f"version {report.optuna_version}, newest {report.newest_optuna_version}"
     facts = {
         "Storage": report.url,
         "Server": f"{report.dialect} {report.server_version}",
         "Tables": f"version {report.version}, newest {report.newest_version}",
-        "Optuna's tables": f"version {report.optuna_version}, newest {report.newest_optuna_version}",
+        "Optuna's tables": optuna,
         "Studies": report.n_studies,
         "Problems": len(report.problems) or "none",
     }

@@ -3,6 +3,8 @@
 From here on a lease is bound to its trial when it is made, and views are there for reading.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -11,16 +13,6 @@ from storage import views
 revision = "2"
 down_revision = "1"
 
-_NEW_COLUMNS = {
-    "tuner_budgets": [
-        sa.Column("state", sa.String(16), nullable=False, server_default="open"),
-        sa.Column("max_retries", sa.Integer, nullable=False, server_default="2"),
-    ],
-    "tuner_workers": [
-        sa.Column("lease_seconds", sa.Double, nullable=False, server_default="60"),
-        sa.Column("n_lanes", sa.Integer, nullable=False, server_default="1"),
-    ],
-}
 _TRIAL_INDEX = "ix_tuner_leases_trial_id"
 
 # A lease without a trial, or with one that a later lease has too, would break the new rule.
@@ -34,15 +26,28 @@ _SUPERFLUOUS = """
 def upgrade() -> None:
     """Add columns, end leases without a trial, make a trial's lease unique, create the views."""
     inspector = sa.inspect(op.get_bind())
-    for table, columns in _NEW_COLUMNS.items():
+    for table, columns in _new_columns().items():
         present = {column["name"] for column in inspector.get_columns(table)}
         for column in columns:
             if column.name not in present:
-                op.add_column(table, column.copy())
+                op.add_column(table, column)
     _end_superfluous_leases()
     if _TRIAL_INDEX not in {index["name"] for index in inspector.get_indexes("tuner_leases")}:
         op.create_index(_TRIAL_INDEX, "tuner_leases", ["trial_id"], unique=True)
     views.create_views(op.get_bind())
+
+
+def _new_columns() -> dict[str, list[sa.Column[Any]]]:
+    return {
+        "tuner_budgets": [
+            sa.Column("state", sa.String(16), nullable=False, server_default="open"),
+            sa.Column("max_retries", sa.Integer, nullable=False, server_default="2"),
+        ],
+        "tuner_workers": [
+            sa.Column("lease_seconds", sa.Double, nullable=False, server_default="60"),
+            sa.Column("n_lanes", sa.Integer, nullable=False, server_default="1"),
+        ],
+    }
 
 
 def _end_superfluous_leases() -> None:
