@@ -13,6 +13,7 @@ from storage.budget import (
     settle_slot,
 )
 from storage.claims import Claimant
+from storage.check import StorageReport, check_storage
 from storage.engine import (
     create_storage,
     creation_lock,
@@ -33,6 +34,7 @@ from storage.leases import (
     is_given_back,
     renew_leases,
 )
+from storage.upgrade import Upgrade, Versions, upgrade_storage
 from storage.url import mask_url, parse_url
 from storage.withdrawal import give_back, give_back_expired
 from storage.worker_storage import WorkerStorage
@@ -50,11 +52,15 @@ __all__ = [
     "LeaseRenewer",
     "SchemaError",
     "StorageError",
+    "StorageReport",
     "UnreachableError",
+    "Upgrade",
+    "Versions",
     "WorkerRecord",
     "WorkerStorage",
     "bind_trial",
     "change_budget",
+    "check_storage",
     "claim_slot",
     "create_budget",
     "create_storage",
@@ -75,4 +81,5 @@ __all__ = [
     "reopen_slot",
     "settle_slot",
     "sign_off_worker",
+    "upgrade_storage",
 ]

@@ -22,6 +22,7 @@ from sqlalchemy.pool import NullPool
 from storage import schema
 from storage.errors import BadUrlError, EmptyStorageError, SchemaError, UnreachableError
 from storage.url import mask_url, parse_url, sqlite_file
+from storage.versions import NEWEST_VERSION, check_version, find_version, has_budgets
 
 logger = logging.getLogger(__name__)
 
@@ -39,35 +40,51 @@ _POSTGRES_LOCK_KEY = 0x74756E6572  # "tuner"
 def create_storage(url: str) -> RDBStorage:
     """Open the database for a worker, creating Optuna's tables and ours where they are missing.
 
-    Safe when many processes start at once on an empty database. Raises StorageError.
+    Safe when many processes start at once on an empty database. A study that an older version
+    made is not touched: workers of that version may be at it. Raises StorageError.
     """
     parsed = parse_url(url)
-    with creation_lock(url), _translated_errors(parsed):
+    with creation_lock(url), translated_errors(parsed):
         storage = _open(parsed, skip_table_creation=False)
-        schema.metadata.create_all(storage.engine, tables=schema.own_tables)
+        engine = storage.engine
+        if find_version(engine) < NEWEST_VERSION and not has_budgets(engine):
+            from storage.migrations import migrate
+
+            with engine.begin() as connection:
+                migrate(connection)
+        check_version(engine, url)
     return storage
 
 
-def open_storage(url: str, *, read_only: bool = False) -> RDBStorage:
+def open_storage(url: str, *, read_only: bool = False, any_version: bool = False) -> RDBStorage:
     """Open a database that has been created before; raises StorageError.
 
     ``read_only`` is for those who only look (dashboard, status): on SQLite their transactions
-    do not take the write lock, so that they never delay a worker.
+    do not take the write lock, so that they never delay a worker. ``any_version`` is for those
+    who look at the versions of its tables, or change them.
     """
     parsed = parse_url(url)
     file = sqlite_file(parsed)
     if file is not None and not file.exists():
         raise EmptyStorageError(f"There is no database {file}: `tuner run` creates it")
-    with _translated_errors(parsed):
+    with translated_errors(parsed):
         _check_is_initialised(parsed)
-        return _open(parsed, skip_table_creation=True, read_only=read_only)
+        storage = _open(
+            parsed, skip_table_creation=True, read_only=read_only, any_version=any_version
+        )
+        if not any_version:
+            check_version(storage.engine, url)
+    return storage
 
 
-def _open(url: URL, *, skip_table_creation: bool, read_only: bool = False) -> RDBStorage:
+def _open(
+    url: URL, *, skip_table_creation: bool, read_only: bool = False, any_version: bool = False
+) -> RDBStorage:
     storage = RDBStorage(
         url.render_as_string(hide_password=False),
         engine_kwargs=_engine_options(url),
         skip_table_creation=skip_table_creation,
+        skip_compatibility_check=any_version,
     )
     if url.drivername == "sqlite":
         _set_up_sqlite(storage.engine, begin="BEGIN" if read_only else "BEGIN IMMEDIATE")
@@ -133,7 +150,7 @@ def creation_lock(url: str) -> Iterator[None]:
     """
     parsed = parse_url(url)
     with contextlib.ExitStack() as stack:
-        with _translated_errors(parsed):
+        with translated_errors(parsed):
             stack.enter_context(_lock(parsed))
         yield
 
@@ -181,7 +198,8 @@ def _bare_engine(url: URL) -> Engine:
 
 
 @contextlib.contextmanager
-def _translated_errors(url: URL) -> Iterator[None]:
+def translated_errors(url: URL) -> Iterator[None]:
+    """Raise what goes wrong in opening or changing a database as a StorageError."""
     where = f"storage {mask_url(url)}"
     try:
         yield
@@ -200,7 +218,9 @@ def _translated_errors(url: URL) -> Iterator[None]:
     except RuntimeError as error:  # Optuna's check of its schema version
         if "no longer compatible" not in str(error):
             raise
-        raise SchemaError(f"Cannot use {where}: {error}") from error
+        remedy = f"tuner storage upgrade --storage {mask_url(url)}"
+        message = str(error).replace("$ optuna storage upgrade --storage $STORAGE_URL", remedy)
+        raise SchemaError(f"Cannot use {where}: {message}") from error
 
 
 def explain_database_error(error: BaseException) -> str | None:

@@ -4,7 +4,7 @@ StorageError
 ├── BadUrlError        the storage URL cannot be used as written: wrong usage
 ├── UnreachableError   the database does not answer, or refuses us: check it, try again
 ├── EmptyStorageError  the database is there but holds no study yet: create one
-└── SchemaError        its tables belong to another version of Optuna: upgrade one of the two
+└── SchemaError        its tables belong to another version of ours or Optuna's: upgrade
 """
 
 
@@ -25,4 +25,4 @@ class EmptyStorageError(StorageError):
 
 
 class SchemaError(StorageError):
-    """The tables were made by a version of Optuna that this one does not read."""
+    """The tables were made by a version of this program, or of Optuna, that is not read here."""

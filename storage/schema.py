@@ -1,5 +1,6 @@
 """Our own tables, beside Optuna's: how much a study may spend, who works on it, what they hold.
 
+Queries are made from this; ``storage.migrations`` creates the tables, and a test compares the two.
 Moments are seconds since 1970 by the database's clock (see ``storage.clock``): workers' own
 clocks differ. Optuna's tables are left as they are.
 """

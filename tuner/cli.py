@@ -23,6 +23,7 @@ from tuner import options
 from tuner.errors import TunerError, UsageError
 from tuner.leaving import INTERRUPTED_STATUS, Leaving
 from tuner.logs import set_up_logging
+from tuner.storage_commands import storage_app
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,6 +40,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(storage_app, name="storage")
 
 
 def main() -> None:

@@ -1,0 +1,111 @@
+"""Bring a database that an older version made to the newest: our tables, views and Optuna's."""
+
+from dataclasses import dataclass
+
+from optuna.storages import RDBStorage
+from sqlalchemy import Engine, func, inspect, select
+
+from storage.budget import LEASE_SECONDS
+from storage.clock import epoch_now
+from storage.engine import creation_lock, open_storage, translated_errors
+from storage.errors import SchemaError
+from storage.schema import workers
+from storage.url import mask_url, parse_url
+from storage.versions import NEWEST_VERSION, explain_version, find_version
+from storage.views import NAMES, create_views, drop_views
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Which versions a database's tables have: ours, and Optuna's."""
+
+    ours: int
+    optuna: str
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """What an upgrade found, and what it left."""
+
+    before: Versions
+    after: Versions
+    views_were_missing: bool
+
+    @property
+    def was_current(self) -> bool:
+        """Tell whether there was nothing to do."""
+        return self.before == self.after and not self.views_were_missing
+
+
+def load_versions(storage: RDBStorage) -> Versions:
+    """Return the versions of a database's tables."""
+    return Versions(find_version(storage.engine), storage.get_current_version())
+
+
+def find_missing_views(engine: Engine) -> set[str]:
+    """Return the names of our views that are not there."""
+    return set(NAMES) - set(inspect(engine).get_view_names())
+
+
+def explain_versions(storage: RDBStorage, url: str) -> list[str]:
+    """Return one line for each of ours and Optuna's tables that cannot be used as they are."""
+    versions = load_versions(storage)
+    lines = [explain_version(versions.ours, url)]
+    newest = storage.get_head_version()
+    if versions.optuna != newest:
+        where = f"Optuna's tables in storage {mask_url(url)} have version {versions.optuna}"
+        if _is_newer(storage, versions.optuna):
+            lines.append(f"{where}, this Optuna knows {newest}: update optuna")
+        else:
+            upgrade = f"tuner storage upgrade --storage {mask_url(url)}"
+            lines.append(f"{where}, this Optuna needs {newest}: run `{upgrade}`")
+    return [line for line in lines if line is not None]
+
+
+def upgrade_storage(url: str) -> Upgrade:
+    """Bring all tables to the newest version; does nothing where they have it.
+
+    Safe to repeat, after an interruption too. Raises SchemaError if the tables are newer than
+    this program, or if workers are at them; else StorageError if the database fails.
+    """
+    with creation_lock(url), translated_errors(parse_url(url)):
+        storage = open_storage(url, any_version=True)
+        engine, before = storage.engine, load_versions(storage)
+        missing = find_missing_views(engine)
+        if before == Versions(NEWEST_VERSION, storage.get_head_version()) and not missing:
+            return Upgrade(before, before, views_were_missing=False)
+        _check_may_upgrade(storage, before, url)
+        _upgrade(storage, before)
+        return Upgrade(before, load_versions(storage), bool(missing))
+
+
+def _upgrade(storage: RDBStorage, before: Versions) -> None:
+    from storage.migrations import migrate
+
+    if before.optuna != storage.get_head_version():
+        with storage.engine.begin() as connection:
+            drop_views(connection)  # tables that a view stands on cannot be changed
+        storage.upgrade()
+    with storage.engine.begin() as connection:
+        drop_views(connection)
+        migrate(connection)
+        create_views(connection)
+
+
+def _check_may_upgrade(storage: RDBStorage, before: Versions, url: str) -> None:
+    if before.ours > NEWEST_VERSION or _is_newer(storage, before.optuna):
+        raise SchemaError("; ".join(explain_versions(storage, url)))
+    at_work = select(func.count()).where(
+        workers.c.left_at.is_(None), workers.c.seen_at > epoch_now() - LEASE_SECONDS
+    )
+    with storage.engine.connect() as connection:
+        n_workers = connection.execute(at_work).scalar_one()
+    if n_workers:
+        raise SchemaError(
+            f"{n_workers} workers are training studies in storage {mask_url(url)}: stop them "
+            f"first (one that was killed counts for {LEASE_SECONDS:g} s)"
+        )
+
+
+def _is_newer(storage: RDBStorage, optuna_version: str) -> bool:
+    return optuna_version not in storage.get_all_versions()

@@ -1,0 +1,125 @@
+"""`tuner storage`: an old database is brought up to date and its study resumes; check finds faults."""
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import optuna
+import pytest
+import sqlalchemy
+
+from storage import create_budget, create_storage, parse_url
+from tests.conftest import Cli
+from tests.storage.databases import restore_old_file
+
+_TRIALS = "SELECT * FROM trials WHERE trial_id <= 5"
+_PARAMS = "SELECT * FROM trial_params WHERE trial_id <= 5"
+_VALUES = "SELECT * FROM trial_intermediate_values WHERE trial_id <= 5"
+
+
+@pytest.mark.slow
+def test_study_of_the_first_version_is_upgraded_and_resumes(cli: Cli, tmp_path: Path) -> None:
+    """A kept database of 0.1.0 is refused, upgraded, and ends with exactly its new budget."""
+    file = tmp_path / "tuner.db"
+    restore_old_file(file)
+    before = _read(file, _TRIALS, _PARAMS, _VALUES)
+    for command in (("run",), ("create",), ("worker",), ("status",)):
+        refused = cli(*command, "--study", "digits")
+        assert refused.returncode == 1
+        assert refused.stderr.strip().splitlines() == [
+            "tuner: Storage sqlite:///tuner.db was made by an older version of lambda-tuner: run "
+            "`tuner storage upgrade --storage sqlite:///tuner.db`"
+        ]
+    assert "version 1 -> 2" in cli("storage", "upgrade").stdout
+    assert "is current: version 2" in cli("storage", "upgrade").stdout
+
+    result = cli("run", "--study", "digits", "--trials", "8", "--workers", "2", "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["n_finished"] == 8
+    ((n_finished,),) = _read(file, "SELECT COUNT(*) FROM trials WHERE state <> 'RUNNING'")
+    assert n_finished == 8
+    assert _read(file, _TRIALS, _PARAMS, _VALUES) == before
+    check = cli("storage", "check")
+    assert (check.returncode, check.stderr) == (0, "")
+
+
+def _read(file: Path, *queries: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(file)) as connection:
+        return [row for query in queries for row in connection.execute(query)]
+
+
+def test_check_of_an_old_database_says_what_to_do(cli: Cli, tmp_path: Path) -> None:
+    """The line is on stderr, the document on stdout, and the status is 1."""
+    restore_old_file(tmp_path / "tuner.db")
+    result = cli("storage", "check", "--json")
+    assert result.returncode == 1
+    report = json.loads(result.stdout)
+    assert (report["version"], report["newest_version"], report["n_studies"]) == (1, 2, 1)
+    assert result.stderr == f"tuner: {report['problems'][0]}\n"
+    assert "run `tuner storage upgrade --storage sqlite:///tuner.db`" in result.stderr
+
+
+@pytest.mark.db
+def test_check_finds_what_disagrees_on_each_database(cli: Cli, storage_url: str) -> None:
+    """All is well with a study in use; then a line for each fault, and the status 1."""
+    storage = create_storage(storage_url)
+    for name in ("a", "b"):
+        study = optuna.create_study(storage=storage, study_name=name)
+        create_budget(storage.engine, storage.get_study_id_from_name(name), 5)
+        study.add_trial(optuna.trial.create_trial(value=1.0))
+    _execute(storage_url, "UPDATE tuner_budgets SET n_claimed = 1")
+    assert cli("storage", "check", TUNER_STORAGE=storage_url).returncode == 0
+
+    _execute(
+        storage_url,
+        "UPDATE tuner_budgets SET n_claimed = 3 WHERE study_id = 1",
+        "UPDATE tuner_budgets SET n_claimed = 0 WHERE study_id = 2",
+        "INSERT INTO tuner_workers (worker_id, study_id, host, pid, started_at, seen_at)"
+        " VALUES (1, 1, 'h', 1, 0, 0)",
+        "INSERT INTO tuner_leases (study_id, worker_id, trial_id, ends_at) VALUES (1, 1, 99, 0)",
+        "DROP VIEW tuner_best",
+    )
+    result = cli("storage", "check", TUNER_STORAGE=storage_url)
+    assert result.returncode == 1
+    views, first, second, lease = result.stderr.splitlines()
+    assert "(tuner_best): run `tuner storage upgrade" in views
+    assert "'a': its budget has 3 slots taken, but 2 trials" in first
+    assert "raise --trials by 1" in first
+    assert "'b': its budget has 0 slots taken, but 1 trials" in second
+    assert "another program has added 1" in second
+    assert "1 leases belong to trials that were deleted" in lease
+
+
+def _execute(url: str, *statements: str) -> None:
+    engine = sqlalchemy.create_engine(parse_url(url))
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(sqlalchemy.text(statement))
+
+
+def test_check_of_a_damaged_file_says_so(cli: Cli, tmp_path: Path) -> None:
+    """A file whose index is not what its table says is not fit for use."""
+    file = tmp_path / "tuner.db"
+    create_storage(f"sqlite:///{file}").engine.dispose()
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("INSERT INTO studies VALUES (1, 'one')")
+        connection.commit()
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_master SET rootpage ="
+            " (SELECT rootpage FROM sqlite_master WHERE name = 'tuner_workers')"
+            " WHERE name = 'ix_studies_study_name'"
+        )
+        connection.commit()
+    result = cli("storage", "check")
+    assert result.returncode == 1
+    assert "damaged" in result.stderr or "malformed" in result.stderr
+
+
+def test_upgrade_without_a_database_creates_none(cli: Cli, tmp_path: Path) -> None:
+    """A misspelt URL leaves nothing behind."""
+    result = cli("storage", "upgrade", "--storage", "sqlite:///missing.db")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "There is no database missing.db" in result.stderr
+    assert list(tmp_path.glob("*.db")) == []
