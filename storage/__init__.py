@@ -12,6 +12,7 @@ from storage.budget import (
     reopen_slot,
     settle_slot,
 )
+from storage.causes import Cause, classify
 from storage.engine import (
     create_storage,
     creation_lock,
@@ -38,6 +39,7 @@ from storage.leases import (
     renew_leases,
     sign_off_worker,
 )
+from storage.resilience import Retry
 from storage.url import mask_url, parse_url
 
 __all__ = [
@@ -45,9 +47,11 @@ __all__ = [
     "LEASE_SECONDS",
     "BadUrlError",
     "Budget",
+    "Cause",
     "EmptyStorageError",
     "Lease",
     "LeaseRenewer",
+    "Retry",
     "SchemaError",
     "StorageError",
     "UnreachableError",
@@ -55,6 +59,7 @@ __all__ = [
     "bind_trial",
     "change_budget",
     "claim_slot",
+    "classify",
     "create_budget",
     "create_storage",
     "creation_lock",
