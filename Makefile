@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup tune test lint bench dashboard clean
+.PHONY: setup tune test chaos lint bench dashboard clean
 
 setup: $(VENV)/.tuner-installed
 
@@ -30,6 +30,9 @@ dashboard: setup
 
 test: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+chaos: $(VENV)/.dev-installed
+	$(BIN)/python -m tests.chaos --seconds 600 $(ARGS)
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff format --check .

@@ -12,8 +12,9 @@ from storage.budget import (
     reopen_slot,
     settle_slot,
 )
-from storage.claims import Claimant
+from storage.causes import Cause, classify
 from storage.check import StorageReport, check_storage
+from storage.claims import Claimant
 from storage.engine import (
     create_storage,
     creation_lock,
@@ -34,6 +35,7 @@ from storage.leases import (
     is_given_back,
     renew_leases,
 )
+from storage.resilience import Retry
 from storage.upgrade import Upgrade, Versions, upgrade_storage
 from storage.url import mask_url, parse_url
 from storage.withdrawal import give_back, give_back_expired
@@ -46,10 +48,12 @@ __all__ = [
     "LEASE_SECONDS",
     "BadUrlError",
     "Budget",
+    "Cause",
     "Claimant",
     "EmptyStorageError",
     "Lease",
     "LeaseRenewer",
+    "Retry",
     "SchemaError",
     "StorageError",
     "StorageReport",
@@ -62,6 +66,7 @@ __all__ = [
     "change_budget",
     "check_storage",
     "claim_slot",
+    "classify",
     "create_budget",
     "create_storage",
     "creation_lock",

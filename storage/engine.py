@@ -16,17 +16,25 @@ from filelock import FileLock
 from optuna.storages import RDBStorage
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from storage import schema
+from storage.causes import Cause, classify, driver_message
 from storage.errors import BadUrlError, EmptyStorageError, SchemaError, UnreachableError
-from storage.url import mask_url, parse_url, sqlite_file
+from storage.url import mask_password, mask_url, parse_url, sqlite_file
 from storage.versions import NEWEST_VERSION, check_version, find_version, has_budgets
 
 logger = logging.getLogger(__name__)
 
 _DATABASE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
+
+_FAILURES = {
+    Cause.OUTAGE: "does not answer",
+    Cause.CONTENTION: "is locked by others",
+    Cause.FULL: "has no space left",
+    Cause.PERMANENT: "failed",
+}
 
 _CONNECT_TIMEOUT_SECONDS = 10
 # Eight workers queue for one write lock; a transaction takes milliseconds.
@@ -204,9 +212,7 @@ def translated_errors(url: URL) -> Iterator[None]:
     try:
         yield
     except _DATABASE_ERRORS as error:
-        message = _driver_message(error)
-        if url.password:
-            message = message.replace(str(url.password), "***")
+        message = mask_password(driver_message(error), url)
         raise UnreachableError(f"Cannot open {where}: {message}") from error
     except OSError as error:  # the directory of an SQLite database, and the lock file in it
         raise UnreachableError(f"Cannot open {where}: {error}") from error
@@ -227,12 +233,7 @@ def explain_database_error(error: BaseException) -> str | None:
     """Return one line for a database error met after opening; None for any other error."""
     if not isinstance(error, _DATABASE_ERRORS):
         return None
-    return f"The database failed: {_driver_message(error)}; finished trials are kept"
-
-
-def _driver_message(error: BaseException) -> str:
-    """Return what the driver said, in one line, without the wrapping of others."""
-    while not isinstance(error, DBAPIError) and error.__cause__ is not None:
-        error = error.__cause__
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    return " ".join(str(cause).split())
+    return (
+        f"The database {_FAILURES[classify(error)]}: {driver_message(error)}; "
+        "finished trials are kept"
+    )

@@ -17,7 +17,14 @@ class BadUrlError(StorageError):
 
 
 class UnreachableError(StorageError):
-    """The database cannot be reached, opened or written, or refuses the user."""
+    """The database cannot be reached, opened or written, or refuses the user.
+
+    ``has_been_waited_for`` tells that it has been tried for as long as is worth it.
+    """
+
+    def __init__(self, message: str, *, has_been_waited_for: bool = False) -> None:
+        super().__init__(message)
+        self.has_been_waited_for = has_been_waited_for
 
 
 class EmptyStorageError(StorageError):

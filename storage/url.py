@@ -55,6 +55,11 @@ def mask_url(url: URL | str) -> str:
     return url.set(query=query).render_as_string(hide_password=True)
 
 
+def mask_password(message: str, url: URL) -> str:
+    """Return a message of the driver's without the URL's password."""
+    return message.replace(str(url.password), "***") if url.password else message
+
+
 def sqlite_file(url: URL) -> Path | None:
     """Return the file of an SQLite URL; None for a database server."""
     return Path(url.database) if url.drivername == "sqlite" and url.database else None

@@ -74,6 +74,15 @@ def postgres_url(postgres_server: URL) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def private_postgres() -> Iterator[servers.PrivatePostgres]:
+    """Start a PostgreSQL server that the test may stop, kill and restart."""
+    if servers.find_postgres_programs() is None:
+        servers.skip_or_fail("postgresql", "no PostgreSQL that can be started here")
+    with servers.PrivatePostgres(password="s3cret") as server:
+        yield server
+
+
 @contextlib.contextmanager
 def _database(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
     if kind == "sqlite":

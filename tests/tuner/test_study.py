@@ -21,6 +21,15 @@ def test_study_created_twice_is_one_study(shared_url: str) -> None:
     assert second.load_budget().n_trials == 7
 
 
+def test_study_of_a_function_is_resumed_with_another_budget(sqlite_url: str) -> None:
+    """Defaults that a function has no use for are not held against it."""
+    storage = create_storage(sqlite_url)
+    options = {"objective": "tests.chaos.objective:bowl"}
+    create_or_resume(storage, "function", options, n_trials=7)
+    assert create_or_resume(storage, "function", {}, n_trials=9).load_budget().n_trials == 9
+    assert create_or_resume(storage, "function", options).load_budget().n_trials == 9
+
+
 def test_study_of_half_dead_creator_is_taken_over(sqlite_url: str) -> None:
     """A study without spec and trials is what a killed creator leaves: it is completed."""
     storage = create_storage(sqlite_url)

@@ -1,0 +1,1 @@
+"""Faults on real workers and a real database, and whether the study survived them all."""
