@@ -1,4 +1,4 @@
-"""`tuner storage`: an old database is brought up to date and its study resumes; check finds faults."""
+"""`tuner storage`: an old database is upgraded and its study resumes; check finds faults."""
 
 import json
 import sqlite3
