@@ -5,11 +5,14 @@ means N finished trials. What a worker holds is a lease; see ``storage.leases`` 
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from sqlalchemy import Engine, delete, func, insert, select, update
 
 from storage.clock import epoch_now
 from storage.schema import budgets, leases, workers
+
+StudyState = Literal["open", "paused", "stopped"]
 
 # How long a worker may be silent before its trials are given to others.
 LEASE_SECONDS = 60.0
@@ -32,6 +35,7 @@ class Budget:
     n_finished: int
     n_leased: int
     is_past_deadline: bool
+    state: StudyState = "open"
 
     @property
     def is_spent(self) -> bool:
@@ -58,6 +62,7 @@ def find_budget(engine: Engine, study_id: int) -> Budget | None:
     query = select(
         budgets.c.n_trials,
         budgets.c.n_claimed,
+        budgets.c.state,
         leased.label("n_leased"),
         (budgets.c.deadline.is_not(None) & (budgets.c.deadline < epoch_now())).label(
             "is_past_deadline"
@@ -68,19 +73,35 @@ def find_budget(engine: Engine, study_id: int) -> Budget | None:
     if row is None:
         return None
     n_finished = row.n_claimed - row.n_leased
-    return Budget(row.n_trials, n_finished, row.n_leased, bool(row.is_past_deadline))
+    return Budget(row.n_trials, n_finished, row.n_leased, bool(row.is_past_deadline), row.state)
 
 
 def change_budget(
-    engine: Engine, study_id: int, *, n_trials: int | None, timeout_seconds: float | None
+    engine: Engine,
+    study_id: int,
+    *,
+    n_trials: int | None,
+    timeout_seconds: float | None,
+    max_retries: int | None = None,
 ) -> None:
-    """Set the number of trials (None keeps it) and the deadline from now (None removes it)."""
+    """Set the number of trials and of retries (None keeps them), and the deadline from now.
+
+    Without ``timeout_seconds`` there is no deadline any more. Workers obey from their next claim.
+    """
     deadline = None if timeout_seconds is None else epoch_now() + timeout_seconds
-    change = update(budgets).where(budgets.c.study_id == study_id).values(deadline=deadline)
-    if n_trials is not None:
-        change = change.values(n_trials=n_trials)
+    given = {"n_trials": n_trials, "max_retries": max_retries}
+    kept = {name: value for name, value in given.items() if value is not None}
+    change = update(budgets).where(budgets.c.study_id == study_id)
     with engine.begin() as connection:
-        connection.execute(change)
+        connection.execute(change.values(deadline=deadline, **kept))
+
+
+def set_study_state(engine: Engine, study_id: int, state: StudyState) -> None:
+    """Let workers train, pause or stop: they look at it at least once an epoch."""
+    with engine.begin() as connection:
+        connection.execute(
+            update(budgets).where(budgets.c.study_id == study_id).values(state=state)
+        )
 
 
 def claim_slot(

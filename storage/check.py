@@ -12,10 +12,10 @@ from sqlalchemy import Connection, select, text
 
 from storage.clock import epoch_now
 from storage.engine import open_storage, translated_errors
-from storage.leases import GIVEN_BACK
 from storage.upgrade import explain_versions, find_missing_views, load_versions
 from storage.url import mask_url, parse_url
 from storage.versions import NEWEST_VERSION
+from storage.writes import GIVEN_BACK
 
 # Leases do not mind, since they live by the database's clock; start times and ETA do.
 _MOST_SKEW_SECONDS = 5.0

@@ -23,6 +23,7 @@ from tuner import options
 from tuner.errors import TunerError, UsageError
 from tuner.leaving import INTERRUPTED_STATUS, Leaving
 from tuner.logs import set_up_logging
+from tuner.state_commands import add_state_commands
 from tuner.storage_commands import storage_app
 
 if TYPE_CHECKING:
@@ -120,11 +121,14 @@ def run(
     study: options.StudyName = options.DEFAULT_STUDY,
     trials: options.Trials = None,
     timeout: options.Timeout = None,
+    max_retries: options.MaxRetries = None,
     workers: options.Workers = None,
     data_dir: options.DataDir = Path("data"),
     device: options.Device = "auto",
     threads: options.Threads = 1,
     lanes: options.Lanes = None,
+    lease: options.Lease = options.DEFAULT_LEASE,
+    storage_patience: options.Patience = options.DEFAULT_PATIENCE,
     output: options.Output = options.DEFAULT_OUTPUT,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
@@ -145,10 +149,13 @@ def run(
 
         level = logging.INFO if verbose else logging.WARNING
         request = RunRequest(
-            worker=WorkerConfig(storage, study, data_dir, device, threads, lanes, level),
+            worker=WorkerConfig(
+                storage, study, data_dir, device, threads, lanes, lease, storage_patience, level
+            ),
             options=options.given(context),
             n_trials=trials,
             timeout_seconds=timeout,
+            max_retries=max_retries,
             n_workers=workers,
             output=output,
         )
@@ -168,6 +175,7 @@ def create(
     study: options.StudyName = options.DEFAULT_STUDY,
     trials: options.Trials = None,
     timeout: options.Timeout = None,
+    max_retries: options.MaxRetries = None,
     as_json: options.Json = False,
 ) -> None:
     """Store a study's spec and budget for workers to join; train nothing."""
@@ -182,6 +190,7 @@ def create(
         options.given(context),
         n_trials=trials,
         timeout_seconds=timeout,
+        max_retries=max_retries,
     )
     status = load_status(loaded)
     if as_json:
@@ -200,13 +209,18 @@ def worker(
     device: options.Device = "auto",
     threads: options.Threads = 1,
     lanes: options.Lanes = None,
+    lease: options.Lease = options.DEFAULT_LEASE,
+    storage_patience: options.Patience = options.DEFAULT_PATIENCE,
 ) -> None:
     """Join a study from any host and train until its budget is spent."""
     from tuner.worker import WorkerConfig, run_worker
 
     leaving = Leaving()
     with leaving.listening():
-        status = run_worker(WorkerConfig(storage, study, data_dir, device, threads, lanes), leaving)
+        joining = WorkerConfig(
+            storage, study, data_dir, device, threads, lanes, lease, storage_patience
+        )
+        status = run_worker(joining, leaving)
     raise typer.Exit(status)
 
 
@@ -265,6 +279,9 @@ def export(
     else:
         write_file(output, text)
         print(f"Written to {output}", file=sys.stderr)
+
+
+add_state_commands(app)
 
 
 @app.command(epilog="Example: tuner train --weight-decay 1e-4 --lr 0.3 --epochs 3")

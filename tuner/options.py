@@ -19,6 +19,8 @@ from tuner.spec import Spec, build_spec, check_name_and_budget
 
 DEFAULT_STORAGE = "sqlite:///tuner.db"
 DEFAULT_STUDY = "simplenet-mnist"
+DEFAULT_LEASE = 60.0
+DEFAULT_PATIENCE = 600.0
 DEFAULT_OUTPUT = Path("best_lambda.json")
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -222,6 +224,34 @@ Timeout = Annotated[
         metavar="DURATION",
         parser=parse_duration,
         show_default="none",
+    ),
+]
+MaxRetries = Annotated[
+    int | None,
+    _option(
+        "--max-retries",
+        "How often a trial is run again whose worker died.",
+        metavar="N",
+        min=0,
+        show_default="2",
+    ),
+]
+Lease = Annotated[
+    float,
+    _option(
+        "--lease",
+        "How long a worker may be silent before its trials are given to others, e.g. 60s.",
+        metavar="DURATION",
+        parser=parse_duration,
+    ),
+]
+Patience = Annotated[
+    float,
+    _option(
+        "--storage-patience",
+        "How long a worker waits for a database that is away, e.g. 10m.",
+        metavar="DURATION",
+        parser=parse_duration,
     ),
 ]
 Workers = Annotated[

@@ -35,6 +35,7 @@ class RunRequest:
     options: Mapping[str, Any]
     n_trials: int | None
     timeout_seconds: float | None
+    max_retries: int | None
     n_workers: int | None
     output: Path
 
@@ -64,6 +65,7 @@ def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunRes
         request.options,
         n_trials=request.n_trials,
         timeout_seconds=request.timeout_seconds,
+        max_retries=request.max_retries,
     )
     was_finished_before = loaded.load_budget().is_spent
     leaving.check()

@@ -59,19 +59,21 @@ class LoadedStudy:
         return budget
 
 
-def create_or_resume(
+def create_or_resume(  # noqa: PLR0913 (keywords that may be left out)
     storage: RDBStorage,
     name: str,
     options: Mapping[str, Any],
     *,
     n_trials: int | None = None,
     timeout_seconds: float | None = None,
+    max_retries: int | None = None,
 ) -> LoadedStudy:
     """Create the study with these spec options, or resume it if it exists.
 
     A resumed study keeps its spec: options that contradict it raise UsageError. ``n_trials`` is
     its budget (None: the default for a new study, unchanged for an old one), ``timeout_seconds``
-    the time it has from now on. Safe when many processes create the same study at once.
+    the time it has from now on, ``max_retries`` how often a trial is run again whose worker died.
+    Safe when many processes create the same study at once.
     """
     check_name_and_budget(name, n_trials)
     with creation_lock(storage.url):
@@ -81,7 +83,11 @@ def create_or_resume(
         else:
             check_same_spec(name, found.spec, options)
         change_budget(
-            storage.engine, found.study_id, n_trials=n_trials, timeout_seconds=timeout_seconds
+            storage.engine,
+            found.study_id,
+            n_trials=n_trials,
+            timeout_seconds=timeout_seconds,
+            max_retries=max_retries,
         )
     return found
 

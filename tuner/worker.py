@@ -53,6 +53,7 @@ class WorkerConfig:
     n_threads: int = 1
     n_lanes: int | None = None  # the program's best
     lease_seconds: float = LEASE_SECONDS
+    patience_seconds: float = 600.0
     log_level: int = logging.INFO
 
 
