@@ -10,14 +10,36 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Double, Engine, and_, bindparam, insert, select, update
 
 from storage import optuna_tables as tables
 from storage.clock import epoch_now
+from storage.engine import reading
 from storage.schema import budgets, leases
 
 # Of a long queue, as many are tried per slot as other workers may have taken meanwhile.
 _WAITING_PER_STATEMENT = 100
+
+# Made once: building these costs more time than SQLite takes to run them.
+_of_study = budgets.c.study_id == bindparam("of_study")
+_n_left = budgets.c.n_trials - budgets.c.n_claimed
+_is_open = and_(
+    _of_study,
+    budgets.c.state == "open",
+    budgets.c.deadline.is_(None) | (budgets.c.deadline > epoch_now()),
+)
+_TAKE = update(budgets).values(n_claimed=budgets.c.n_claimed + bindparam("n")).where(_of_study)
+_TAKE_ALL = _TAKE.where(_is_open, _n_left >= bindparam("n"))
+_LOCK_REST = select(_n_left).where(_is_open, _n_left > 0).with_for_update()
+_LOOK = (
+    select(tables.trials.c.trial_id, tables.trials.c.number, tables.trials.c.state)
+    .where(
+        tables.trials.c.study_id == bindparam("of_study"),
+        tables.trials.c.trial_id >= bindparam("from_id"),
+    )
+    .order_by(tables.trials.c.trial_id)
+)
+_LEASE = insert(leases).values(ends_at=epoch_now() + bindparam("seconds", type_=Double))
 
 
 @dataclass(frozen=True)
@@ -53,79 +75,69 @@ class ClaimedTrial:
     started_at: datetime | None = None
 
 
-def claim_trials(
-    engine: Engine, claimant: Claimant, n: int, seen: Seen, held: Collection[int]
-) -> list[ClaimedTrial]:
+@dataclass(frozen=True)
+class Claim:
+    """What was claimed, and whether other programs have added trials since the last look."""
+
+    trials: list[ClaimedTrial]
+    has_news: bool
+
+
+def claim_trials(engine: Engine, claimant: Claimant, n: int, seen: Seen) -> Claim:
     """Take up to ``n`` slots, each with a waiting trial or else a new one, RUNNING and leased.
 
     Returns fewer, or none, where the budget has no more, is past its deadline or is not open.
-    Safe to repeat when the database was lost half-way: leases of this worker that are not among
-    the ``held`` ones (lease ids) were claimed by an earlier try, and come first.
+    Not safe to repeat when the commit may have succeeded: then see ``find_unheld`` first.
     """
     with engine.begin() as connection:
-        claimed = _adopt(connection, claimant, held)
-        n_slots = _take_slots(connection, claimant.study_id, n - len(claimed))
+        n_slots = _take_slots(connection, claimant.study_id, n)
         if n_slots == 0:
-            return claimed
+            return Claim([], has_news=True)
         tables.lock_study(connection, claimant.study_id)
-        next_number, arrived_ids = _look_at_new_trials(connection, claimant.study_id, seen)
+        next_number, n_new, arrived_ids = _look_at_new(connection, claimant.study_id, seen)
         waiting_ids = [*seen.waiting_ids, *arrived_ids]
-        for trial_id in _take_waiting(connection, waiting_ids, n_slots):
-            lease_id = _insert_lease(connection, claimant, trial_id)
-            claimed.append(ClaimedTrial(trial_id, lease_id))
-            n_slots -= 1
-        for number in range(next_number, next_number + n_slots):
+        taken_ids = _take_waiting(connection, waiting_ids, n_slots) if waiting_ids else []
+        claimed = [
+            ClaimedTrial(trial_id, _insert_lease(connection, claimant, trial_id))
+            for trial_id in taken_ids
+        ]
+        for number in range(next_number, next_number + n_slots - len(taken_ids)):
             claimed.append(_create(connection, claimant, number))
-        return claimed
+    return Claim(claimed, has_news=n_new > 0)
 
 
-def _adopt(connection: Connection, claimant: Claimant, held: Collection[int]) -> list[ClaimedTrial]:
-    rows = connection.execute(
+def find_unheld(
+    engine: Engine, worker_id: int, held_lease_ids: Collection[int]
+) -> list[ClaimedTrial]:
+    """Return what a worker claimed without learning of it: the commit's answer was lost."""
+    query = (
         select(leases.c.trial_id, leases.c.lease_id)
-        .where(leases.c.worker_id == claimant.worker_id, leases.c.trial_id.is_not(None))
+        .where(leases.c.worker_id == worker_id, leases.c.trial_id.is_not(None))
         .order_by(leases.c.trial_id)
     )
-    return [ClaimedTrial(*row) for row in rows if row.lease_id not in held]
+    with reading(engine) as connection:
+        rows = connection.execute(query).all()
+    return [ClaimedTrial(*row) for row in rows if row.lease_id not in held_lease_ids]
 
 
 def _take_slots(connection: Connection, study_id: int, n: int) -> int:
     """Take up to ``n`` slots and return how many; holds the budget's row to the end."""
-    if n <= 0:
-        return 0
-    n_left = connection.execute(
-        select(budgets.c.n_trials - budgets.c.n_claimed)
-        .where(
-            budgets.c.study_id == study_id,
-            budgets.c.n_claimed < budgets.c.n_trials,
-            budgets.c.state == "open",
-            budgets.c.deadline.is_(None) | (budgets.c.deadline > epoch_now()),
-        )
-        .with_for_update()
-    ).scalar_one_or_none()
-    n_slots = min(n, n_left or 0)
+    of_study = {"of_study": study_id}
+    if connection.execute(_TAKE_ALL, {**of_study, "n": n}).rowcount == 1:
+        return n
+    n_slots = min(n, connection.execute(_LOCK_REST, of_study).scalar_one_or_none() or 0)
     if n_slots:
-        connection.execute(
-            update(budgets)
-            .where(budgets.c.study_id == study_id)
-            .values(n_claimed=budgets.c.n_claimed + n_slots)
-        )
+        connection.execute(_TAKE, {**of_study, "n": n_slots})
     return n_slots
 
 
-def _look_at_new_trials(connection: Connection, study_id: int, seen: Seen) -> tuple[int, list[int]]:
-    """Return the next number, and the ids of trials that were queued since the last look."""
-    trials = tables.trials.c
-    rows = connection.execute(
-        select(trials.trial_id, trials.number, trials.state)
-        .where(trials.study_id == study_id, trials.trial_id >= seen.last_trial_id)
-        .order_by(trials.trial_id)
-    ).all()
-    arrived_ids = [
-        row.trial_id
-        for row in rows
-        if row.state is TrialState.WAITING and row.trial_id > seen.last_trial_id
-    ]
-    return (rows[-1].number + 1 if rows else 0), arrived_ids
+def _look_at_new(connection: Connection, study_id: int, seen: Seen) -> tuple[int, int, list[int]]:
+    """Return the next number, how many trials are new, and the ids of those that wait."""
+    from_here = {"of_study": study_id, "from_id": seen.last_trial_id}
+    rows = connection.execute(_LOOK, from_here).all()
+    new = [row for row in rows if row.trial_id > seen.last_trial_id]
+    waiting_ids = [row.trial_id for row in new if row.state is TrialState.WAITING]
+    return (rows[-1].number + 1 if rows else 0), len(new), waiting_ids
 
 
 def _take_waiting(connection: Connection, trial_ids: Sequence[int], n: int) -> list[int]:
@@ -169,12 +181,13 @@ def _create(connection: Connection, claimant: Claimant, number: int) -> ClaimedT
 
 def _insert_lease(connection: Connection, claimant: Claimant, trial_id: int) -> int:
     lease = connection.execute(
-        insert(leases).values(
-            study_id=claimant.study_id,
-            worker_id=claimant.worker_id,
-            trial_id=trial_id,
-            ends_at=epoch_now() + claimant.lease_seconds,
-        )
+        _LEASE,
+        {
+            "study_id": claimant.study_id,
+            "worker_id": claimant.worker_id,
+            "trial_id": trial_id,
+            "seconds": claimant.lease_seconds,
+        },
     )
     assert lease.inserted_primary_key is not None
     return int(lease.inserted_primary_key[0])

@@ -44,6 +44,11 @@ class History:
         return self._trials[-1]._trial_id if self._trials else -1
 
     @property
+    def has_unfinished(self) -> bool:
+        """Whether there are trials that a refresh would read again."""
+        return bool(self._unfinished)
+
+    @property
     def waiting_ids(self) -> list[int]:
         """The trials that were WAITING at the last look, lowest number first."""
         ids = sorted(self._unfinished)

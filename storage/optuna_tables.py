@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Table, insert, select
+from sqlalchemy import Connection, Table, bindparam, insert, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 studies: Table = models.StudyModel.__table__
@@ -34,6 +34,12 @@ _KEYS = {
     system_attrs.name: ("trial_id", "key"),
 }
 
+# Made once: building a statement costs more time than running it.
+_LOCK_STUDY = (
+    select(studies.c.study_id).where(studies.c.study_id == bindparam("of_study")).with_for_update()
+)
+_INSERT_TRIAL = insert(trials)
+
 
 def utc_now() -> datetime:
     """Return this moment as Optuna stores it: naive UTC, by this host's clock."""
@@ -52,9 +58,7 @@ def lock_study(connection: Connection, study_id: int) -> None:
 
     SQLite ignores FOR UPDATE, but there the transaction has begun with the write lock.
     """
-    connection.execute(
-        select(studies.c.study_id).where(studies.c.study_id == study_id).with_for_update()
-    )
+    connection.execute(_LOCK_STUDY, {"of_study": study_id})
 
 
 def insert_trial(
@@ -66,9 +70,8 @@ def insert_trial(
 ) -> int:
     """Add a trial and return its id; the caller holds the study's lock."""
     row = connection.execute(
-        insert(trials).values(
-            study_id=study_id, number=number, state=state, datetime_start=started_at
-        )
+        _INSERT_TRIAL,
+        {"study_id": study_id, "number": number, "state": state, "datetime_start": started_at},
     )
     assert row.inserted_primary_key is not None
     return int(row.inserted_primary_key[0])

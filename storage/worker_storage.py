@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Table
 
 from storage import optuna_tables as tables
-from storage.claims import Claimant, ClaimedTrial, Seen, claim_trials
+from storage.claims import Claimant, ClaimedTrial, Seen, claim_trials, find_unheld
 from storage.engine import reading
 from storage.history import History
 from storage.outbox import Outbox
@@ -57,6 +57,7 @@ class WorkerStorage(StudyStorage):
         self._own: dict[int, FrozenTrial] = {}  # in training here
         self._lost: dict[int, FrozenTrial] = {}  # taken away while in training here
         self._claimed: deque[int] = deque()
+        self._may_have_claimed = False
         self._distributions: dict[str, BaseDistribution] = {}
 
     @property
@@ -91,10 +92,8 @@ class WorkerStorage(StudyStorage):
         Also reads what other workers have done meanwhile.
         """
         self.check()
-        n_wanted = n - len(self._claimed)
-        if n_wanted > 0:
-            claimed = self._retry(lambda: self._claim(n_wanted))
-            self._admit(claimed)
+        if n > len(self._claimed):
+            self._retry(lambda: self._claim(n))
         return min(n, len(self._claimed))
 
     def refresh(self) -> None:
@@ -102,27 +101,42 @@ class WorkerStorage(StudyStorage):
         self.check()
         self._retry(self._refresh)
 
-    def _claim(self, n: int) -> list[ClaimedTrial]:
+    def _claim(self, n: int) -> None:
         if self._history.last_trial_id < 0:
             self._refresh()
-        seen = Seen(self._history.last_trial_id, self._history.waiting_ids)
-        held = self._outbox.held.values()
-        return claim_trials(self._engine, self._claimant, n, seen, held)
+        if self._may_have_claimed:
+            held = self._outbox.held.values()
+            self._admit(find_unheld(self._engine, self._claimant.worker_id, held), has_news=True)
+        self._may_have_claimed = True
+        if n > len(self._claimed):
+            seen = Seen(self._history.last_trial_id, self._history.waiting_ids)
+            claim = claim_trials(self._engine, self._claimant, n - len(self._claimed), seen)
+            self._admit(claim.trials, has_news=claim.has_news)
+        self._may_have_claimed = False
 
-    def _admit(self, claimed: Sequence[ClaimedTrial]) -> None:
-        for trial in claimed:
-            self._outbox.hold(trial.trial_id, trial.lease_id)
-            if trial.number is not None:
-                self._own[trial.trial_id] = _new_trial(trial, trial.number)
-        self._retry(self._refresh)
-        for trial in claimed:
-            frozen = self._history.find(trial.trial_id)
+    def _admit(self, claimed: Sequence[ClaimedTrial], *, has_news: bool) -> None:
+        """Hold what was claimed; without other news there is nothing to read."""
+        new = {
+            trial.trial_id: _new_trial(trial, trial.number)
+            for trial in claimed
+            if trial.number is not None
+        }
+        with self._lock:
+            self._own |= new
+            if has_news or self._history.has_unfinished:
+                self._refresh()
+            else:
+                for trial in new.values():
+                    self._history.keep(trial)
+        for claim in claimed:
+            self._outbox.hold(claim.trial_id, claim.lease_id)
+            frozen = self._history.find(claim.trial_id)
             if frozen.state is TrialState.RUNNING:
-                self._own[trial.trial_id] = frozen
+                self._own[claim.trial_id] = frozen
                 self._history.keep(frozen)
-                self._claimed.append(trial.trial_id)
-            else:  # an adopted one that another program has ended: its lease has to end too
-                self._outbox.touch(trial.trial_id)
+                self._claimed.append(claim.trial_id)
+            else:  # another program has ended it while nobody held it: its lease has to end too
+                self._outbox.touch(claim.trial_id)
 
     def _refresh(self) -> None:
         with self._lock, reading(self._engine) as connection:
