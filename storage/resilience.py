@@ -77,6 +77,15 @@ class Retry:
         outage.report_end()
         return result
 
+    def attempt(self, function: Callable[[], T], default: T) -> T:
+        """Try once, for a caller that can go on without; return ``default`` during an outage."""
+        try:
+            return function()
+        except Exception as error:
+            if not classify(error).is_transient:
+                raise
+            return default
+
 
 class _Outage:
     """What one call has met so far; tenacity calls its methods after each failure."""

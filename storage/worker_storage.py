@@ -28,8 +28,9 @@ from storage.claims import Claimant, ClaimedTrial, Seen, claim_trials, find_unhe
 from storage.engine import reading
 from storage.history import History
 from storage.outbox import Outbox
+from storage.resilience import Retry
 from storage.study_storage import StudyStorage
-from storage.writer import Retry, Writer, call_once
+from storage.writer import Writer
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +42,10 @@ class WorkerStorage(StudyStorage):
 
     Holds at most two connections of the engine: one here, one in the writer's thread. Database
     errors that ``retry`` gives up on are raised by the next call that writes. Cannot be pickled.
+    ``on_report`` is called after each intermediate value, by the thread that reports it.
     """
 
-    def __init__(self, inner: RDBStorage, claimant: Claimant, retry: Retry = call_once) -> None:
+    def __init__(self, inner: RDBStorage, claimant: Claimant, retry: Retry) -> None:
         super().__init__(inner, claimant.study_id)
         self._engine = inner.engine
         self._claimant = claimant
@@ -59,6 +61,7 @@ class WorkerStorage(StudyStorage):
         self._claimed: deque[int] = deque()
         self._may_have_claimed = False
         self._distributions: dict[str, BaseDistribution] = {}
+        self.on_report: Callable[[], None] | None = None
 
     @property
     def lease_seconds(self) -> float:
@@ -75,31 +78,34 @@ class WorkerStorage(StudyStorage):
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        if not self.close(self._claimant.lease_seconds):
+        if not self._writer.close(self._claimant.lease_seconds):
             logger.warning("Could not write all results: their trials will be given to others")
-
-    def close(self, timeout_seconds: float) -> bool:
-        """Write what is pending and end the writer; return whether all is written."""
-        return self._writer.close(timeout_seconds)
 
     def check(self) -> None:
         """Raise the database error that has ended the writer, if one has."""
         self._writer.check()
 
-    def claim(self, n: int) -> int:
+    def claim(self, n: int, *, is_patient: bool = True) -> int:
         """Claim up to ``n`` trials for ``Study.ask``, and return how many there are to ask for.
 
-        Also reads what other workers have done meanwhile.
+        Also reads what other workers have done meanwhile. Without patience a database that is
+        away is not waited for: who has trials in training goes on with those.
         """
         self.check()
         if n > len(self._claimed):
-            self._retry(lambda: self._claim(n))
+            self._call("claim trials", lambda: self._claim(n), is_patient=is_patient)
         return min(n, len(self._claimed))
 
-    def refresh(self) -> None:
+    def refresh(self, *, is_patient: bool = True) -> None:
         """Read what other workers have done since the last claim or refresh."""
         self.check()
-        self._retry(self._refresh)
+        self._call("read trials", self._refresh, is_patient=is_patient)
+
+    def _call(self, what: str, function: Callable[[], None], *, is_patient: bool) -> None:
+        if is_patient:
+            self._retry.call(what, function)
+        else:
+            self._retry.attempt(function, None)
 
     def _claim(self, n: int) -> None:
         if self._history.last_trial_id < 0:
@@ -216,6 +222,8 @@ class WorkerStorage(StudyStorage):
             trial.intermediate_values = values
 
         self._write(trial_id, tables.intermediate_values, step, row, change)
+        if self.on_report is not None:
+            self.on_report()
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Set a user attribute."""

@@ -3,35 +3,20 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
-from typing import Protocol, TypeVar
 
 from sqlalchemy import Engine
 
 from storage.leases import renew_leases
 from storage.outbox import Outbox
+from storage.resilience import Retry
 
 logger = logging.getLogger(__name__)
-
-_T = TypeVar("_T")
 
 # A burst of reports becomes one transaction. Long beside a transaction (2 to 5 ms), so that the
 # database is idle most of the time; short beside an epoch and beside what people notice.
 FLUSH_SECONDS = 0.1
 # Two renewals may be late before a lease runs out.
 _RENEWALS_PER_LEASE = 3
-
-
-class Retry(Protocol):
-    """Call a function that is safe to repeat, again while the database fails for a moment."""
-
-    def __call__(self, function: Callable[[], _T], /) -> _T:
-        """Return what the function returns, or raise its last error."""
-
-
-def call_once(function: Callable[[], _T], /) -> _T:
-    """Do not retry."""
-    return function()
 
 
 class Writer:
@@ -77,12 +62,12 @@ class Writer:
         renew_at = time.monotonic() + interval
         while not self._closing.is_set():
             if self._outbox.has_pending.wait(max(0.0, renew_at - time.monotonic())):
-                self._retry(self._flush)
+                self._retry.call("write results", self._flush)
                 self._closing.wait(FLUSH_SECONDS)
             if time.monotonic() >= renew_at:
-                self._retry(self._renew)
+                self._retry.call("renew leases", self._renew)
                 renew_at = time.monotonic() + interval
-        self._retry(self._flush)
+        self._retry.call("write results", self._flush)
 
     def _flush(self) -> None:
         self._outbox.flush(self._engine)

@@ -34,6 +34,8 @@ class Ended:
 class Trainer(Protocol):
     """Trains the trials that it was given, and forgets those that have ended."""
 
+    is_function: bool
+
     @property
     def n_lanes(self) -> int:
         """How many trials it can train at once."""
@@ -61,6 +63,8 @@ class _InTraining:
 
 class LaneTrainer:
     """Trials of a built-in objective, side by side: an epoch of all of them at a time."""
+
+    is_function = False
 
     def __init__(self, lanes: Lanes, spec: Spec, leaving: Leaving) -> None:
         self._lanes, self._spec, self._leaving = lanes, spec, leaving
@@ -114,6 +118,7 @@ class LaneTrainer:
 class FunctionTrainer:
     """Trials of a user's function: one at a time, each from start to end."""
 
+    is_function = True
     n_lanes = 1
 
     def __init__(self, function: ObjectiveFunction, leaving: Leaving) -> None:

@@ -20,13 +20,16 @@ from optuna.storages import RDBStorage
 from objectives.functions import load_function
 from storage import (
     LEASE_SECONDS,
+    Budget,
     Claimant,
+    Retry,
     WorkerStorage,
     explain_database_error,
     find_leases_of,
     give_back,
     give_back_expired,
     open_storage,
+    parse_url,
     register_worker,
     sign_off_worker,
 )
@@ -40,6 +43,13 @@ logger = logging.getLogger(__name__)
 # How long a worker without a slot waits before it looks again: one may come back from a worker
 # that left or died.
 _POLL_SECONDS = 0.5
+
+
+# Why a worker leaves when told by `tuner stop`; not an interruption.
+_STOPPED = "tuner stop"
+
+# What is assumed of a budget that cannot be read now.
+_UNKNOWN = Budget(n_trials=1, n_finished=0, n_leased=1, is_past_deadline=False)
 
 
 @dataclass(frozen=True)
@@ -72,26 +82,31 @@ def run_worker(
             trainer = _open_trainer(loaded.spec, config, leaving)
     except Interrupted:
         return INTERRUPTED_STATUS
+    retry = Retry(
+        parse_url(config.storage_url),
+        config.patience_seconds,
+        is_leaving=lambda: leaving.reason is not None,
+    )
     host, pid = socket.gethostname(), os.getpid()
     worker_id, ordinal = register_worker(
         database.engine, loaded.study_id, host, pid, trainer.n_lanes, config.lease_seconds
     )
+    claimant = Claimant(loaded.study_id, worker_id, config.lease_seconds)
     try:
-        with WorkerStorage(
-            database, Claimant(loaded.study_id, worker_id, config.lease_seconds)
-        ) as storage:
+        with WorkerStorage(database, claimant, retry) as storage:
             study = with_sampler(loaded, storage, ordinal)
-            worker = _Worker(loaded, study, storage, trainer, leaving, f"{host}:{pid}")
-            worker.run(is_orphaned)
+            worker = _Worker(loaded, study, storage, trainer, retry, leaving, is_orphaned)
+            storage.on_report = worker.on_report
+            worker.run()
     except KeyError:
         loaded.load_budget()  # says so if somebody has deleted the study
         raise
     finally:
-        _leave(database, worker_id, leaving.reason or "its worker failed")
+        _leave(database, worker_id, retry, leaving.reason or "its worker failed")
     if leaving.reason is None:
         return 0
     logger.info("Left the study on %s; trials in training were given back", leaving.reason)
-    return INTERRUPTED_STATUS
+    return 0 if leaving.reason == _STOPPED else INTERRUPTED_STATUS
 
 
 def _open_trainer(spec: Spec, config: WorkerConfig, leaving: Leaving) -> Trainer:
@@ -106,12 +121,17 @@ def _open_trainer(spec: Spec, config: WorkerConfig, leaving: Leaving) -> Trainer
     return LaneTrainer(open_lanes(training, config.n_lanes), spec, leaving)
 
 
-def _leave(database: RDBStorage, worker_id: int, reason: str) -> None:
+def _leave(database: RDBStorage, worker_id: int, retry: Retry, reason: str) -> None:
     database.engine.dispose()  # an interrupted objective may have left a connection half-way
-    try:
+
+    def give_all_back() -> None:
         for lease in find_leases_of(database.engine, worker_id):
             give_back(database.engine, lease, reason)
         sign_off_worker(database.engine, worker_id)
+
+    try:
+        # Once, if the database has been waited for in vain already.
+        retry.call("give trials back", give_all_back) if retry.is_leaving() else give_all_back()
     except Exception as error:
         if (explanation := explain_database_error(error)) is None:
             raise
@@ -124,52 +144,90 @@ class _Worker:
     study: optuna.Study
     storage: WorkerStorage
     trainer: Trainer
+    retry: Retry
     leaving: Leaving
-    name: str
+    is_orphaned: Callable[[], bool]
+    name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+    looked_at: float = -math.inf  # the budget, which holds the study's state
     looked_for_expired_at: float = -math.inf
 
-    def run(self, is_orphaned: Callable[[], bool]) -> None:
+    def run(self) -> None:
         """Train until the budget is spent or the worker is asked to leave."""
-        while self.leaving.reason is None:
-            if is_orphaned():
+        try:
+            while True:
+                self._obey()
+                self._give_back_expired()
+                self._refill()
+                if self._is_training:
+                    self._train()
+                elif self._load_budget().is_spent:
+                    return
+                else:
+                    time.sleep(_POLL_SECONDS)
+        except Interrupted:
+            return  # `run_worker` gives back
+
+    @property
+    def _is_training(self) -> bool:
+        return self.trainer.n_free < self.trainer.n_lanes
+
+    def on_report(self) -> None:
+        """Obey between the epochs of a function, which otherwise keeps its trial to the end."""
+        if self.trainer.is_function:
+            self._obey()
+
+    def _obey(self) -> None:
+        """Wait while the study is paused; raise Interrupted if it is time to leave."""
+        while True:
+            if self.is_orphaned():
                 self.leaving.reason = "the end of its launcher"
+            self.leaving.check()
+            if time.monotonic() - self.looked_at < _POLL_SECONDS:
                 return
-            self._give_back_expired()
-            self._refill()
-            if self.trainer.n_free < self.trainer.n_lanes:
-                self._train()
-            elif self.loaded.load_budget().is_spent:
+            state = self._load_budget().state
+            if state == "stopped":
+                self.leaving.reason = _STOPPED
+            elif state == "open":
+                self.looked_at = time.monotonic()
                 return
             else:
                 time.sleep(_POLL_SECONDS)
+
+    def _load_budget(self) -> Budget:
+        """Return the budget; during an outage those that train go on as if it were open."""
+        if self._is_training:
+            return self.retry.attempt(self.loaded.load_budget, _UNKNOWN)
+        return self.retry.call("read the budget", self.loaded.load_budget)
 
     def _give_back_expired(self) -> None:
         """Settle what lost workers of any host have left behind, now and then."""
         if time.monotonic() - self.looked_for_expired_at < self.storage.lease_seconds / 4:
             return
         self.looked_for_expired_at = time.monotonic()
-        n = give_back_expired(
-            self.loaded.storage.engine, self.loaded.study_id, "its worker was lost"
+        engine, study_id = self.loaded.storage.engine, self.loaded.study_id
+        n = self.retry.attempt(
+            lambda: give_back_expired(engine, study_id, "its worker was lost"), 0
         )
         if n:
             logger.warning("Gave back %d trial(s) of lost workers to the budget", n)
 
     def _refill(self) -> None:
         """Give every free lane a trial, as far as the budget goes."""
-        for _ in range(self.storage.claim(self.trainer.n_free)):
+        is_patient = not self._is_training
+        if not self.trainer.n_free:
+            return self.storage.refresh(is_patient=False)
+        for _ in range(self.storage.claim(self.trainer.n_free, is_patient=is_patient)):
             trial = self.study.ask()
             try:
                 trial.set_user_attr("worker", self.name)
                 self.trainer.start(trial)
             except UpdateFinishedTrialError:
                 self._drop(trial)
+        return None
 
     def _train(self) -> None:
-        try:
-            for ended in self.trainer.train():
-                self._tell(ended)
-        except Interrupted:
-            return  # `run` sees why, `run_worker` gives back
+        for ended in self.trainer.train():
+            self._tell(ended)
 
     def _tell(self, ended: Ended) -> None:
         trial = ended.trial
