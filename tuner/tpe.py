@@ -5,7 +5,7 @@ keeps them in arrays and computes only as much of the densities as decides betwe
 ``python -m benchmarks.sampling`` measures both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
@@ -74,23 +74,8 @@ class IncrementalTPESampler(TPESampler):
             list(search_space), trial.number, self._gamma or default_gamma, self._constant_liar
         )
         trials = study._get_trials(deepcopy=False, use_cache=not self._constant_liar)
-        observations = self._observed.split(study, trials, question, self._get_params)
-        if observations is None or not _is_loggable(observations, search_space):
-            return None
-        return observations
+        return self._observed.split(study, trials, question, self._get_params)
 
 
 def _is_continuous(distribution: BaseDistribution) -> bool:
     return isinstance(distribution, FloatDistribution) and distribution.step is None
-
-
-def _is_loggable(
-    observations: Sequence[Observations], search_space: Mapping[str, BaseDistribution]
-) -> bool:
-    """Tell whether all values are positive where TPE takes logarithms."""
-    return all(
-        (observed[name] > 0).all()
-        for name, distribution in search_space.items()
-        if isinstance(distribution, FloatDistribution) and distribution.log
-        for observed in observations
-    )

@@ -13,6 +13,7 @@ SPACE: dict[str, BaseDistribution] = {
     "weight_decay": FloatDistribution(1e-5, 1e-2, log=True),
 }
 STATES = list(TrialState)
+ENDS = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 
 
 def random_trial(rng: np.random.Generator, state: TrialState) -> FrozenTrial:

@@ -11,7 +11,7 @@ from optuna.pruners import MedianPruner
 from optuna.trial import TrialState
 
 from storage import create_storage
-from tests.tuner.histories import random_states, random_trial, twins
+from tests.tuner.histories import ENDS, random_states, random_trial, twins
 from tuner.median import IncrementalMedianPruner, _Step
 
 # Optuna's own computation warns where all values of a step, or of the trial, are NaN.
@@ -34,7 +34,7 @@ def _decide_in_turn(study: optuna.Study, n: int, seed: int) -> list[bool]:
                 decisions.append(trial.should_prune())
         while len(running) > rng.integers(5):
             ended, _ = running.pop(rng.integers(len(running)))
-            state = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL][rng.integers(3)]
+            state = ENDS[rng.choice(3, p=[0.6, 0.3, 0.1])]
             study.tell(ended, 1.0 if state == TrialState.COMPLETE else None, state)
     return decisions
 
@@ -78,6 +78,19 @@ def test_options_mean_what_they_mean_to_optuna(options: dict[str, Any]) -> None:
     """All of MedianPruner's arguments are taken, and decisions stay the same."""
     pruners = {"pruner": IncrementalMedianPruner(**options)}, {"pruner": MedianPruner(**options)}
     _assert_same_decisions(twins([], "minimize", *pruners), 60, 2)
+
+
+def test_reports_of_nan_count_for_the_least_number_of_trials() -> None:
+    """NaN is no value for the median, but a report for ``n_min_trials``, as Optuna has it."""
+    done = [
+        optuna.trial.create_trial(value=0.0, intermediate_values={0: value})
+        for value in (0.1, 0.2, math.nan, math.nan, math.nan)
+    ]
+    pruners = (cls(n_min_trials=4) for cls in (IncrementalMedianPruner, MedianPruner))
+    for study in twins(done, "minimize", *({"pruner": pruner} for pruner in pruners)):
+        trial = study.ask()
+        trial.report(0.3, 0)
+        assert trial.should_prune()
 
 
 @pytest.mark.parametrize("seed", range(20))

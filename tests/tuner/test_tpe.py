@@ -14,8 +14,9 @@ from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
 from optuna.trial import TrialState
 
 from storage import create_storage
-from tests.tuner.histories import SPACE, random_states, random_trial, twins
+from tests.tuner.histories import ENDS, SPACE, random_states, random_trial, twins
 from tuner import candidates
+from tuner.observations import ObservedTrials, Question
 from tuner.tpe import IncrementalTPESampler
 
 Samplers = tuple[IncrementalTPESampler, TPESampler]
@@ -44,7 +45,7 @@ def _ask_in_turn(
             answer.append(suggest(trial))
             while len(running) > rng.integers(5):
                 ended = running.pop(rng.integers(len(running)))
-                state = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL][rng.integers(3)]
+                state = ENDS[rng.choice(3, p=[0.6, 0.3, 0.1])]
                 ended.report(rng.uniform(), int(rng.integers(5)))
                 values = [rng.uniform()] * len(study.directions)
                 study.tell(ended, values if state == TrialState.COMPLETE else None, state)
@@ -111,11 +112,20 @@ def _constrained(trial: optuna.Trial) -> list[Any]:
     return [x, trial.suggest_float("y", 5, 6)]
 
 
+def _left_out_later(trial: optuna.Trial) -> list[Any]:
+    values = [trial.suggest_float("x", -1, 1)]
+    if trial.number < 25 or trial.number % 4 == 0:  # else y is suggested to others, then not used
+        values.append(trial.suggest_float("y", 1, 2))
+    return values
+
+
 def _one_name_two_ranges(trial: optuna.Trial) -> list[Any]:
     return [trial.suggest_float("x", 0.5, 2 + trial.number % 3), trial.suggest_float("y", 0, 1)]
 
 
-@pytest.mark.parametrize("suggest", [_mixed, _conditional, _constrained, _one_name_two_ranges])
+@pytest.mark.parametrize(
+    "suggest", [_mixed, _conditional, _constrained, _left_out_later, _one_name_two_ranges]
+)
 def test_unusual_spaces_are_sampled_as_by_optuna(suggest: Suggest) -> None:
     """What the fast way does not cover is Optuna's to answer."""
     ours, optunas = _samplers()
@@ -215,6 +225,36 @@ def test_best_candidate_is_the_one_of_exact_densities(n: int) -> None:
         n_declined += best is None
         assert best in (None, exact)
     assert n_declined <= 2
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_trial_that_asks_does_not_count(number: int) -> None:
+    """A trial that is sampled for again is no observation, even where it has finished."""
+    ours, optunas = _samplers(n_startup_trials=1)
+    rng = np.random.default_rng(1)
+    trials = [random_trial(rng, TrialState.COMPLETE) for _ in range(4)]
+    suggestions = [
+        study.sampler.sample_independent(study, study.trials[number], "lr", SPACE["lr"])
+        for study in twins(trials, "minimize", {"sampler": ours}, {"sampler": optunas})
+    ]
+    assert suggestions[0] == suggestions[1]
+
+
+def test_values_that_are_no_numbers_are_left_to_optuna() -> None:
+    """A name that was a choice of words in some trial is not observed as a number."""
+    words = optuna.distributions.CategoricalDistribution(["a", "b"])
+    trial = optuna.trial.create_trial(value=1.0, params={"x": "a"}, distributions={"x": words})
+    question = Question(["x"], number=1, gamma=lambda _: 1, has_liar=True)
+    study = optuna.create_study()
+    split = ObservedTrials().split(study, [trial], question, lambda trial, _: trial.params)
+    assert split is None
+
+
+def test_candidate_over_the_edge_is_left_to_exact_densities() -> None:
+    """Rounding can move a candidate over a bound, where Optuna compares infinities."""
+    good, bad = (_estimator(np.full((2, 30), value)) for value in (0.009, 0.002))
+    points = {name: np.array([0.005, 1e-6, 0.006]) for name in SPACE}
+    assert candidates.find_best_candidate(points, good, bad) is None
 
 
 def test_candidates_that_tie_are_left_to_exact_densities() -> None:
