@@ -92,7 +92,9 @@ def _find_problems(storage: RDBStorage, url: str) -> list[str]:
         upgrade = f"tuner storage upgrade --storage {mask_url(url)}"
         problems.append(f"Views are missing ({', '.join(missing)}): run `{upgrade}`")
     with storage.engine.connect() as connection:
-        for find in (_find_damage, _find_wrong_budgets, _find_orphans, _find_skew):
+        if damage := list(_find_damage(connection)):
+            return damage  # what is in a damaged file cannot be trusted, nor always read
+        for find in (_find_wrong_budgets, _find_orphans, _find_skew):
             problems += find(connection)
     return problems
 
@@ -101,7 +103,7 @@ def _find_damage(connection: Connection) -> Iterator[str]:
     if connection.dialect.name == "sqlite":
         for (line,) in connection.execute(text("PRAGMA quick_check(5)")):
             if line != "ok":
-                yield f"The database file is damaged: {line}; go back to a copy"
+                yield f"The database file is damaged: {line.splitlines()[-1]}: go back to a copy"
 
 
 def _find_wrong_budgets(connection: Connection) -> Iterator[str]:
