@@ -189,8 +189,8 @@ class PrivatePostgres:
             time.sleep(0.05)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        command = [self._programs / "postgres", "-D", "data", "-F", "-p", str(self.port)]
-        command += ["-h", "127.0.0.1", "-k", self._folder]
+        command = [str(self._programs / "postgres"), "-D", "data", "-F", "-p", str(self.port)]
+        command += ["-h", "127.0.0.1", "-k", str(self._folder)]
         with (self._folder / "log").open("ab") as log:
             return subprocess.Popen(
                 command,
@@ -237,7 +237,7 @@ def find_postgres_programs() -> Path | None:
 
 def _can_run(folder: Path) -> bool:
     try:
-        command = [folder / "postgres", "--version"]
+        command = [str(folder / "postgres"), "--version"]
         subprocess.run(command, check=True, capture_output=True, timeout=10, **_unprivileged())
     except (OSError, subprocess.SubprocessError):
         return False

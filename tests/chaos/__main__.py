@@ -9,7 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.chaos.harness import FAULTS, Plan, run
+from tests.chaos.faults import FAULTS
+from tests.chaos.harness import Plan, run
 
 
 def main() -> int:

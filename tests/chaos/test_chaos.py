@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests import servers
-from tests.chaos.harness import FAULTS, Plan, run
+from tests.chaos.faults import FAULTS
+from tests.chaos.harness import Plan, run
 
 
 @pytest.mark.chaos

@@ -51,22 +51,20 @@ class _Trial:
         )
 
 
-def read_budget(conninfo: str, study: str) -> Budget:
+def read_budget(connection: psycopg.Connection, study: str) -> Budget:
     """Return a study's budget."""
-    with psycopg.connect(conninfo) as connection:
-        row = connection.execute(_BUDGET, [study]).fetchone()
+    row = connection.execute(_BUDGET, [study]).fetchone()
     assert row is not None
     return Budget(*row)
 
 
-def _read_trials(conninfo: str, study: str) -> list[_Trial]:
-    with psycopg.connect(conninfo) as connection:
-        return [_Trial(*row) for row in connection.execute(_TRIALS, [study])]
+def _read_trials(connection: psycopg.Connection, study: str) -> list[_Trial]:
+    return [_Trial(*row) for row in connection.execute(_TRIALS, [study])]
 
 
-def summarise(conninfo: str, study: str) -> str:
+def summarise(connection: psycopg.Connection, study: str) -> str:
     """Return the counts of a study in one line."""
-    trials = _read_trials(conninfo, study)
+    trials = _read_trials(connection, study)
     states = Counter(
         "given back" if trial.is_given_back and trial.state == "FAIL" else trial.state
         for trial in trials
@@ -74,10 +72,10 @@ def summarise(conninfo: str, study: str) -> str:
     return f"{len(trials)} trials: " + ", ".join(f"{n} {name}" for name, n in states.items())
 
 
-def find_problems(conninfo: str, study: str, n_trials: int) -> list[str]:
+def find_problems(connection: psycopg.Connection, study: str, n_trials: int) -> list[str]:
     """Return what is wrong with a study that should have finished ``n_trials``; best is nothing."""
-    trials = _read_trials(conninfo, study)
-    budget = read_budget(conninfo, study)
+    trials = _read_trials(connection, study)
+    budget = read_budget(connection, study)
     n_finished = sum(trial.is_finished for trial in trials)
     found = {
         "finished trials": (n_finished, n_trials),

@@ -1,0 +1,125 @@
+"""What the faults act on: workers, the budget and a database, all by the command line."""
+
+import heapq
+import itertools
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests import servers
+from tests.conftest import clean_environment
+
+STUDY = "chaos"
+LEASE_SECONDS = 3
+# Patience outlasts every outage here; retries outlast every series of kills.
+WORKER_OPTIONS = ("--lease", f"{LEASE_SECONDS}s", "--storage-patience", "60s")
+STUDY_OPTIONS = ("--objective", "tests.chaos.objective:bowl", "--max-retries", "100")
+TICK_SECONDS = 0.05
+
+
+@dataclass
+class Worker:
+    """A worker process and where it writes."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    is_frozen: bool = False
+    is_killed: bool = False
+
+
+@dataclass
+class Stage:
+    """A study's workers and database, what has been done to them, and what is still to happen."""
+
+    folder: Path
+    server: servers.PrivatePostgres
+    random: random.Random
+    workers: list[Worker] = field(default_factory=list)
+    logs: list[Path] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    is_database_up: bool = True
+    # What is to happen later: when, a tie-breaker, what.
+    due: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
+    ordinals: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    @property
+    def url(self) -> str:
+        """The storage's URL, as a user would write it."""
+        url = self.server.url.set(drivername="postgresql")
+        return url.render_as_string(hide_password=False)
+
+    def later(self, seconds: float, action: Callable[[], None]) -> None:
+        """Have something done in some seconds."""
+        heapq.heappush(self.due, (time.monotonic() + seconds, next(self.ordinals), action))
+
+    def do_what_is_due(self) -> None:
+        """Do what was put off until now."""
+        while self.due and self.due[0][0] <= time.monotonic():
+            heapq.heappop(self.due)[2]()
+
+    def create_study(self, n_trials: int) -> None:
+        """Create the study with its first budget."""
+        self._create("--trials", str(n_trials), *STUDY_OPTIONS)
+
+    def set_budget(self, n_trials: int) -> None:
+        """Change the budget of the study; what is due meanwhile is done."""
+        self._create("--trials", str(n_trials))
+
+    def _create(self, *options: str) -> None:
+        process = subprocess.Popen(
+            self._command("create", *options),
+            cwd=self.folder,
+            env=clean_environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        # A frozen worker may hold the lock that this waits for: it must thaw meanwhile.
+        while process.poll() is None:
+            self.do_what_is_due()
+            time.sleep(TICK_SECONDS)
+        _, said = process.communicate()
+        if process.returncode != 0:
+            raise RuntimeError(f"tuner create failed: {said}")
+
+    def _command(self, name: str, *options: str) -> list[str]:
+        where = ["--storage", self.url, "--study", STUDY]
+        return [sys.executable, "-m", "tuner", name, *where, *options]
+
+    def start_worker(self) -> None:
+        """Start another worker; it has a log of its own."""
+        log = self.folder / f"worker{len(self.logs)}.log"
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                self._command("worker", *WORKER_OPTIONS),
+                cwd=self.folder,
+                env=clean_environment(),
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,  # Ctrl-C is for the harness, which then ends its workers
+            )
+        self.workers.append(Worker(process, log))
+        self.logs.append(log)
+
+    def replace_ended(self) -> None:
+        """Start a worker for each that has ended; only those that were killed may have."""
+        for worker in list(self.workers):
+            status = worker.process.poll()
+            if status is None:
+                continue
+            self.workers.remove(worker)
+            if not worker.is_killed:
+                self.problems.append(f"{worker.log.name} ended by itself with status {status}")
+            self.start_worker()
+
+    def end(self) -> None:
+        """End all workers."""
+        for worker in self.workers:
+            worker.process.kill()
+            worker.process.wait()
