@@ -12,6 +12,7 @@ from multiprocessing.queues import SimpleQueue
 
 from objectives import ObjectiveError
 from storage import (
+    Retry,
     StorageError,
     UnreachableError,
     explain_database_error,
@@ -63,19 +64,21 @@ def run_local_workers(
 ) -> None:
     """Run ``n_workers`` until the budget is spent, calling ``on_tick`` a few times a second.
 
-    Raises Interrupted when asked to leave, after the workers have given back what they held;
-    and, when they all ended although the budget is not spent, what the first one said.
+    Returns early if the study is stopped. Raises Interrupted when asked to leave, after the
+    workers have given back what they held; and, when they all ended although the budget is not
+    spent, what the first one said. An outage of the database is waited for as workers do.
     """
+    retry = config.retry(leaving)
     errors = context.SimpleQueue()
     processes: list[BaseProcess] = []
     try:
         processes += [_start(_work, config, errors) for _ in range(n_workers)]
         n_replacements = _REPLACEMENTS_PER_WORKER * n_workers
         while leaving.reason is None:
-            on_tick()
+            retry.attempt(on_tick, None)
             for index in _find_killed(processes)[:n_replacements]:
                 logger.warning("Worker %s was killed: starting another", processes[index].pid)
-                _give_back_leases_of(loaded, processes[index])
+                _give_back_leases_of(loaded, processes[index], retry)
                 processes[index] = _start(_work, config, errors)
                 n_replacements -= 1
             if not any(process.is_alive() for process in processes):
@@ -84,13 +87,18 @@ def run_local_workers(
     finally:  # also when a look at the database fails: no worker outlives its launcher
         _stop(processes)
     for process in processes:
-        _give_back_leases_of(loaded, process)
+        _give_back_leases_of(loaded, process, retry)
     leaving.check()
-    budget = loaded.load_budget()
-    if not budget.is_spent and not budget.is_past_deadline:
-        if not errors.empty():
-            raise errors.get()
+    if not errors.empty() and not retry.attempt(lambda: _is_over(loaded), default=False):
+        raise errors.get()
+    if not _is_over(loaded):
         raise WorkersFailedError("All local workers have ended before the budget was spent")
+
+
+def _is_over(loaded: LoadedStudy) -> bool:
+    """Tell whether workers end for good reason."""
+    budget = loaded.load_budget()
+    return budget.is_spent or budget.is_past_deadline or budget.state == "stopped"
 
 
 def _find_killed(processes: list[BaseProcess]) -> list[int]:
@@ -118,13 +126,17 @@ def _stop(processes: list[BaseProcess]) -> None:
             process.join()
 
 
-def _give_back_leases_of(loaded: LoadedStudy, process: BaseProcess) -> None:
-    """Settle at once what a dead local worker held, rather than when its lease ends."""
+def _give_back_leases_of(loaded: LoadedStudy, process: BaseProcess, retry: Retry) -> None:
+    """Settle what a dead local worker held at once, if possible, not when its lease ends."""
     engine = loaded.storage.engine
-    for worker in list_workers(engine, loaded.study_id):
-        if (worker.host, worker.pid) == (socket.gethostname(), process.pid):
-            for lease in find_leases_of(engine, worker.worker_id):
-                give_back(loaded.storage.engine, lease, "its worker was killed", is_death=True)
+
+    def settle() -> None:
+        for worker in list_workers(engine, loaded.study_id):
+            if (worker.host, worker.pid) == (socket.gethostname(), process.pid):
+                for lease in find_leases_of(engine, worker.worker_id):
+                    give_back(engine, lease, "its worker was killed", is_death=True)
+
+    retry.attempt(settle, None)
 
 
 def _work(config: WorkerConfig) -> int:

@@ -31,6 +31,7 @@ class StudyStatus:
 
     study: str
     storage: str
+    state: str
     n_trials: int
     n_finished: int
     n_given_back: int
@@ -49,6 +50,7 @@ def load_status(loaded: LoadedStudy) -> StudyStatus:
     return StudyStatus(
         study=loaded.name,
         storage=mask_url(loaded.storage.url),
+        state=budget.state,
         n_trials=budget.n_trials,
         n_finished=budget.n_finished,
         n_given_back=sum(map(is_given_back, trials)),
@@ -112,13 +114,18 @@ def status_table(status: StudyStatus) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     table.add_row("Study", status.study)
     table.add_row("Storage", status.storage)
+    table.add_row("State", status.state)
     table.add_row("Trials", f"{status.n_finished} of {status.n_trials} finished")
     table.add_row("States", states_text(status))
     table.add_row("Best", _best(status))
     table.add_row("ETA", format_seconds(status.eta_seconds))
     for worker in status.workers:
         state = "lost" if worker["is_lost"] else f"{worker['n_trials_in_training']} in training"
-        table.add_row("Worker", f"{worker['host']}:{worker['pid']}  {state}")
+        lanes = f"{worker['n_lanes']} lane" + ("s" if worker["n_lanes"] > 1 else "")
+        seen = datetime.fromtimestamp(worker["seen_at"], UTC).isoformat(" ", "seconds")
+        table.add_row(
+            "Worker", f"{worker['host']}:{worker['pid']}  {state}, {lanes}, last seen {seen}"
+        )
     return table
 
 

@@ -10,7 +10,7 @@ import joblib
 from rich.console import Console
 
 from objectives.datasets import load_training_data
-from storage import create_storage
+from storage import create_storage, set_study_state
 from tuner import export, launcher
 from tuner.leaving import Leaving
 from tuner.report import (
@@ -70,6 +70,7 @@ def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunRes
     was_finished_before = loaded.load_budget().is_spent
     leaving.check()
     if not was_finished_before:
+        set_study_state(storage.engine, loaded.study_id, "open")  # it may be paused or stopped
         _train(loaded, request, console, leaving)
     best = get_best_trial(loaded)
     if not loaded.spec.is_function and find_test_accuracy(loaded, best) is None:
@@ -103,7 +104,9 @@ def summary(result: RunResult, storage_url: str) -> str:
         extension = f"--trials {status.n_trials + 30} extends it"
         headline = f"is finished already: {done} ({states_text(status)}); {extension}"
     else:
-        headline = f"{done} finished ({states_text(status)}) in {format_seconds(result.seconds)}"
+        how = "was stopped: " if status.state == "stopped" else ""
+        seconds = format_seconds(result.seconds)
+        headline = f"{how}{done} finished ({states_text(status)}) in {seconds}"
     facts = {"Best trial": result.best["provenance"]["trial"], **result.best["params"]}
     facts[evidence["metric"]] = evidence["search_value"]
     if evidence["test_accuracy"] is not None:

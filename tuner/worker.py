@@ -66,6 +66,11 @@ class WorkerConfig:
     patience_seconds: float = 600.0
     log_level: int = logging.INFO
 
+    def retry(self, leaving: Leaving) -> Retry:
+        """Return what waits for the study's database, as long as this process need not leave."""
+        url = parse_url(self.storage_url)
+        return Retry(url, self.patience_seconds, lambda: leaving.reason is not None)
+
 
 def run_worker(
     config: WorkerConfig, leaving: Leaving, is_orphaned: Callable[[], bool] = lambda: False
@@ -82,11 +87,7 @@ def run_worker(
             trainer = _open_trainer(loaded.spec, config, leaving)
     except Interrupted:
         return INTERRUPTED_STATUS
-    retry = Retry(
-        parse_url(config.storage_url),
-        config.patience_seconds,
-        is_leaving=lambda: leaving.reason is not None,
-    )
+    retry = config.retry(leaving)
     host, pid = socket.gethostname(), os.getpid()
     worker_id, ordinal = register_worker(
         database.engine, loaded.study_id, host, pid, trainer.n_lanes, config.lease_seconds
