@@ -74,13 +74,19 @@ def postgres_url(postgres_server: URL) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def private_postgres() -> Iterator[servers.PrivatePostgres]:
-    """Start a PostgreSQL server that the test may stop, kill and restart."""
+@pytest.fixture(scope="module")
+def _private_postgres() -> Iterator[servers.PrivatePostgres]:
     if servers.find_postgres_programs() is None:
         servers.skip_or_fail("postgresql", "no PostgreSQL that can be started here")
     with servers.PrivatePostgres(password="s3cret") as server:
         yield server
+
+
+@pytest.fixture
+def private_postgres(_private_postgres: servers.PrivatePostgres) -> servers.PrivatePostgres:
+    """Return a running PostgreSQL server that the test may stop, kill and restart."""
+    _private_postgres.start()
+    return _private_postgres
 
 
 @contextlib.contextmanager

@@ -178,7 +178,7 @@ class PrivatePostgres:
         )
 
     def start(self) -> None:
-        """Start the server and wait until it answers; after a kill -9 this may take seconds."""
+        """Start the server if need be, and wait until it answers: after a kill -9 for seconds."""
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
             if time.monotonic() > deadline:

@@ -87,13 +87,16 @@ def _wait_until_at_work(stage: Stage) -> None:
 
 
 def _inject_faults(stage: Stage, plan: Plan) -> None:
+    # Each kind once, then as it comes.
+    to_begin_with = stage.random.sample(plan.faults, len(plan.faults))
     ends_at = time.monotonic() + plan.seconds
     next_fault_at = time.monotonic()
     while time.monotonic() < ends_at:
         stage.do_what_is_due()
         stage.replace_ended()
         if plan.faults and time.monotonic() >= next_fault_at:
-            FAULTS[stage.random.choice(plan.faults)](stage)
+            name = to_begin_with.pop() if to_begin_with else stage.random.choice(plan.faults)
+            FAULTS[name](stage)
             next_fault_at = time.monotonic() + stage.random.uniform(0.5, 2.5)
         if stage.is_database_up:
             _keep_ahead(stage)

@@ -19,7 +19,7 @@ LEASE_SECONDS = 3
 # Patience outlasts every outage here; retries outlast every series of kills.
 WORKER_OPTIONS = ("--lease", f"{LEASE_SECONDS}s", "--storage-patience", "60s")
 STUDY_OPTIONS = ("--objective", "tests.chaos.objective:bowl", "--max-retries", "100")
-TICK_SECONDS = 0.05
+TICK_SECONDS = 0.1
 
 
 @dataclass

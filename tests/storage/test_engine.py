@@ -12,6 +12,7 @@ from storage import (
     SchemaError,
     UnreachableError,
     create_storage,
+    explain_database_error,
     open_storage,
 )
 from tests import servers
@@ -70,6 +71,19 @@ def test_create_storage_of_newer_optuna_schema_says_which_is_older(storage_url: 
     engine.dispose()
     with pytest.raises(SchemaError, match=r"no longer compatible.*updating optuna"):
         create_storage(storage_url)
+
+
+def test_explanation_of_a_database_error_tells_an_outage_from_a_mistake(sqlite_url: str) -> None:
+    """One line with what the driver said; other errors are not explained."""
+    away = sqlalchemy.create_engine("mysql+pymysql://u:p@127.0.0.1:9/d")
+    with pytest.raises(sqlalchemy.exc.OperationalError) as outage:
+        away.connect()
+    engine = create_storage(sqlite_url).engine
+    with engine.connect() as connection, pytest.raises(sqlalchemy.exc.OperationalError) as mistake:
+        connection.execute(sqlalchemy.text("SELECT * FROM missing"))
+    assert "does not answer: " in str(explain_database_error(outage.value))
+    assert "failed: no such table: missing" in str(explain_database_error(mistake.value))
+    assert explain_database_error(ValueError("other")) is None
 
 
 def test_open_storage_without_file_creates_none(tmp_path: Path) -> None:
