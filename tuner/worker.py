@@ -80,17 +80,16 @@ def run_worker(
     Whatever ends it, what it holds is given back to the budget. ``is_orphaned`` tells whether
     whoever started this worker is gone. Raises StorageError, ObjectiveError or TunerError.
     """
-    database = open_storage(config.storage_url)
-    loaded = load_study(database, config.study_name)
+    retry = config.retry(leaving)
+    database = retry.call("open it", lambda: open_storage(config.storage_url))
+    loaded = retry.call("load the study", lambda: load_study(database, config.study_name))
     try:
         with leaving.interruptible():  # fetching data may take minutes
             trainer = _open_trainer(loaded.spec, config, leaving)
     except Interrupted:
         return INTERRUPTED_STATUS
-    retry = config.retry(leaving)
-    host, pid = socket.gethostname(), os.getpid()
-    worker_id, ordinal = register_worker(
-        database.engine, loaded.study_id, host, pid, trainer.n_lanes, config.lease_seconds
+    worker_id, ordinal = retry.call(
+        "register", lambda: _register(loaded, trainer.n_lanes, config.lease_seconds)
     )
     claimant = Claimant(loaded.study_id, worker_id, config.lease_seconds)
     try:
@@ -120,6 +119,12 @@ def _open_trainer(spec: Spec, config: WorkerConfig, leaving: Leaving) -> Trainer
     torch.set_num_threads(config.n_threads)
     training = spec.training_config(data_dir=config.data_dir, device=config.device)
     return LaneTrainer(open_lanes(training, config.n_lanes), spec, leaving)
+
+
+def _register(loaded: LoadedStudy, n_lanes: int, lease_seconds: float) -> tuple[int, int]:
+    host, pid = socket.gethostname(), os.getpid()
+    engine = loaded.storage.engine
+    return register_worker(engine, loaded.study_id, host, pid, n_lanes, lease_seconds)
 
 
 def _leave(database: RDBStorage, worker_id: int, retry: Retry, reason: str) -> None:

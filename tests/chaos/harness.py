@@ -18,7 +18,7 @@ from tests.chaos.faults import FAULTS
 from tests.chaos.stage import STUDY, TICK_SECONDS, Stage
 
 # How many slots are open at least while faults are going on, so that no worker runs out of work.
-_AHEAD = 40
+_AHEAD = 200
 _START_SECONDS = 60
 # After the last fault: expired leases, and _AHEAD trials.
 _FINISH_SECONDS = 90
