@@ -142,7 +142,7 @@ def check_name_and_budget(name: str, n_trials: int | None) -> None:
 
 def check_same_spec(study_name: str, stored: Spec, options: Mapping[str, Any]) -> None:
     """Refuse options that contradict the study they are meant to resume (UsageError)."""
-    asked = build_spec({**stored.model_dump(exclude_unset=True), **options})
+    asked = build_spec({**stored.model_dump(exclude_defaults=True), **options})
     for name in options:
         was, now = getattr(stored, name), getattr(asked, name)
         if was != now:

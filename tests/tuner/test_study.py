@@ -21,6 +21,16 @@ def test_study_created_twice_is_one_study(shared_url: str) -> None:
     assert second.load_budget().n_trials == 7
 
 
+def test_study_of_a_function_is_resumed(sqlite_url: str) -> None:
+    """A function's study takes more trials, like any other: the defaults it has are no options."""
+    storage = create_storage(sqlite_url)
+    options = {"objective": "benchmarks.no_op:objective", "epochs": 7}
+    first = create_or_resume(storage, "mine", options, n_trials=2)
+    second = create_or_resume(storage, "mine", {}, n_trials=4)
+    assert second.spec == first.spec
+    assert second.load_budget().n_trials == 4
+
+
 def test_study_of_half_dead_creator_is_taken_over(sqlite_url: str) -> None:
     """A study without spec and trials is what a killed creator leaves: it is completed."""
     storage = create_storage(sqlite_url)
