@@ -1,0 +1,86 @@
+"""Write what was measured: Markdown for people, JSON with every repetition, a picture."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import machine_line
+from benchmarks.plot import draw_lanes
+from benchmarks.section import FIGURE_HEADINGS, Section, markdown_table
+
+FOLDER = Path(__file__).parent / "results"
+# Around what the README quotes.
+QUOTE_BEGIN, QUOTE_END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+QUOTED = ("lanes",)
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything measured in one run, by the benchmarks' names."""
+
+    command: str
+    machine: dict[str, Any]
+    databases: dict[str, str]  # versions
+    seconds: float
+    sections: dict[str, Section]
+
+
+def write_results(results: Results, folder: Path, name: str) -> list[Path]:
+    """Write the files of this name; return them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = folder / f"{name}.png"
+    files = [folder / f"{name}.md", folder / f"{name}.json"]
+    if "lanes" in results.sections:
+        draw_lanes(results.sections["lanes"].raw, picture)
+        files.append(picture)
+    files[0].write_text(_markdown(results, picture.name))
+    files[1].write_text(json.dumps(_document(results), indent=1) + "\n")
+    return files
+
+
+def _markdown(results: Results, picture: str) -> str:
+    figures = [figure.row for section in results.sections.values() for figure in section.figures]
+    blocks = ["# Benchmarks", QUOTE_BEGIN]
+    blocks.append(
+        f"`{results.command}`, {results.seconds / 60:.0f} minutes: "
+        f"{machine_line(results.machine, results.databases)}."
+    )
+    if figures:
+        blocks.append(markdown_table(FIGURE_HEADINGS, figures))
+    quoted = [name for name in results.sections if name in QUOTED]
+    for name in [*quoted, *(name for name in results.sections if name not in QUOTED)]:
+        section = results.sections[name]
+        table = markdown_table(section.headings, section.rows)
+        if name in QUOTED:
+            blocks += [f"{section.title}. {section.note}", table]
+        else:
+            if QUOTE_END not in blocks:
+                blocks.append(QUOTE_END)
+            blocks += [f"## {section.title}", section.note, table]
+    if QUOTE_END not in blocks:
+        blocks.append(QUOTE_END)
+    if "lanes" in results.sections:
+        blocks.append(f"![Seconds an epoch and model by number of lanes]({picture})")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _document(results: Results) -> dict[str, Any]:
+    return {
+        "command": results.command,
+        "seconds": round(results.seconds, 1),
+        "machine": results.machine,
+        "databases": results.databases,
+        "figures": [
+            {"name": f.name, "value": f.value, "unit": f.unit.strip(), "aim": f.aim,
+             "at_least": f.at_least, "is_reached": f.is_reached}
+            for section in results.sections.values() for f in section.figures
+        ],
+        "measurements": {name: section.raw for name, section in results.sections.items()},
+    }  # fmt: skip
+
+
+def find_quote(text: str) -> str:
+    """Return what stands between the markers, markers included."""
+    begin, end = text.index(QUOTE_BEGIN), text.index(QUOTE_END)
+    return text[begin : end + len(QUOTE_END)]
