@@ -39,7 +39,7 @@ def main(
         list[str] | None,
         typer.Option(
             help="Server to measure besides SQLite, in a database of its own. Repeatable. "
-            "Default: the usual local PostgreSQL and MariaDB, where they answer."
+            "`none` for none. Default: the usual local PostgreSQL and MariaDB, where they answer."
         ),
     ] = None,
     results_dir: Annotated[Path, typer.Option(help="Where results are written.")] = FOLDER,
@@ -85,9 +85,11 @@ def _check_names(names: list[str]) -> list[str]:
 
 
 def _check_servers(urls: list[str] | None) -> list[str]:
-    """Return the servers to measure on; exit with one line if one cannot be used."""
+    """Return the servers to measure on; exit with one message if one cannot be used."""
     if urls is None:
         return find_usual_servers()
+    if urls == ["none"]:
+        return []
     for number, url in enumerate(urls):
         try:
             check_server(url)

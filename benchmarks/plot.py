@@ -19,7 +19,7 @@ _GREY = "#444444"
 def draw_lanes(raw: dict[str, Any], file: Path) -> None:
     """Write the picture of what ``benchmarks.lanes`` has measured, as the file's name says."""
     mpl.rcParams.update({"font.size": 16})
-    figure = Figure(figsize=(11, 6.2), layout="constrained")
+    figure = Figure(figsize=(12, 6.2), layout="constrained")
     axes = figure.subplots()
     for name, style in _LINES.items():
         ways = [way for way in raw["ways"] if way["way"] == name and way["threads"] == 1]
@@ -45,7 +45,7 @@ def _draw_series(axes: Axes, ways: list[dict[str, Any]], name: str) -> None:
         marker=marker, markersize=9, linewidth=2.5, elinewidth=1.5, capsize=4,
     )  # fmt: skip
     axes.annotate(
-        name, (lanes[0], medians[0]), xytext=(12, 12 if above else -12),
+        name, (lanes[1], medians[1]), xytext=(0, 14 if above else -14),
         textcoords="offset points", va="bottom" if above else "top", color=colour,
         fontweight="bold", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
     )  # fmt: skip
@@ -54,9 +54,8 @@ def _draw_series(axes: Axes, ways: list[dict[str, Any]], name: str) -> None:
 def _draw_level(axes: Axes, name: str, seconds: float, style: str) -> None:
     axes.axhline(seconds, color=_GREY, linestyle=style, linewidth=1.8)
     axes.annotate(
-        f"{name}\n{seconds:.2f} s", (1.0, seconds), xycoords=("axes fraction", "data"),
+        f"{name}, {seconds:.2f} s", (1.0, seconds), xycoords=("axes fraction", "data"),
         xytext=(6, 0), textcoords="offset points", va="center", color=_GREY, fontsize=14,
-        linespacing=0.95,
     )  # fmt: skip
 
 
@@ -75,5 +74,5 @@ def _label_axes(axes: Axes) -> None:
     axes.grid(visible=True, color="#e4e4e4")
 
 
-def _plainly(value: float, _position: int) -> str:
+def _plainly(value: float, _position: float) -> str:
     return f"{value:g}"

@@ -20,7 +20,7 @@ _WORKERS = ("--workers", "2")
 # How `tuner run` is called, by how it is shown.
 VARIANTS = {
     "tuner run": _WORKERS,
-    "tuner run --lanes 4": (*_WORKERS, "--lanes", "4"),
+    "tuner run --lanes 1": (*_WORKERS, "--lanes", "1"),
 }
 _TEXTBOOK = "textbook script"
 

@@ -51,8 +51,7 @@ def _load(data_dir: Path) -> tuple[TensorSplit, TensorSplit]:
 def _open(kind: Callable[[TensorSplit, TensorSplit, int], Program], data_dir: Path) -> Program:
     train, validation = _load(data_dir)
     # Scoring one image costs nothing worth measuring.
-    single = TensorSplit(validation.images[:1], validation.labels[:1])
-    return kind(train, single, BATCH_SIZE)
+    return kind(train, validation.take(torch.arange(1)), BATCH_SIZE)
 
 
 # Each opens its own data, as a process that trains in this one way does.
