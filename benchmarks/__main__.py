@@ -66,6 +66,7 @@ def main(
             _show(console, sections[name])
     results = Results(
         command=" ".join(["python -m benchmarks", *sys.argv[1:]]),
+        is_quick=quick,
         machine=machine,
         databases=dict(product(server) for server in (None, *servers)),
         seconds=time.monotonic() - started,

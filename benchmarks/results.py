@@ -20,6 +20,7 @@ class Results:
     """Everything measured in one run, by the benchmarks' names."""
 
     command: str
+    is_quick: bool
     machine: dict[str, Any]
     databases: dict[str, str]  # versions
     seconds: float
@@ -40,29 +41,33 @@ def write_results(results: Results, folder: Path, name: str) -> list[Path]:
 
 
 def _markdown(results: Results, picture: str) -> str:
-    figures = [figure.row for section in results.sections.values() for figure in section.figures]
-    blocks = ["# Benchmarks", QUOTE_BEGIN]
-    blocks.append(
-        f"`{results.command}`, {results.seconds / 60:.0f} minutes: "
-        f"{machine_line(results.machine, results.databases)}."
-    )
-    if figures:
-        blocks.append(markdown_table(FIGURE_HEADINGS, figures))
-    quoted = [name for name in results.sections if name in QUOTED]
-    for name in [*quoted, *(name for name in results.sections if name not in QUOTED)]:
-        section = results.sections[name]
-        table = markdown_table(section.headings, section.rows)
-        if name in QUOTED:
-            blocks += [f"{section.title}. {section.note}", table]
-        else:
-            if QUOTE_END not in blocks:
-                blocks.append(QUOTE_END)
-            blocks += [f"## {section.title}", section.note, table]
-    if QUOTE_END not in blocks:
-        blocks.append(QUOTE_END)
+    quoted = [section for name, section in results.sections.items() if name in QUOTED]
+    others = [section for name, section in results.sections.items() if name not in QUOTED]
+    blocks = ["# Benchmarks", QUOTE_BEGIN, *_opening(results)]
+    for section in quoted:
+        blocks += [f"{section.title}. {section.note}", _table(section)]
+    blocks.append(QUOTE_END)
+    for section in others:
+        blocks += [f"## {section.title}", section.note, _table(section)]
     if "lanes" in results.sections:
         blocks.append(f"![Seconds an epoch and model by number of lanes]({picture})")
     return "\n\n".join(blocks) + "\n"
+
+
+def _opening(results: Results) -> list[str]:
+    """Return the command, the machine, and the figures beside their aims."""
+    line = (
+        f"`{results.command}`, {results.seconds / 60:.0f} min, "
+        f"{machine_line(results.machine, results.databases)}."
+    )
+    if results.is_quick:
+        line += " Quick: small parts, measured few times; the aims are meant for a full run."
+    figures = [figure.row for section in results.sections.values() for figure in section.figures]
+    return [line, markdown_table(FIGURE_HEADINGS, figures)] if figures else [line]
+
+
+def _table(section: Section) -> str:
+    return markdown_table(section.headings, section.rows)
 
 
 def _document(results: Results) -> dict[str, Any]:

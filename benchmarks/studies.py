@@ -16,13 +16,9 @@ from benchmarks.setting import Setting, show_spread, spread
 
 Command = Callable[[Setting, str, Sequence[str]], float]
 
-_WORKERS = ("--workers", "2")
-# How `tuner run` is called, by how it is shown.
-VARIANTS = {
-    "tuner run": _WORKERS,
-    "tuner run --lanes 1": (*_WORKERS, "--lanes", "1"),
-}
-_TEXTBOOK = "textbook script"
+_TEXTBOOK, _OURS = "textbook script", "`tuner run`"
+_COMMANDS: dict[str, Command] = {_TEXTBOOK: textbook_script, _OURS: tuner_run}
+_OWN_OPTIONS = {_TEXTBOOK: [], _OURS: ["--workers", "2"]}
 
 NOTE = """\
 Seconds of whole processes, start-up and (for `tuner run`, with 2 workers) test-set scoring and
@@ -85,13 +81,11 @@ class Measured:
 def measure(setting: Setting) -> Section:
     """Run the studies and compare epochs a second."""
     amounts = QUICK if setting.is_quick else FULL
-    unpruned = [
-        _run(setting, name, amounts.unpruned, amounts.train_size) for name in (_TEXTBOOK, *VARIANTS)
-    ]
+    unpruned = [_run(setting, name, amounts.unpruned, amounts.train_size) for name in _COMMANDS]
     script = _run(setting, _TEXTBOOK, amounts.script_pruned, amounts.train_size)
-    ours = [_run(setting, name, amounts.pruned, amounts.train_size) for name in VARIANTS]
+    ours = _run(setting, _OURS, amounts.pruned, amounts.train_size)
     # Not measured at this size: see SCALED.
-    scaled = Measured(f"{_TEXTBOOK} (scaled)", amounts.pruned, epochs=[ours[0].epochs[0]])
+    scaled = Measured(f"{_TEXTBOOK} (scaled)", amounts.pruned, epochs=ours.epochs)
     scaled.seconds.append(scaled.epochs[0] / script.speed)
     note = NOTE.format(
         size=f"{amounts.train_size or 50_000:,}",
@@ -101,9 +95,9 @@ def measure(setting: Setting) -> Section:
         title="Whole studies",
         note=note,
         headings=("study", "program", "epochs", "median s", "min s", "max s", "epochs/s"),
-        rows=[_row(measured) for measured in (*unpruned, scaled, *ours)],
+        rows=[_row(measured) for measured in (*unpruned, scaled, ours)],
         figures=_figures(unpruned, scaled, ours),
-        raw={"studies": [_raw(measured) for measured in (*unpruned, script, *ours)]},
+        raw={"studies": [_raw(measured) for measured in (*unpruned, script, ours)]},
     )
 
 
@@ -114,11 +108,8 @@ def _run(setting: Setting, program: str, size: Size, train_size: int | None) -> 
     for _ in range(repetitions):
         setting.announce(f"studies, {program}, {size}")
         file = setting.folder / f"{uuid.uuid4().hex}.db"
-        options = size.options(train_size)
-        command: Command = textbook_script
-        if program != _TEXTBOOK:
-            command, options = tuner_run, [*options, *VARIANTS[program]]
-        measured.seconds.append(command(setting, f"sqlite:///{file}", options))
+        options = [*size.options(train_size), *_OWN_OPTIONS[program]]
+        measured.seconds.append(_COMMANDS[program](setting, f"sqlite:///{file}", options))
         with sqlite3.connect(file) as connection:
             query = "SELECT count(*) FROM trial_intermediate_values"
             measured.epochs.append(connection.execute(query).fetchone()[0])
@@ -136,19 +127,15 @@ def _row(measured: Measured) -> list[str]:
     ]
 
 
-def _figures(unpruned: list[Measured], scaled: Measured, ours: list[Measured]) -> list[Figure]:
-    textbook, *rest = unpruned
-    speeds = [
-        Figure(f"`{measured.program}`, {measured.size}, epochs a second against the script",
-               measured.speed / textbook.speed, " times", 25, at_least=True)
-        for measured in rest
+def _figures(unpruned: list[Measured], scaled: Measured, ours: Measured) -> list[Figure]:
+    script, ours_unpruned = unpruned
+    share = 100 * scaled.speed / ours.speed
+    return [
+        Figure(f"study of {ours_unpruned.size}: epochs a second against the script",
+               ours_unpruned.speed / script.speed, " times", 25, at_least=True),
+        Figure(f"study of {ours.size}: share of the script's seconds", share, " %", 10,
+               at_least=False),
     ]  # fmt: skip
-    shares = [
-        Figure(f"`{measured.program}`, {measured.size}, seconds an epoch against the script's",
-               100 * scaled.speed / measured.speed, " %", 10, at_least=False)
-        for measured in ours
-    ]  # fmt: skip
-    return speeds + shares
 
 
 def _raw(measured: Measured) -> dict[str, Any]:
