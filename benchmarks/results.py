@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine_line
-from benchmarks.plot import draw_lanes
 from benchmarks.section import FIGURE_HEADINGS, Section, markdown_table
 
 FOLDER = Path(__file__).parent / "results"
@@ -33,6 +32,9 @@ def write_results(results: Results, folder: Path, name: str) -> list[Path]:
     picture = folder / f"{name}.png"
     files = [folder / f"{name}.md", folder / f"{name}.json"]
     if "lanes" in results.sections:
+        # Not sooner: it imports torch, and every process of a pool imports what `__main__` does.
+        from benchmarks.plot import draw_lanes
+
         draw_lanes(results.sections["lanes"].raw, picture)
         files.append(picture)
     files[0].write_text(_markdown(results, picture.name))
