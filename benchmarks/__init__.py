@@ -1,1 +1,1 @@
-"""Every number in the README comes from here: each module is a command that prints its own."""
+"""Every number in the README comes from here: ``python -m benchmarks``."""

@@ -15,16 +15,17 @@ import socket
 import subprocess
 import tempfile
 import time
-import uuid
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import OperationalError
+
+from benchmarks import databases
+from benchmarks.databases import answers, execute
+
+__all__ = ["execute", "find_mysql", "find_postgres", "new_database", "skip_or_fail"]
 
 # Names a kind that must not be skipped: CI sets it to all of them.
 REQUIRED = os.environ.get("TUNER_TEST_REQUIRE", "").split(",")
@@ -34,14 +35,6 @@ _START_SECONDS = 30
 _STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 _USUAL_POSTGRES_USERS = ("postgres", getpass.getuser())
-_CREATE = {
-    "postgresql": 'CREATE DATABASE "{}"',
-    "mysql": "CREATE DATABASE `{}`",
-}
-_DROP = {
-    "postgresql": 'DROP DATABASE IF EXISTS "{}" WITH (FORCE)',
-    "mysql": "DROP DATABASE IF EXISTS `{}`",
-}
 
 
 def skip_or_fail(kind: str, reason: str) -> None:
@@ -58,7 +51,7 @@ def find_postgres(folder: Path) -> URL | None:
         return make_url(named).set(drivername="postgresql+psycopg")
     for user in _USUAL_POSTGRES_USERS:
         url = URL.create("postgresql+psycopg", user, host="127.0.0.1", database="postgres")
-        if _answers(url):
+        if answers(url):
             return url
     return _start_postgres(folder)
 
@@ -81,39 +74,12 @@ def find_mysql() -> URL | None:
     if named:
         return make_url(named).set(drivername="mysql+pymysql")
     url = URL.create("mysql+pymysql", "root", host="127.0.0.1")
-    return url if _answers(url) else None
+    return url if answers(url) else None
 
 
-def _answers(url: URL) -> bool:
-    engine = sqlalchemy.create_engine(url, connect_args={"connect_timeout": 3})
-    try:
-        engine.connect().close()
-    except OperationalError:
-        return False
-    finally:
-        engine.dispose()
-    return True
-
-
-@contextlib.contextmanager
-def new_database(server: URL) -> Iterator[str]:
+def new_database(server: URL) -> contextlib.AbstractContextManager[str]:
     """Create an empty database, yield its URL as a user would write it, and drop it."""
-    dialect = server.get_backend_name()
-    name = f"tuner_test_{uuid.uuid4().hex[:12]}"
-    execute(server, _CREATE[dialect].format(name))
-    try:
-        yield server.set(drivername=dialect, database=name).render_as_string(hide_password=False)
-    finally:
-        execute(server, _DROP[dialect].format(name))
-
-
-def execute(server: URL, *statements: str) -> None:
-    """Run statements outside a transaction, as the server's administrator."""
-    engine = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        for statement in statements:
-            connection.execute(sqlalchemy.text(statement))
-    engine.dispose()
+    return databases.new_database(server, "tuner_test")
 
 
 class PrivatePostgres:
@@ -202,7 +168,7 @@ class PrivatePostgres:
             )
 
     def _answers(self) -> bool:
-        return self._process is not None and self._process.poll() is None and _answers(self.url)
+        return self._process is not None and self._process.poll() is None and answers(self.url)
 
     def stop(self, mode: str = "fast") -> None:
         """Stop the server: "fast" ends transactions, "immediate" is a crash; wait for its end."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import typer
 
+from benchmarks.results import FOLDER, find_quote
 from tests.conftest import ROOT, Cli
 from tuner.cli import app
 
@@ -75,15 +76,22 @@ def test_readme_names_only_files_that_exist() -> None:
 
 def test_every_module_stands_in_the_readme_tree() -> None:
     """A reader finds each file, and each package within, with one line on what it is for."""
-    tree = set(re.findall(r"^((?:tuner|objectives|storage)/[\w.]+)", README, re.MULTILINE))
+    packages = ("tuner", "objectives", "storage", "benchmarks")
+    tree = set(re.findall(rf"^((?:{'|'.join(packages)})/[\w.]+)", README, re.MULTILINE))
     modules = {
         str(path.relative_to(ROOT))
-        for package in ("tuner", "objectives", "storage")
+        for package in packages
         for path in (ROOT / package).iterdir()
         if (path.suffix == ".py" or (path / "__init__.py").exists())
         and not path.name.startswith("__")
     }
     assert tree == modules
+
+
+def test_readme_quotes_the_last_full_benchmark() -> None:
+    """The README's speeds are those kept from one run, letter by letter."""
+    kept = (FOLDER / "full.md").read_text()
+    assert find_quote(README) == find_quote(kept), "run: python -m benchmarks.quote"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -243,6 +243,7 @@ Lease = Annotated[
         "How long a worker may be silent before its trials are given to others, e.g. 60s.",
         metavar="DURATION",
         parser=parse_duration,
+        show_default="60s",
     ),
 ]
 Patience = Annotated[
@@ -252,6 +253,7 @@ Patience = Annotated[
         "How long a worker waits for a database that is away, e.g. 10m.",
         metavar="DURATION",
         parser=parse_duration,
+        show_default="10m",
     ),
 ]
 Workers = Annotated[
