@@ -77,9 +77,18 @@ class WorkerStorage(StudyStorage):
         """Write what is pending and end the writer; return whether all is written."""
         return self._writer.close(timeout_seconds)
 
+    def flush(self) -> None:
+        """Write what is pending now; the writer's thread does so by itself within a moment."""
+        self._retry(lambda: self._outbox.flush(self._engine))
+
     def check(self) -> None:
         """Raise the database error that has ended the writer, if one has."""
         self._writer.check()
+
+    @property
+    def n_claimed(self) -> int:
+        """How many trials are claimed and not yet asked for."""
+        return len(self._claimed)
 
     def claim(self, n: int) -> int:
         """Claim up to ``n`` trials for ``Study.ask``, and return how many there are to ask for.
