@@ -101,6 +101,7 @@ def test_own_writes_are_seen_at_once_and_a_read_trial_does_not_change(study: Wor
 
 def test_noop_trial_is_two_transactions(study: WorkedStudy) -> None:
     """One to claim, one to write all that it said: two parameters, five reports, its end."""
+    study.study.add_trial(optuna.trial.create_trial(value=0.0))
     storage = WorkerStorage(study.storage, study.claimant)  # no thread: nothing is written yet
     storage.refresh()
     worked = _load(storage, study)
