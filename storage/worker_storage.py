@@ -81,9 +81,18 @@ class WorkerStorage(StudyStorage):
         if not self._writer.close(self._claimant.lease_seconds):
             logger.warning("Could not write all results: their trials will be given to others")
 
+    def flush(self) -> None:
+        """Write what is pending now; the writer's thread does so by itself within a moment."""
+        self._retry.call("write results", lambda: self._outbox.flush(self._engine))
+
     def check(self) -> None:
         """Raise the database error that has ended the writer, if one has."""
         self._writer.check()
+
+    @property
+    def n_claimed(self) -> int:
+        """How many trials are claimed and not yet asked for."""
+        return len(self._claimed)
 
     def claim(self, n: int, *, is_patient: bool = True) -> int:
         """Claim up to ``n`` trials for ``Study.ask``, and return how many there are to ask for.

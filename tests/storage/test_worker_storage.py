@@ -1,0 +1,242 @@
+"""A worker's storage is Optuna's in what it shows and leaves behind, and exact in between."""
+
+import math
+import pickle
+
+import optuna
+import pytest
+import sqlalchemy
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.samplers import CmaEsSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from storage import UnreachableError, WorkerStorage, find_leases_of, give_back
+from tests.storage.studies import WorkedStudy, counted, lost_commits
+
+pytestmark = pytest.mark.db
+
+
+@pytest.fixture
+def study(shared_url: str) -> WorkedStudy:
+    """Return a new study with a budget of three trials."""
+    return WorkedStudy(shared_url)
+
+
+def _load(storage: WorkerStorage, study: WorkedStudy) -> optuna.Study:
+    return optuna.load_study(storage=storage, study_name=study.name, sampler=RandomSampler(seed=0))
+
+
+def _fill(trial: optuna.Trial) -> None:
+    """Give a trial one of everything that is stored in a form of its own."""
+    trial.suggest_float("x", 1e-5, 1, log=True)
+    trial.suggest_int("n", 1, 9, step=2)
+    trial.suggest_categorical("kind", ["a", None, 2.5, True])
+    for step, value in enumerate([0.5, math.inf, -math.inf]):
+        trial.report(value, step)
+    trial.set_user_attr("note", {"deep": [1, "ü"]})
+    trial.storage.set_trial_system_attr(trial._trial_id, "rung", 0.25)
+
+
+def _told(study: optuna.Study) -> None:
+    """Tell a trial of each end, and leave one RUNNING."""
+    for value, state in [(math.inf, None), (None, TrialState.PRUNED), (None, TrialState.FAIL)]:
+        trial = study.ask()
+        _fill(trial)
+        study.tell(trial, value, state)
+    _fill(study.ask())
+
+
+def _seconds(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials with moments as MariaDB keeps them, in whole seconds."""
+    for trial in trials:
+        trial.datetime_start = trial.datetime_complete = None
+    return trials
+
+
+def test_trials_written_by_a_worker_read_the_same_with_plain_optuna(shared_url: str) -> None:
+    """Parameters, values, reports, attributes, distributions: all as the worker saw them."""
+    study = WorkedStudy(shared_url, n_trials=4)
+    with study.open() as storage:
+        assert storage.claim(4) == 4
+        _told(_load(storage, study))
+        ours = storage.get_all_trials(study.study_id)
+    assert _seconds(ours) == _seconds(study.trials())
+    assert study.budget().n_finished == 3
+
+
+def test_trials_written_by_plain_optuna_read_the_same_with_a_worker(study: WorkedStudy) -> None:
+    """What another program did is seen at the next refresh, also of a RUNNING trial."""
+    storage = study.open()
+    storage.refresh()
+    _told(study.study)
+    storage.refresh()
+    assert storage.get_all_trials(study.study_id) == study.trials()
+    study.study.tell(3, 0.5)
+    study.study.add_trial(optuna.trial.create_trial(value=-math.inf))
+    storage.refresh()
+    assert storage.get_all_trials(study.study_id) == study.trials()
+
+
+def test_refresh_reads_finished_trials_once(study: WorkedStudy) -> None:
+    """When nothing has happened, a refresh is one statement, however many trials there are."""
+    study.study.add_trials([optuna.trial.create_trial(value=0.0) for _ in range(20)])
+    storage = study.open()
+    storage.refresh()
+    with counted(study.engine) as counts:
+        storage.refresh()
+    n_begin = 1 if study.engine.dialect.name == "sqlite" else 0
+    assert counts["statements"] == 1 + n_begin
+
+
+def test_own_writes_are_seen_at_once_and_a_read_trial_does_not_change(study: WorkedStudy) -> None:
+    """Samplers and pruners need not wait for the database, nor see lists change under them."""
+    with study.open() as storage:
+        storage.claim(1)
+        trial = _load(storage, study).ask()
+        (before,) = storage.get_all_trials(study.study_id, deepcopy=False)
+        trial.report(0.5, step=1)
+        (after,) = storage.get_all_trials(study.study_id, deepcopy=False)
+    assert (before.intermediate_values, after.intermediate_values) == ({}, {1: 0.5})
+
+
+def test_noop_trial_is_two_transactions(study: WorkedStudy) -> None:
+    """One to claim, one to write all that it said: two parameters, five reports, its end."""
+    study.study.add_trial(optuna.trial.create_trial(value=0.0))
+    storage = study.open()  # no thread: nothing is written yet
+    storage.refresh()
+    worked = _load(storage, study)
+    with counted(study.engine) as counts:
+        storage.claim(1)
+        trial = worked.ask()
+        trial.suggest_float("x", 0, 1)
+        trial.suggest_float("y", 0, 1)
+        for step in range(5):
+            trial.report(0.5, step)
+            trial.should_prune()
+        worked.tell(trial, 0.5)
+        storage.flush()
+    n_begin = 2 if study.engine.dialect.name == "sqlite" else 0
+    assert counts == {"statements": 12 + n_begin, "commits": 2}
+
+
+def test_ask_without_a_claim_says_what_to_do(study: WorkedStudy) -> None:
+    """A trial beyond the budget cannot be had by mistake."""
+    storage = study.open()
+    with pytest.raises(RuntimeError, match="call `claim`"):
+        _load(storage, study).ask()
+    assert study.trials() == []
+
+
+def test_enqueued_trial_is_asked_for_with_its_parameters(study: WorkedStudy) -> None:
+    """Whoever enqueues, before or after the worker came, has it run next."""
+    with study.open() as storage:
+        storage.refresh()
+        study.study.enqueue_trial({"x": 0.125})
+        _load(storage, study).enqueue_trial({"x": 0.25})
+        assert storage.claim(3) == 3
+        asked = [_load(storage, study).ask().suggest_float("x", 0, 1) for _ in range(3)]
+    assert asked[:2] == [0.125, 0.25]
+
+
+def test_trial_that_was_given_back_raises_and_stays_as_it_is(study: WorkedStudy) -> None:
+    """A thawed worker learns of it by Optuna's own error, and the other's verdict stands."""
+    with study.open() as storage:
+        storage.claim(1)
+        worked = _load(storage, study)
+        trial = worked.ask()
+        (lease,) = find_leases_of(study.engine, study.claimant.worker_id)
+        give_back(study.engine, lease, "its worker was lost")
+        storage._outbox.touch(trial._trial_id)
+        storage.flush()
+        storage.refresh()
+        with pytest.raises(UpdateFinishedTrialError):
+            trial.report(0.5, step=0)
+        with pytest.raises(UpdateFinishedTrialError):
+            worked.tell(trial, 0.5)
+        assert storage.get_all_trials(study.study_id)[0].state is TrialState.FAIL
+    assert study.trials()[0].state is TrialState.FAIL
+    assert study.budget().n_leased == 0
+
+
+def test_claim_repeated_after_a_lost_commit_takes_no_second_slot(study: WorkedStudy) -> None:
+    """The retried claim finds what the first one got."""
+    with study.open() as storage:
+        with (
+            lost_commits(study.engine, is_committed=True),
+            pytest.raises(UnreachableError),
+        ):
+            storage.claim(2)
+        assert storage.claim(2) == 2
+        numbers = [_load(storage, study).ask().number for _ in range(2)]
+    assert numbers == [0, 1]
+    assert study.budget().n_leased == 2
+
+
+def test_database_error_in_the_writer_is_raised_by_the_next_call(study: WorkedStudy) -> None:
+    """The thread does not die unnoticed; closing says that not all was written."""
+    storage = study.open()
+    with storage:
+        storage.claim(1)
+        trial = _load(storage, study).ask()
+        with lost_commits(study.engine, is_committed=False):
+            trial.report(0.5, step=0)
+            storage._writer._thread.join(10)
+        with pytest.raises(UnreachableError):
+            trial.report(0.5, step=1)
+        assert not storage._writer.close(1)
+
+
+def test_leases_are_renewed_while_the_worker_is_silent(study: WorkedStudy) -> None:
+    """A long epoch costs nothing, as long as the process lives."""
+    claimant = study.join(lease_seconds=0.6)
+    with study.open(claimant) as storage:
+        storage.claim(1)
+        before = _ends_at(study)
+        storage._writer._closing.wait(0.5)
+        assert _ends_at(study) > before
+
+
+def _ends_at(study: WorkedStudy) -> float:
+    query = sqlalchemy.text("SELECT ends_at FROM tuner_leases WHERE study_id = :study_id")
+    with study.engine.connect() as connection:
+        return float(connection.execute(query, {"study_id": study.study_id}).scalar_one())
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [TPESampler(seed=0), CmaEsSampler(seed=0), QMCSampler(seed=0), NSGAIISampler(seed=0)],
+    ids=lambda sampler: type(sampler).__name__,
+)
+@pytest.mark.parametrize(
+    "pruner",
+    [
+        optuna.pruners.MedianPruner(n_startup_trials=2),
+        optuna.pruners.SuccessiveHalvingPruner(min_resource=1),
+        optuna.pruners.HyperbandPruner(min_resource=1, max_resource=4),
+    ],
+    ids=lambda pruner: type(pruner).__name__,
+)
+def test_samplers_and_pruners_of_optuna_work_on_it(
+    sqlite_url: str, sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner
+) -> None:
+    """What they store, and read of other trials, is there."""
+    study = WorkedStudy(sqlite_url, n_trials=15)
+    with study.open() as storage:
+        worked = optuna.load_study(
+            storage=storage, study_name=study.name, sampler=sampler, pruner=pruner
+        )
+        while storage.claim(2):
+            trials = [worked.ask() for _ in range(storage.n_claimed)]
+            values = [t.suggest_float("x", 0, 1) + t.suggest_float("y", 0, 1) for t in trials]
+            for trial, value in zip(trials, values, strict=True):
+                trial.report(value, step=1)
+                state = TrialState.PRUNED if trial.should_prune() else TrialState.COMPLETE
+                worked.tell(trial, None if state is TrialState.PRUNED else value, state)
+    assert all(state.is_finished() for state in study.states())
+    assert study.budget().n_finished == len(study.trials()) == 15
+
+
+def test_storage_cannot_be_pickled(study: WorkedStudy) -> None:
+    """It belongs to one process: a copy would hold the same leases."""
+    with pytest.raises(TypeError, match="belongs to its process"):
+        pickle.dumps(study.open())
