@@ -234,7 +234,7 @@ def _take_first_trial_away(loaded: LoadedStudy) -> None:
         trials = loaded.study.get_trials(states=(TrialState.RUNNING,))
         for lease in find_leases_of(loaded.storage.engine, worker_id=1) if trials else []:
             if lease.trial_id is not None and "first_pass" in trials[0].user_attrs:
-                give_back(loaded.storage, lease, "test")
+                give_back(loaded.storage.engine, lease, "test")
                 return
         time.sleep(0.001)
 
