@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import optuna
@@ -81,12 +81,22 @@ class Lanes(Protocol):
         """The number of the pass that ``train_pass`` runs next; a trial records where it began."""
         ...
 
-    def add(self, trial_number: int, hyperparameters: Hyperparameters) -> None:
-        """Give a free lane to a trial."""
+    def add(
+        self,
+        trial_number: int,
+        hyperparameters: Hyperparameters,
+        epoch: int = 0,
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Give a free lane to a trial; one that goes on had this state after this epoch."""
         ...
 
     def train_pass(self) -> Mapping[int, EpochResult]:
         """Train every lane for one epoch and return the results by trial number."""
+        ...
+
+    def state(self, trial_number: int) -> Mapping[str, Any]:
+        """Return a copy of what the trial's model consists of, by name."""
         ...
 
     def remove(self, trial_number: int) -> None:

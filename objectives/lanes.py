@@ -9,9 +9,9 @@ import functools
 import itertools
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -133,11 +133,23 @@ class BatchedLanes:
         """The number of the pass that ``train_pass`` runs next."""
         return self._next_pass
 
-    def add(self, trial_number: int, hyperparameters: Hyperparameters) -> None:
-        """Give a free lane to a trial."""
+    def add(
+        self,
+        trial_number: int,
+        hyperparameters: Hyperparameters,
+        epoch: int = 0,
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Give a free lane to a trial; one that goes on had this state after this epoch."""
         assert self.n_free > 0
         model = self._build(derive_seed(self._seed, "init", trial_number))
-        self._lanes[trial_number] = _Lane(model, hyperparameters)
+        if state is not None:
+            model.load_state_dict(state)
+        self._lanes[trial_number] = _Lane(model, hyperparameters, epoch)
+
+    def go_to_pass(self, number: int) -> None:
+        """Let ``train_pass`` run this pass next."""
+        self._next_pass = number
 
     def train_pass(self) -> dict[int, EpochResult]:
         """Train every lane for one epoch and return the results by trial number."""
@@ -164,6 +176,11 @@ class BatchedLanes:
     def remove(self, trial_number: int) -> None:
         """Free a trial's lane."""
         del self._lanes[trial_number]
+
+    def state(self, trial_number: int) -> dict[str, torch.Tensor]:
+        """Return a copy of a trial's parameters and buffers, on the CPU."""
+        tensors = self.model(trial_number).state_dict()
+        return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
 
     def model(self, trial_number: int) -> nn.Module:
         """Return the model of a trial in training."""

@@ -129,6 +129,7 @@ def run(
     lanes: options.Lanes = None,
     lease: options.Lease = options.DEFAULT_LEASE,
     storage_patience: options.Patience = options.DEFAULT_PATIENCE,
+    checkpoint_dir: options.CheckpointDir = None,
     output: options.Output = options.DEFAULT_OUTPUT,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
@@ -150,7 +151,16 @@ def run(
         level = logging.INFO if verbose else logging.WARNING
         request = RunRequest(
             worker=WorkerConfig(
-                storage, study, data_dir, device, threads, lanes, lease, storage_patience, level
+                storage,
+                study,
+                data_dir,
+                device,
+                threads,
+                lanes,
+                lease,
+                storage_patience,
+                checkpoint_dir,
+                log_level=level,
             ),
             options=options.given(context),
             n_trials=trials,
@@ -211,6 +221,7 @@ def worker(
     lanes: options.Lanes = None,
     lease: options.Lease = options.DEFAULT_LEASE,
     storage_patience: options.Patience = options.DEFAULT_PATIENCE,
+    checkpoint_dir: options.CheckpointDir = None,
 ) -> None:
     """Join a study from any host and train until its budget is spent."""
     from tuner.worker import WorkerConfig, run_worker
@@ -218,7 +229,15 @@ def worker(
     leaving = Leaving()
     with leaving.listening():
         joining = WorkerConfig(
-            storage, study, data_dir, device, threads, lanes, lease, storage_patience
+            storage,
+            study,
+            data_dir,
+            device,
+            threads,
+            lanes,
+            lease,
+            storage_patience,
+            checkpoint_dir,
         )
         status = run_worker(joining, leaving)
     raise typer.Exit(status)

@@ -256,6 +256,15 @@ Patience = Annotated[
         show_default="10m",
     ),
 ]
+CheckpointDir = Annotated[
+    Path | None,
+    _option(
+        "--checkpoint-dir",
+        "Where trials are kept after each epoch, so that a rerun goes on from there.",
+        metavar="DIR",
+        show_default="none",
+    ),
+]
 Workers = Annotated[
     int | None,
     _option(

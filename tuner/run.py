@@ -1,8 +1,9 @@
 """The main job: create or resume a study, run local workers, select λ, write the export."""
 
+import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +70,15 @@ def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunRes
     )
     was_finished_before = loaded.load_budget().is_spent
     leaving.check()
-    if not was_finished_before:
-        set_study_state(storage.engine, loaded.study_id, "open")  # it may be paused or stopped
-        _train(loaded, request, console, leaving)
-    best = get_best_trial(loaded)
-    if not loaded.spec.is_function and find_test_accuracy(loaded, best) is None:
-        with console.status(f"Scoring trial {best.number} on the test set"):
-            launcher.call_in_worker_process(measure_test_accuracy, request.worker, leaving)
+    with tempfile.TemporaryDirectory(prefix="tuner-") as models_dir:
+        config = replace(request.worker, models_dir=Path(models_dir))
+        if not was_finished_before:
+            set_study_state(storage.engine, loaded.study_id, "open")  # it may be paused or stopped
+            _train(loaded, replace(request, worker=config), console, leaving)
+        best = get_best_trial(loaded)
+        if not loaded.spec.is_function and find_test_accuracy(loaded, best) is None:
+            with console.status(f"Scoring trial {best.number} on the test set"):
+                launcher.call_in_worker_process(measure_test_accuracy, config, leaving)
     document = export.build_document(loaded)
     export.write_file(request.output, export.FORMATS["json"](document))
     seconds = time.monotonic() - started

@@ -6,11 +6,13 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from objectives import Hyperparameters
-from objectives.datasets import load_test_data
+from objectives import TrainingConfig
+from objectives.datasets import Split, load_test_data
 from storage import open_storage
+from tuner.checkpoints import find_model
 from tuner.errors import NoResultError
 from tuner.study import LoadedStudy, load_study
+from tuner.train import train_trial_again
 from tuner.worker import WorkerConfig
 
 logger = logging.getLogger(__name__)
@@ -53,28 +55,33 @@ def find_test_accuracy(loaded: LoadedStudy, trial: FrozenTrial) -> float | None:
 
 
 def measure_test_accuracy(config: WorkerConfig) -> None:
-    """Train the best trial once more, as it was, and score it on the test set; store the result.
+    """Score the best trial's model on the test set, and store the result.
 
-    The test set is read here and nowhere else, once for a choice: a second call for the same
+    The model is the one that a worker of this run has left, or else is trained once more, as it
+    was. The test set is read here and nowhere else, once for a choice: a second call for the same
     trial does nothing.
     """
     import torch
-
-    from objectives.alone import train_alone
 
     loaded = load_study(open_storage(config.storage_url), config.study_name)
     best = get_best_trial(loaded)
     if find_test_accuracy(loaded, best) is not None:
         return
     torch.set_num_threads(config.n_threads)
-    epochs = train_alone(
-        loaded.spec.training_config(data_dir=config.data_dir, device=config.device),
-        Hyperparameters(best.params["weight_decay"], best.params["lr"]),
-        epochs=loaded.spec.epochs,
-        trial_number=best.number,
-        first_pass=best.user_attrs["first_pass"],
-    )
-    *_, (last, score) = epochs
+    training = loaded.spec.training_config(data_dir=config.data_dir, device=config.device)
+    state = find_model(config.models_dir, best.number)
+    test = load_test_data(loaded.spec.dataset, data_dir=config.data_dir)
+    if state is None:
+        accuracy = _train_and_score(training, best, test)
+    else:
+        from objectives.alone import score_state
+
+        accuracy = score_state(training, state, test)
+    loaded.study.set_user_attr(_TEST, {"trial": best.number, "accuracy": accuracy})
+
+
+def _train_and_score(training: TrainingConfig, best: FrozenTrial, test: Split) -> float:
+    *_, (last, score_on) = train_trial_again(training, best)
     if abs(last.accuracy - _value(best)) > 0.002:
         logger.warning(
             "Trial %d gave validation accuracy %.4f, trained again %.4f: another device or "
@@ -83,8 +90,7 @@ def measure_test_accuracy(config: WorkerConfig) -> None:
             _value(best),
             last.accuracy,
         )
-    accuracy = score(load_test_data(loaded.spec.dataset, data_dir=config.data_dir))
-    loaded.study.set_user_attr(_TEST, {"trial": best.number, "accuracy": accuracy})
+    return score_on(test)
 
 
 def _value(trial: FrozenTrial) -> float:

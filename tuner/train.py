@@ -1,12 +1,14 @@
 """One training outside any search: with given hyperparameters, or a trial once more, as it was."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from objectives import EpochResult, Hyperparameters
-from objectives.datasets import load_test_data
+from optuna.trial import FrozenTrial
+
+from objectives import EpochResult, Hyperparameters, TrainingConfig
+from objectives.datasets import Split, load_test_data
 from tuner.errors import UsageError
 from tuner.spec import build_spec
 from tuner.study import LoadedStudy
@@ -37,8 +39,28 @@ def train_once(
     torch.set_num_threads(request.n_threads)
     test = load_test_data(spec.dataset, data_dir=request.data_dir)
     config = spec.training_config(data_dir=request.data_dir, device=request.device)
-    for result, score in train_alone(config, hyperparameters, epochs=spec.epochs):
+    for result, score in train_alone(config, hyperparameters, passes=range(spec.epochs)):
         yield result, score(test)
+
+
+def train_trial_again(
+    config: TrainingConfig, trial: FrozenTrial
+) -> Iterator[tuple[EpochResult, Callable[[Split], float]]]:
+    """Train a trial as it was, with the weights it began with and the passes it was trained in.
+
+    One that went on from a checkpoint has the weights and the first passes of another.
+    """
+    from objectives.alone import train_alone
+
+    began = trial.user_attrs.get("resumed", {"trial": trial.number, "passes": []})
+    first = trial.user_attrs["first_pass"]
+    n_own = max(1, len(trial.intermediate_values) - len(began["passes"]))
+    return train_alone(
+        config,
+        Hyperparameters(trial.params["weight_decay"], trial.params["lr"]),
+        passes=[*began["passes"], *range(first, first + n_own)],
+        trial_number=began["trial"],
+    )
 
 
 def replay_trial(
@@ -51,8 +73,6 @@ def replay_trial(
     """
     import torch
 
-    from objectives.alone import train_alone
-
     trials = loaded.study.get_trials(deepcopy=False)
     if loaded.spec.is_function or not 0 <= number < len(trials):
         raise UsageError(f"Study {loaded.name!r} has no trial {number} that can be replayed")
@@ -61,11 +81,5 @@ def replay_trial(
         raise UsageError(f"Trial {number} ({trial.state.name}) has not begun to train")
     torch.set_num_threads(request.n_threads)
     config = loaded.spec.training_config(data_dir=request.data_dir, device=request.device)
-    for result, _ in train_alone(
-        config,
-        Hyperparameters(trial.params["weight_decay"], trial.params["lr"]),
-        epochs=len(trial.intermediate_values) or loaded.spec.epochs,
-        trial_number=number,
-        first_pass=trial.user_attrs["first_pass"],
-    ):
+    for result, _ in train_trial_again(config, trial):
         yield result, trial.intermediate_values.get(result.epoch)

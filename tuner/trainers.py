@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 from objectives import EpochResult, Lanes
 from objectives.functions import ObjectiveFunction
+from tuner.checkpoints import BestModel, Checkpoint, Checkpoints
 from tuner.leaving import Leaving
 from tuner.spec import Spec
 
@@ -58,7 +59,19 @@ class Trainer(Protocol):
 @dataclass
 class _InTraining:
     trial: optuna.Trial
+    first: int  # of the trial and those that it reruns
+    began_as: int  # the trial whose weights it began with
+    passes: list[int] = field(default_factory=list)
+    accuracies: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """What a worker keeps of its trials' models, if anything."""
+
+    checkpoints: Checkpoints | None = None
+    best: BestModel | None = None
 
 
 class LaneTrainer:
@@ -66,8 +79,8 @@ class LaneTrainer:
 
     is_function = False
 
-    def __init__(self, lanes: Lanes, spec: Spec, leaving: Leaving) -> None:
-        self._lanes, self._spec, self._leaving = lanes, spec, leaving
+    def __init__(self, lanes: Lanes, spec: Spec, files: ModelFiles, leaving: Leaving) -> None:
+        self._lanes, self._spec, self._files, self._leaving = lanes, spec, files, leaving
         self._in_training: dict[int, _InTraining] = {}
         self.n_lanes = lanes.n_free
 
@@ -77,25 +90,46 @@ class LaneTrainer:
         return self._lanes.n_free
 
     def start(self, trial: optuna.Trial) -> None:
-        """Suggest the trial's hyperparameters and give it a lane."""
+        """Suggest the trial's hyperparameters and give it a lane; one that was begun goes on."""
         hyperparameters = self._spec.space.suggest(trial)
         trial.set_user_attr("first_pass", self._lanes.next_pass)
-        self._lanes.add(trial.number, hyperparameters)
-        self._in_training[trial.number] = _InTraining(trial)
+        first = trial.user_attrs.get("rerun_of", trial.number)
+        found = self._find_checkpoint(trial, first)
+        if found is None:
+            held = _InTraining(trial, first, began_as=trial.number)
+            self._lanes.add(trial.number, hyperparameters)
+        else:
+            kept = found.passes, found.accuracies, found.losses
+            held = _InTraining(trial, first, found.trial, *kept)
+            self._lanes.add(trial.number, hyperparameters, len(found.passes), found.state)
+            trial.set_user_attr("resumed", {"trial": found.trial, "passes": found.passes})
+            for epoch, accuracy in enumerate(found.accuracies, start=1):
+                trial.report(accuracy, step=epoch)
+        self._in_training[trial.number] = held
+
+    def _find_checkpoint(self, trial: optuna.Trial, first: int) -> Checkpoint | None:
+        if self._files.checkpoints is None or first == trial.number:
+            return None
+        return self._files.checkpoints.find(first, trial.params)
 
     def train(self) -> list[Ended]:
         """Train an epoch, report it, and return the trials that are pruned or complete."""
+        number_of_pass = self._lanes.next_pass
         with self._leaving.interruptible():
             results = self._lanes.train_pass()
-        outcomes = [self._take(number, result) for number, result in results.items()]
+        outcomes = [
+            self._take(number, result, number_of_pass) for number, result in results.items()
+        ]
         return [ended for ended in outcomes if ended is not None]
 
-    def _take(self, number: int, result: EpochResult) -> Ended | None:
+    def _take(self, number: int, result: EpochResult, number_of_pass: int) -> Ended | None:
         held = self._in_training[number]
+        held.passes = [*held.passes, number_of_pass]
         try:
             ended = self._report(held, result)
         except UpdateFinishedTrialError:
             ended = Ended(held.trial, None)
+        self._keep_files(held, ended)
         if ended is not None:
             self._lanes.remove(number)
             del self._in_training[number]
@@ -108,11 +142,27 @@ class LaneTrainer:
             return Ended(trial, TrialState.PRUNED, user_attrs={**attrs, "diverged": True})
         trial.report(result.accuracy, step=result.epoch)
         held.losses.append(result.loss)
+        held.accuracies.append(result.accuracy)
         if result.epoch == self._spec.epochs:
             return Ended(trial, TrialState.COMPLETE, result.accuracy, attrs)
         if trial.should_prune():
             return Ended(trial, TrialState.PRUNED, user_attrs=attrs)
         return None
+
+    def _keep_files(self, held: _InTraining, ended: Ended | None) -> None:
+        number, files = held.trial.number, self._files
+        if ended is None and files.checkpoints is not None:
+            state = self._lanes.state(number)
+            params = dict(held.trial.params)
+            done = held.passes, held.accuracies, held.losses
+            checkpoint = Checkpoint(held.began_as, params, *done, state)
+            files.checkpoints.save(held.first, checkpoint)
+        elif ended is not None and ended.state is not None:
+            if files.checkpoints is not None:
+                files.checkpoints.remove(held.first)
+            if files.best is not None and ended.value is not None:
+                epochs = len(held.accuracies)
+                files.best.offer(number, ended.value, epochs, self._lanes.state(number))
 
 
 class FunctionTrainer:

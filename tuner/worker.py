@@ -33,10 +33,11 @@ from storage import (
     register_worker,
     sign_off_worker,
 )
+from tuner.checkpoints import BestModel, Checkpoints
 from tuner.leaving import INTERRUPTED_STATUS, Interrupted, Leaving
 from tuner.spec import Spec
 from tuner.study import LoadedStudy, load_study, with_sampler
-from tuner.trainers import Ended, FunctionTrainer, LaneTrainer, Trainer, describe
+from tuner.trainers import Ended, FunctionTrainer, LaneTrainer, ModelFiles, Trainer, describe
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,18 @@ class WorkerConfig:
     n_lanes: int | None = None  # the program's best
     lease_seconds: float = LEASE_SECONDS
     patience_seconds: float = 600.0
+    checkpoint_dir: Path | None = None
+    models_dir: Path | None = None  # where the best model is left for whoever scores it
     log_level: int = logging.INFO
+
+    def files(self, spec: Spec) -> ModelFiles:
+        """Return what keeps the models of the study with this spec."""
+        checkpoints = best = None
+        if self.checkpoint_dir is not None:
+            checkpoints = Checkpoints(self.checkpoint_dir, self.study_name, spec.hash)
+        if self.models_dir is not None:
+            best = BestModel(self.models_dir)
+        return ModelFiles(checkpoints, best)
 
     def retry(self, leaving: Leaving) -> Retry:
         """Return what waits for the study's database, as long as this process need not leave."""
@@ -118,7 +130,7 @@ def _open_trainer(spec: Spec, config: WorkerConfig, leaving: Leaving) -> Trainer
 
     torch.set_num_threads(config.n_threads)
     training = spec.training_config(data_dir=config.data_dir, device=config.device)
-    return LaneTrainer(open_lanes(training, config.n_lanes), spec, leaving)
+    return LaneTrainer(open_lanes(training, config.n_lanes), spec, config.files(spec), leaving)
 
 
 def _register(loaded: LoadedStudy, n_lanes: int, lease_seconds: float) -> tuple[int, int]:

@@ -18,7 +18,10 @@ def _alone(
     hyperparameters: Hyperparameters, *, trial_number: int, first_pass: int, epochs: int
 ) -> list[EpochResult]:
     trained = train_alone(
-        CONFIG, hyperparameters, epochs=epochs, trial_number=trial_number, first_pass=first_pass
+        CONFIG,
+        hyperparameters,
+        passes=range(first_pass, first_pass + epochs),
+        trial_number=trial_number,
     )
     return [result for result, _ in trained]
 
@@ -50,7 +53,7 @@ def test_train_alone_with_another_trial_number_or_pass_gives_other_results() -> 
 
 def test_train_alone_for_ten_epochs_learns_the_digits() -> None:
     """Training really trains: nine of ten images are recognised that were never trained on."""
-    *_, (result, score) = train_alone(CONFIG, Hyperparameters(1e-4, 0.3), epochs=10)
+    *_, (result, score) = train_alone(CONFIG, Hyperparameters(1e-4, 0.3), passes=range(10))
     assert result.epoch == 10
     assert result.accuracy > 0.9
     assert score(load_test_data("digits")) > 0.9
@@ -59,14 +62,14 @@ def test_train_alone_for_ten_epochs_learns_the_digits() -> None:
 def test_train_alone_scores_the_validation_images_as_its_result_says() -> None:
     """The scoring function belongs to the model whose accuracy was reported."""
     _, validation = load_training_data("digits", seed=CONFIG.seed)
-    for result, score in train_alone(CONFIG, GOOD, epochs=2):
+    for result, score in train_alone(CONFIG, GOOD, passes=range(2)):
         assert score(validation) == result.accuracy
 
 
 def test_train_alone_starts_from_the_weights_that_its_seed_names() -> None:
     """With a learning rate of zero the score is that of the model as it was built."""
     frozen = Hyperparameters(weight_decay=1e-4, lr=0.0)
-    [(result, _)] = train_alone(CONFIG, frozen, epochs=1, trial_number=6)
+    [(result, _)] = train_alone(CONFIG, frozen, passes=[0], trial_number=6)
     model = build_model("simplenet", "digits", derive_seed(CONFIG.seed, "init", 6))
     _, validation = load_training_data("digits", seed=CONFIG.seed)
     assert result.accuracy == accuracy(model, to_device(validation, torch.device("cpu")))

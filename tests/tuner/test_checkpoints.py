@@ -1,0 +1,105 @@
+"""A rerun goes on from its last epoch, and ends as if nothing had happened."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from storage import create_storage
+from tuner.checkpoints import BestModel, Checkpoint, Checkpoints, find_model
+from tuner.leaving import Leaving
+from tuner.study import LoadedStudy, create_or_resume
+from tuner.train import TrainRequest, replay_trial
+from tuner.worker import WorkerConfig, run_worker
+
+STATE = {"weight": torch.arange(3.0)}
+CHECKPOINT = Checkpoint(4, {"lr": 0.1}, [2, 3], [0.5, 0.6], [1.5, 1.2], STATE)
+
+
+def test_checkpoint_is_found_by_its_first_trial_and_parameters(tmp_path: Path) -> None:
+    """What a deleted study of the same name has left is not mistaken for a trial's own."""
+    checkpoints = Checkpoints(tmp_path, "a/b", "hash")
+    checkpoints.save(1, CHECKPOINT)
+    found = checkpoints.find(1, {"lr": 0.1})
+    assert found is not None
+    assert torch.equal(found.state["weight"], STATE["weight"])
+    assert (found.trial, found.passes, found.accuracies) == (4, [2, 3], [0.5, 0.6])
+    assert checkpoints.find(1, {"lr": 0.2}) is None
+    assert Checkpoints(tmp_path, "a/b", "other").find(1, {"lr": 0.1}) is None
+    checkpoints.remove(1)
+    assert checkpoints.find(1, {"lr": 0.1}) is None
+
+
+def test_checkpoint_that_is_damaged_or_cannot_be_written_costs_no_trial(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The trial begins anew, or goes on without; the log says why."""
+    checkpoints = Checkpoints(tmp_path, "study", "hash")
+    checkpoints.save(1, CHECKPOINT)
+    (file,) = tmp_path.glob("*/trial-1.pt")
+    file.write_bytes(file.read_bytes()[:100])
+    assert checkpoints.find(1, {"lr": 0.1}) is None
+    assert f"Could not read {file}" in caplog.text
+    (tmp_path / "file").write_text("")
+    Checkpoints(tmp_path / "file", "study", "hash").save(1, CHECKPOINT)
+    assert "Could not write" in caplog.text
+
+
+def test_best_model_keeps_the_one_that_selection_chooses(tmp_path: Path) -> None:
+    """By accuracy, then fewer epochs, then the lower number; and no more than one file."""
+    best = BestModel(tmp_path)
+    for trial, accuracy, epochs in [
+        (3, 0.5, 5),
+        (4, 0.7, 5),
+        (5, 0.7, 5),
+        (1, 0.7, 5),
+        (6, 0.6, 1),
+    ]:
+        best.offer(trial, accuracy, epochs, STATE)
+    assert [path.name for path in tmp_path.iterdir()] == ["model-1.pt"]
+    assert find_model(tmp_path, 1) is not None
+    assert find_model(tmp_path, 4) is None
+    assert find_model(None, 1) is None
+
+
+def test_trial_given_back_goes_on_from_its_checkpoint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The rerun reports the epochs that were done, trains the others, and can be replayed."""
+    url, n_epochs = f"sqlite:///{tmp_path}/tuner.db", 400
+    options = {"dataset": "digits", "epochs": n_epochs, "pruner": "none"}
+    loaded = create_or_resume(create_storage(url), "s", options, n_trials=1)
+    config = WorkerConfig(url, "s", checkpoint_dir=tmp_path / "checkpoints")
+    watcher = threading.Thread(target=_terminate_after_some_epochs, args=(loaded,))
+    leaving = Leaving()
+    watcher.start()
+    with leaving.listening():
+        assert run_worker(config, leaving) == 130
+        watcher.join()
+    with caplog.at_level(logging.INFO):
+        assert run_worker(config, Leaving()) == 0
+    left, rerun = loaded.study.get_trials()
+    n_done = len(rerun.user_attrs["resumed"]["passes"])
+    assert left.state is TrialState.FAIL
+    assert rerun.state is TrialState.COMPLETE
+    assert 5 <= n_done < n_epochs
+    assert list(rerun.intermediate_values) == list(range(1, n_epochs + 1))
+    assert not list(tmp_path.glob("checkpoints/*/*"))
+    for result, reported in replay_trial(loaded, 1, TrainRequest(Path("data"), "cpu", 1)):
+        assert reported is not None
+        assert abs(result.accuracy - reported) < 0.01  # 2 of 300 images, by rounding
+
+
+def _terminate_after_some_epochs(loaded: LoadedStudy) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if any(len(t.intermediate_values) >= 5 for t in loaded.study.get_trials()):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        time.sleep(0.01)
