@@ -6,6 +6,7 @@ per image. Measured by ``python -m benchmarks.training``.
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -66,8 +67,9 @@ def choose_device(name: str) -> torch.device:
 def to_device(
     split: Split, device: torch.device, dtype: torch.dtype = torch.float32
 ) -> TensorSplit:
-    """Move a split to a device; on the CPU the arrays' memory is shared."""
-    images, labels = (torch.from_numpy(array).to(device) for array in (split.images, split.labels))
+    """Move a split to a device; on the CPU the memory of writable arrays is shared."""
+    arrays = (np.require(array, requirements="W") for array in (split.images, split.labels))
+    images, labels = (torch.from_numpy(array).to(device) for array in arrays)
     return TensorSplit(images, labels, split.white, dtype)
 
 

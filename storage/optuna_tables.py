@@ -3,6 +3,7 @@
 Schema and encodings stay Optuna's: plain Optuna and the dashboard read and write the same rows.
 """
 
+import importlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import Connection, Table, bindparam, insert, select
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 studies: Table = models.StudyModel.__table__
 trials: Table = models.TrialModel.__table__
@@ -81,16 +81,16 @@ def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any
     """Write rows of a trial's table; one that is there is overwritten, so it is safe to repeat."""
     if not rows:
         return
+    # Each dialect has an INSERT of its own; importing all three takes a fifth of a second.
+    dialect = importlib.import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
+    adding = dialect.insert(table)
     keys = _KEYS[table.name]
     changed = [name for name in rows[0] if name not in keys]
     if connection.dialect.name == "mysql":
-        adding = mysql.insert(table)
-        statement: Any = adding.on_duplicate_key_update(
+        statement = adding.on_duplicate_key_update(
             {name: adding.inserted[name] for name in changed}
         )
     else:
-        dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
-        adding = dialect.insert(table)
         statement = adding.on_conflict_do_update(
             index_elements=keys, set_={name: adding.excluded[name] for name in changed}
         )

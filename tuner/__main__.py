@@ -1,6 +1,21 @@
-"""Let ``python -m tuner`` be the command ``tuner``."""
+"""The command ``tuner``, also as ``python -m tuner``.
 
-from tuner.cli import main
+Every worker process imports this module anew, as ``multiprocessing`` demands: so it is light.
+"""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; for `tuner run`, torch is imported meanwhile."""
+    if sys.argv[1:2] == ["run"] and not {"-h", "--help"} & set(sys.argv):
+        from tuner import processes
+
+        processes.preload()
+    from tuner import cli
+
+    cli.main()
+
 
 if __name__ == "__main__":
     main()

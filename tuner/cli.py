@@ -144,7 +144,7 @@ def run(
         from tuner import processes
 
         options.check_new_study(storage, context)
-        processes.preload()  # now, while this process has imports of its own to do
+        processes.preload()  # if that has not been done earlier
         from tuner.run import RunRequest, run_study, summary
         from tuner.worker import WorkerConfig
 

@@ -18,7 +18,6 @@ _PRELOADED = [
     "objectives.lanes",
     "optuna.samplers._tpe.sampler",
     "sqlalchemy.orm",
-    "tuner.cli",
     "tuner.launcher",
 ]
 
