@@ -17,6 +17,7 @@ from storage.budget import (
 from storage.causes import Cause, classify
 from storage.check import StorageReport, check_storage
 from storage.claims import Claimant
+from storage.clock import read_uptime
 from storage.engine import (
     create_storage,
     creation_lock,
@@ -84,6 +85,7 @@ __all__ = [
     "mask_url",
     "open_storage",
     "parse_url",
+    "read_uptime",
     "register_worker",
     "renew_leases",
     "reopen_slot",

@@ -1,8 +1,9 @@
 """The database's clock as an SQL expression: the only clock that all workers share."""
 
+import math
 from typing import Any
 
-from sqlalchemy import Double
+from sqlalchemy import Double, Engine, text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -29,3 +30,21 @@ def _postgresql(_element: epoch_now, _compiler: SQLCompiler, **_: Any) -> str:
 def _mysql(_element: epoch_now, _compiler: SQLCompiler, **_: Any) -> str:
     # SYSDATE, unlike NOW, is read when it is evaluated; the session's time zone cancels out.
     return "CAST(UNIX_TIMESTAMP(SYSDATE(6)) AS DOUBLE)"
+
+
+_UPTIME = {
+    "postgresql": (
+        "SELECT 'Uptime', EXTRACT(EPOCH FROM clock_timestamp() - pg_postmaster_start_time())"
+    ),
+    "mysql": "SHOW GLOBAL STATUS LIKE 'Uptime'",
+}
+
+
+def read_uptime(engine: Engine) -> float:
+    """Return for how many seconds the database server has been up; SQLite has none to be down."""
+    query = _UPTIME.get(engine.dialect.name)
+    if query is None:
+        return math.inf
+    with engine.connect() as connection:
+        _, seconds = connection.execute(text(query)).one()
+    return float(seconds)

@@ -5,6 +5,7 @@ repeat, also when its commit was done and only the answer got lost, is the calle
 """
 
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -57,6 +58,19 @@ class Retry:
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     jitter: random.Random = field(default_factory=random.Random)
+    _last_outage: list[float] = field(default_factory=list)  # at most one moment by `clock`
+
+    @property
+    def seconds_since_outage(self) -> float:
+        """For how long all calls have found the database there, if one has not."""
+        return self.clock() - self._last_outage[0] if self._last_outage else math.inf
+
+    def note(self, error: BaseException) -> Cause:
+        """Return the error's cause, and remember when there was an outage."""
+        cause = classify(error)
+        if cause is Cause.OUTAGE:
+            self._last_outage[:] = [self.clock()]
+        return cause
 
     def call(self, what: str, function: Callable[[], T]) -> T:
         """Return what ``function`` returns; ``what`` says in the imperative what it does.
@@ -66,7 +80,7 @@ class Retry:
         """
         outage = _Outage(self, what)
         retrying = Retrying(
-            retry=retry_if_exception(lambda error: classify(error).is_transient),
+            retry=retry_if_exception(lambda error: self.note(error).is_transient),
             wait=outage.next_wait,
             stop=outage.is_over,
             before_sleep=outage.report,
@@ -82,7 +96,7 @@ class Retry:
         try:
             return function()
         except Exception as error:
-            if not classify(error).is_transient:
+            if not self.note(error).is_transient:
                 raise
             return default
 

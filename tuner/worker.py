@@ -30,6 +30,7 @@ from storage import (
     give_back_expired,
     open_storage,
     parse_url,
+    read_uptime,
     register_worker,
     sign_off_worker,
 )
@@ -219,15 +220,21 @@ class _Worker:
 
     def _give_back_expired(self) -> None:
         """Settle what lost workers of any host have left behind, now and then."""
-        if time.monotonic() - self.looked_for_expired_at < self.storage.lease_seconds / 4:
+        lease_seconds = self.storage.lease_seconds
+        if time.monotonic() - self.looked_for_expired_at < lease_seconds / 4:
             return
         self.looked_for_expired_at = time.monotonic()
-        engine, study_id = self.loaded.storage.engine, self.loaded.study_id
-        n = self.retry.attempt(
-            lambda: give_back_expired(engine, study_id, "its worker was lost"), 0
-        )
+        if self.retry.seconds_since_outage < lease_seconds:
+            return  # others could not renew their leases either
+        n = self.retry.attempt(self._give_back_what_expired, 0)
         if n:
             logger.warning("Gave back %d trial(s) of lost workers to the budget", n)
+
+    def _give_back_what_expired(self) -> int:
+        engine = self.loaded.storage.engine
+        if read_uptime(engine) < self.storage.lease_seconds:
+            return 0  # as after an outage, which this worker may have been too young to see
+        return give_back_expired(engine, self.loaded.study_id, "its worker was lost")
 
     def _refill(self) -> None:
         """Give every free lane a trial, as far as the budget goes."""

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import math
 import os
 import random
 import signal
@@ -16,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
-from storage import Retry, UnreachableError
+from storage import Retry, UnreachableError, create_storage, read_uptime
 from tests import servers
 
 URL = make_url("postgresql+psycopg://tuner:s3cret@db/tuner")
@@ -220,3 +221,31 @@ def test_retry_survives_a_real_server_that_crashes_and_comes_back(
     assert retry.call("add", add) == 2
     assert time.monotonic() - began_at < 20
     restart.join()
+
+
+def test_retry_remembers_the_last_outage_but_not_a_deadlock() -> None:
+    """Leases that ran out during an outage are no sign of death: their workers could not renew."""
+    clock = _Clock()
+    retry = _retry(clock)
+    retry.call("look", _Database(clock, 3, _deadlock))
+    assert retry.seconds_since_outage == math.inf
+    assert retry.attempt(_Database(clock, 1), "nothing") == "nothing"
+    clock.sleep(7)
+    assert retry.seconds_since_outage == 7
+
+
+def test_uptime_tells_of_a_restart(shared_url: str) -> None:
+    """A worker that has just started knows from it of an outage that it has not seen."""
+    engine = create_storage(shared_url).engine
+    first = read_uptime(engine)
+    assert first > 0
+    assert first <= read_uptime(engine)
+
+
+def test_uptime_of_a_server_that_crashed_begins_anew(
+    private_postgres: servers.PrivatePostgres,
+) -> None:
+    """It is the server's, not the machine's."""
+    private_postgres.stop("immediate")
+    private_postgres.start()
+    assert read_uptime(sqlalchemy.create_engine(private_postgres.url)) < 30
