@@ -243,8 +243,10 @@ class _Worker:
             for name, value in ended.user_attrs.items():
                 trial.set_user_attr(name, value)
             self.study.tell(trial, ended.value, ended.state)
-        except (UpdateFinishedTrialError, ValueError):
-            # What `tell` raises for a trial that somebody has finished meanwhile.
+        except UpdateFinishedTrialError:
+            return self._drop(trial)
+        except ValueError:
+            # What `tell` raises for a trial that it reads as finished by somebody else.
             if not self.storage.get_trial(trial._trial_id).state.is_finished():
                 raise
             return self._drop(trial)

@@ -40,8 +40,8 @@ def deaf(trial):
             pass
 """
 FUNCTION = {"objective": "theirs:until_told", "pruner": "none"}
-# Trials of some seconds, at hundreds of epochs a second.
-LANES = {"dataset": "digits", "train_size": 128, "epochs": 500, "pruner": "none"}
+# Trials of about a second.
+LANES = {"dataset": "digits", "train_size": 128, "epochs": 150, "pruner": "none"}
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 40) -> None:
