@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -62,6 +63,13 @@ class Process:
     def logged(self) -> str:
         """Return stdout and stderr so far."""
         return self.log.read_text()
+
+    def interrupt(self, number: signal.Signals) -> None:
+        """Send a signal: Ctrl-C to the whole group, as a terminal does."""
+        if number == signal.SIGINT:
+            os.killpg(self.popen.pid, number)
+        else:
+            self.popen.send_signal(number)
 
     def wait(self, seconds: float = 40) -> int:
         """Return the exit status, once it has ended."""
