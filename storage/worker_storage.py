@@ -80,6 +80,8 @@ class WorkerStorage(StudyStorage):
     ) -> None:
         if not self._writer.close(self._claimant.lease_seconds):
             logger.warning("Could not write all results: their trials will be given to others")
+        with self._lock:
+            self._release_lost()
 
     def flush(self) -> None:
         """Write what is pending now; the writer's thread does so by itself within a moment."""
@@ -155,11 +157,18 @@ class WorkerStorage(StudyStorage):
 
     def _refresh(self) -> None:
         with self._lock, reading(self._engine) as connection:
-            for trial_id in self._outbox.pop_lost():
-                if trial_id in self._own:
-                    self._lost[trial_id] = self._own.pop(trial_id)
-                self._history.release(trial_id)
+            self._release_lost()
             self._history.refresh(connection, self._own)
+
+    def _release_lost(self) -> None:
+        """Let go of what was taken away; whoever trains it learns of it by the next call."""
+        for trial_id in self._outbox.pop_lost():
+            if trial_id in self._own:
+                self._lost[trial_id] = self._own.pop(trial_id)
+            else:
+                number = self._history.find(trial_id).number
+                logger.warning("Trial %d was taken away meanwhile: its result is dropped", number)
+            self._history.release(trial_id)
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Hand out a claimed trial; a template (``enqueue_trial``) is stored by Optuna."""

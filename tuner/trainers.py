@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 from objectives import EpochResult, Lanes
 from objectives.functions import ObjectiveFunction
 from tuner.checkpoints import BestModel, Checkpoint, Checkpoints
+from storage import StorageError
 from tuner.leaving import Leaving
 from tuner.spec import Spec
 
@@ -195,6 +196,8 @@ class FunctionTrainer:
             ended = Ended(trial, TrialState.PRUNED)
         except UpdateFinishedTrialError:
             ended = Ended(trial, None)
+        except StorageError:  # the worker's, not the function's
+            raise
         except Exception as error:  # the trial boundary: whatever the user's code raises
             logger.exception("Trial %d failed", trial.number)
             ended = _failed(trial, f"{type(error).__name__}: {error}")

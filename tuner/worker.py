@@ -23,6 +23,7 @@ from storage import (
     Budget,
     Claimant,
     Retry,
+    UnreachableError,
     WorkerStorage,
     explain_database_error,
     find_leases_of,
@@ -94,13 +95,21 @@ def run_worker(
     whoever started this worker is gone. Raises StorageError, ObjectiveError or TunerError.
     """
     retry = config.retry(leaving)
+    try:
+        _join(config, retry, leaving, is_orphaned)
+    except (Interrupted, UnreachableError):
+        if leaving.reason is None:  # who leaves waits for no database
+            raise
+    return 0 if leaving.reason in (None, _STOPPED) else INTERRUPTED_STATUS
+
+
+def _join(
+    config: WorkerConfig, retry: Retry, leaving: Leaving, is_orphaned: Callable[[], bool]
+) -> None:
     database = retry.call("open it", lambda: open_storage(config.storage_url))
     loaded = retry.call("load the study", lambda: load_study(database, config.study_name))
-    try:
-        with leaving.interruptible():  # fetching data may take minutes
-            trainer = _open_trainer(loaded.spec, config, leaving)
-    except Interrupted:
-        return INTERRUPTED_STATUS
+    with leaving.interruptible():  # fetching data may take minutes
+        trainer = _open_trainer(loaded.spec, config, leaving)
     worker_id, ordinal = retry.call(
         "register", lambda: _register(loaded, trainer.n_lanes, config.lease_seconds)
     )
@@ -115,11 +124,7 @@ def run_worker(
         loaded.load_budget()  # says so if somebody has deleted the study
         raise
     finally:
-        _leave(database, worker_id, retry, leaving.reason or "its worker failed")
-    if leaving.reason is None:
-        return 0
-    logger.info("Left the study on %s; trials in training were given back", leaving.reason)
-    return 0 if leaving.reason == _STOPPED else INTERRUPTED_STATUS
+        _leave(database, worker_id, retry, leaving)
 
 
 def _open_trainer(spec: Spec, config: WorkerConfig, leaving: Leaving) -> Trainer:
@@ -140,7 +145,8 @@ def _register(loaded: LoadedStudy, n_lanes: int, lease_seconds: float) -> tuple[
     return register_worker(engine, loaded.study_id, host, pid, n_lanes, lease_seconds)
 
 
-def _leave(database: RDBStorage, worker_id: int, retry: Retry, reason: str) -> None:
+def _leave(database: RDBStorage, worker_id: int, retry: Retry, leaving: Leaving) -> None:
+    reason = leaving.reason or "its worker failed"
     database.engine.dispose()  # an interrupted objective may have left a connection half-way
 
     def give_all_back() -> None:
@@ -152,9 +158,14 @@ def _leave(database: RDBStorage, worker_id: int, retry: Retry, reason: str) -> N
         # Once, if the database has been waited for in vain already.
         retry.call("give trials back", give_all_back) if retry.is_leaving() else give_all_back()
     except Exception as error:
-        if (explanation := explain_database_error(error)) is None:
+        is_explained = isinstance(error, UnreachableError)
+        explanation = str(error) if is_explained else explain_database_error(error)
+        if explanation is None:
             raise
         logger.warning("Could not give back trials, their leases will end: %s", explanation)
+    else:
+        if leaving.reason is not None:
+            logger.info("Left the study on %s; trials in training were given back", reason)
 
 
 @dataclass
@@ -262,8 +273,10 @@ class _Worker:
             for name, value in ended.user_attrs.items():
                 trial.set_user_attr(name, value)
             self.study.tell(trial, ended.value, ended.state)
-        except (UpdateFinishedTrialError, ValueError):
-            # What `tell` raises for a trial that somebody has finished meanwhile.
+        except UpdateFinishedTrialError:
+            return self._drop(trial)
+        except ValueError:
+            # What `tell` raises for a trial that it reads as finished by somebody else.
             if not self.storage.get_trial(trial._trial_id).state.is_finished():
                 raise
             return self._drop(trial)

@@ -111,7 +111,9 @@ def _user_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "theirs.py").write_text(
         """
 import os
+import time
 import optuna
+from storage import create_storage, find_leases_of, give_back
 
 def quadratic(trial):
     trial.suggest_categorical("kind", ["relu", "tanh"])
@@ -128,6 +130,23 @@ def failed_elsewhere(trial):
     failed_silently(trial)
     trial.report(0.5, step=1)
     return 1.0
+
+def taken_away(trial, reports):
+    if trial.number == 0:
+        storage = create_storage(os.environ["THEIR_STORAGE"])
+        for lease in find_leases_of(storage.engine, worker_id=1):
+            give_back(storage.engine, lease, "its worker was lost")
+        storage.engine.dispose()
+        if reports:
+            trial.report(0.5, step=1)
+            time.sleep(0.3)  # it is found out now
+    return 1.0
+
+def taken_away_silently(trial):
+    return taken_away(trial, reports=False)
+
+def taken_away_noticed_at_the_end(trial):
+    return taken_away(trial, reports=True)
 
 def sometimes(trial):
     x = trial.suggest_float("x", 0, 1)
@@ -209,6 +228,19 @@ def test_worker_whose_trial_another_program_failed_goes_on(sqlite_url: str, obje
     assert status == 0
     assert _states(loaded) == ["FAIL", "COMPLETE"]
     assert loaded.load_budget().n_finished == 2
+
+
+@pytest.mark.usefixtures("_user_code")
+@pytest.mark.parametrize("objective", ["taken_away_silently", "taken_away_noticed_at_the_end"])
+def test_worker_whose_function_ends_after_its_trial_was_given_to_others_says_so_once(
+    sqlite_url: str, objective: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A result that comes too late is dropped, whenever that is found out, and work goes on."""
+    os.environ["THEIR_STORAGE"] = sqlite_url
+    status, loaded = _run(sqlite_url, {"objective": f"theirs:{objective}"}, n_trials=2)
+    assert status == 0
+    assert _states(loaded) == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert caplog.text.count("Trial 0 was taken away meanwhile") == 1
 
 
 def test_worker_drops_a_trial_that_was_taken_away(

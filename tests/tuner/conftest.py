@@ -1,0 +1,158 @@
+"""Workers as real processes that a test may kill, freeze and interrupt, and what they search."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage import create_storage
+from tests.conftest import clean_environment
+from tuner import cli
+from tuner.study import LoadedStudy, create_or_resume
+
+# A trial goes on, reporting 20 times a second, until there is a file `finish`.
+_THEIRS = """
+import time
+from pathlib import Path
+
+def until_told(trial):
+    x = trial.suggest_float("x", 0, 1)
+    step = 0
+    while step < 5 or not Path("finish").exists():
+        step += 1
+        trial.report(x, step)
+        time.sleep(0.05)
+    return x
+
+def deaf(trial):
+    trial.report(1, 1)
+    while True:
+        try:
+            time.sleep(1)
+        except BaseException:
+            pass
+"""
+FUNCTION = {"objective": "theirs:until_told", "pruner": "none"}
+# Trials of about a second.
+LANES = {"dataset": "digits", "train_size": 128, "epochs": 150, "pruner": "none"}
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 40) -> None:
+    """Wait until a condition holds; fail if that takes too long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "what the test waits for did not happen"
+        time.sleep(0.02)
+
+
+@dataclass
+class Process:
+    """A `tuner` command that runs, and what it has logged."""
+
+    popen: subprocess.Popen[bytes]
+    log: Path
+
+    def logged(self) -> str:
+        """Return stdout and stderr so far."""
+        return self.log.read_text()
+
+    def interrupt(self, number: signal.Signals) -> None:
+        """Send a signal: Ctrl-C to the whole group, as a terminal does."""
+        if number == signal.SIGINT:
+            os.killpg(self.popen.pid, number)
+        else:
+            self.popen.send_signal(number)
+
+    def wait(self, seconds: float = 40) -> int:
+        """Return the exit status, once it has ended."""
+        return self.popen.wait(seconds)
+
+
+@dataclass
+class Crew:
+    """A study in a folder of its own, and the processes that work on it."""
+
+    folder: Path
+    url: str
+    processes: list[Process] = field(default_factory=list)
+
+    def create(self, options: dict[str, Any], n_trials: int) -> LoadedStudy:
+        """Create the study `s`."""
+        return create_or_resume(create_storage(self.url), "s", options, n_trials=n_trials)
+
+    def start(self, command: str, *options: str, **environment: str) -> Process:
+        """Start a `tuner` command on the study, in a process group of its own."""
+        log = self.folder / f"{len(self.processes)}.log"
+        where = ("--storage", self.url, "--study", "s")
+        with log.open("wb") as stream:
+            popen = subprocess.Popen(
+                [sys.executable, "-m", "tuner", command, *where, *options],
+                cwd=self.folder,
+                env=clean_environment(**environment),
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+            )
+        self.processes.append(Process(popen, log))
+        return self.processes[-1]
+
+    def order(self, command: str, *options: str) -> None:
+        """Carry out a quick `tuner` command within this process."""
+        cli.app([command, "--storage", self.url, "--study", "s", *options], standalone_mode=False)
+
+    def finish(self) -> None:
+        """Let the trials of `until_told` come to their end."""
+        (self.folder / "finish").touch()
+
+    def end(self) -> None:
+        """End what is left of all process groups."""
+        for process in self.processes:
+            try:
+                os.killpg(process.popen.pid, 9)
+            except ProcessLookupError:
+                pass
+            process.popen.wait()
+
+
+@pytest.fixture
+def make_crew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Crew]]:
+    """Return a function that makes a crew for a storage URL, in a folder with a user's module."""
+    (tmp_path / "theirs.py").write_text(_THEIRS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    crews: list[Crew] = []
+
+    def make(url: str) -> Crew:
+        crews.append(Crew(tmp_path, url))
+        return crews[-1]
+
+    yield make
+    for crew in crews:
+        crew.end()
+    sys.modules.pop("theirs", None)
+
+
+@pytest.fixture
+def crew(make_crew: Callable[[str], Crew], sqlite_url: str) -> Crew:
+    """Return a crew whose study is in an SQLite file."""
+    return make_crew(sqlite_url)
+
+
+def rows(loaded: LoadedStudy) -> list[dict[str, Any]]:
+    """Return the study's trials as `tuner trials --json` prints them."""
+    from tuner.report import list_trials
+
+    return json.loads(json.dumps(list_trials(loaded), default=str))
+
+
+def n_reporting(loaded: LoadedStudy) -> int:
+    """Return how many trials are in training and have reported."""
+    return sum(row["state"] == "RUNNING" and row["epochs"] > 0 for row in rows(loaded))

@@ -1,0 +1,109 @@
+"""The database is away, or full, while workers train: nothing is lost, and an end is one line."""
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage import GIVEN_BACK
+from tests.servers import PrivatePostgres
+from tests.tuner.conftest import FUNCTION, LANES, Crew, n_reporting, rows, wait_until
+from tuner.study import LoadedStudy
+
+LONG_LANES = {**LANES, "epochs": 100_000}
+WORK = pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        pytest.param("worker", FUNCTION, id="worker of a function"),
+        pytest.param("run", LONG_LANES, id="run of lanes"),
+    ],
+)
+QUICK = ("--workers", "1")
+
+
+@pytest.fixture
+def crew(make_crew: Callable[[str], Crew], private_postgres: PrivatePostgres) -> Crew:
+    """Return a crew on a server that may be stopped, and runs at the end of the test."""
+    url = private_postgres.url.set(drivername="postgresql")
+    return make_crew(url.render_as_string(hide_password=False))
+
+
+@pytest.fixture(autouse=True)
+def _new_study(crew: Crew, private_postgres: PrivatePostgres) -> Any:
+    yield
+    private_postgres.start()
+    from storage import create_storage
+
+    storage = create_storage(crew.url)
+    for study in storage.get_all_studies():
+        storage.delete_study(study._study_id)
+
+
+def _options(command: str, patience: str = "60s") -> list[str]:
+    own = ["--workers", "1"] if command == "run" else []
+    return ["--storage-patience", patience, "--lanes", "2", *own]
+
+
+@WORK
+def test_outage_while_training_loses_no_report_and_no_trial(
+    crew: Crew, private_postgres: PrivatePostgres, command: str, options: dict[str, Any]
+) -> None:
+    """Training goes on, and what was reported meanwhile is written once the database is back."""
+    options = {**options, **({"epochs": 200} if command == "run" else {})}
+    loaded = crew.create(options, n_trials=3)
+    process = crew.start(command, *_options(command))
+    wait_until(lambda: n_reporting(loaded))
+    private_postgres.stop("immediate")
+    time.sleep(1.5)
+    private_postgres.start()
+    crew.finish()
+    assert process.wait() == 0, process.logged()
+    assert "Traceback" not in process.logged()
+    assert "answers again" in process.logged()
+    trials = loaded.study.get_trials()
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
+    for trial in trials:
+        steps = list(trial.intermediate_values)
+        assert steps == list(range(1, len(steps) + 1))
+
+
+@WORK
+def test_outage_that_outlasts_patience_ends_in_one_line(
+    crew: Crew, private_postgres: PrivatePostgres, command: str, options: dict[str, Any]
+) -> None:
+    """Exit status 1, what was tried and for how long, no traceback and no password."""
+    loaded = crew.create(options, n_trials=3)
+    process = crew.start(command, *_options(command, patience="1s"))
+    wait_until(lambda: n_reporting(loaded))
+    private_postgres.stop()
+    assert process.wait() == 1
+    logged = process.logged()
+    assert "Traceback" not in logged, logged
+    last = logged.strip().splitlines()[-1]
+    assert last.startswith("tuner: Storage postgresql")
+    assert "does not answer: gave up trying to" in last
+    assert "s3cret" not in logged
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+@WORK
+def test_signal_during_an_outage_is_obeyed_within_3_seconds(
+    crew: Crew,
+    private_postgres: PrivatePostgres,
+    command: str,
+    options: dict[str, Any],
+    number: signal.Signals,
+) -> None:
+    """Status 130, no traceback; the trials are given back by their leases."""
+    loaded = crew.create(options, n_trials=3)
+    process = crew.start(command, *_options(command))
+    wait_until(lambda: n_reporting(loaded))
+    private_postgres.stop()
+    wait_until(lambda: "trying again" in process.logged())
+    process.interrupt(number)
+    assert process.wait(3) == 130, process.logged()
+    assert "Traceback" not in process.logged()
