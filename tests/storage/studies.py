@@ -46,9 +46,9 @@ class WorkedStudy:
         worker_id, _ = register_worker(self.engine, self.study_id, "host", 1)
         return Claimant(self.study_id, worker_id, lease_seconds)
 
-    def open(self, claimant: Claimant | None = None) -> WorkerStorage:
+    def open(self, claimant: Claimant | None = None, patience_seconds: float = 0) -> WorkerStorage:
         """Return the storage of a worker, the study's own unless told; it waits for nothing."""
-        retry = Retry(parse_url(self.url), patience_seconds=0)
+        retry = Retry(parse_url(self.url), patience_seconds)
         return WorkerStorage(self.storage, claimant or self.claimant, retry)
 
     def claim(self, n: int = 1, seen: Seen = NOTHING_SEEN) -> list[ClaimedTrial]:

@@ -196,6 +196,22 @@ def test_leases_are_renewed_while_the_worker_is_silent(study: WorkedStudy) -> No
         assert _ends_at(study) > before
 
 
+def test_writer_outlives_an_outage(study: WorkedStudy) -> None:
+    """What was reported meanwhile is written when the database answers, and leases are renewed."""
+    with study.open(study.join(lease_seconds=0.6), patience_seconds=20) as storage:
+        storage.claim(1)
+        before = _ends_at(study)
+        trial = _load(storage, study).ask()
+        with lost_commits(study.engine, is_committed=False):
+            trial.report(0.5, step=0)
+            storage._writer._closing.wait(0.3)
+        assert study.trials()[0].intermediate_values == {}
+        trial.report(0.75, step=1)
+        storage._writer._closing.wait(0.5)
+        assert _ends_at(study) > before
+    assert study.trials()[0].intermediate_values == {0: 0.5, 1: 0.75}
+
+
 def _ends_at(study: WorkedStudy) -> float:
     query = sqlalchemy.text("SELECT ends_at FROM tuner_leases WHERE study_id = :study_id")
     with study.engine.connect() as connection:
