@@ -155,27 +155,31 @@ class TestLeases:
         assert study.states() == [TrialState.COMPLETE, TrialState.RUNNING]
         assert study.budget().n_leased == 1
 
-    def test_renewing_beside_claiming_meets_no_deadlock(self, study: WorkedStudy) -> None:
+    def test_writing_and_renewing_beside_claiming_meets_no_deadlock(
+        self, study: WorkedStudy
+    ) -> None:
         """The writer's transactions and the worker's lock rows in orders that do not clash."""
         change_budget(study.engine, study.study_id, n_trials=10_000, timeout_seconds=None)
-        worker_id = study.claimant.worker_id
+        outbox = Outbox(study.claimant.worker_id)
         stopped = threading.Event()
         errors: list[Exception] = []
 
-        def renew() -> None:
+        def write_and_renew() -> None:
             while not stopped.is_set():
                 try:
-                    held = [lease.lease_id for lease in find_leases_of(study.engine, worker_id)]
-                    renew_leases(study.engine, worker_id, held, 60)
+                    outbox.flush(study.engine)
+                    held = outbox.held.values()
+                    renew_leases(study.engine, study.claimant.worker_id, held, 60)
                 except sqlalchemy.exc.SQLAlchemyError as error:
                     errors.append(error)
 
-        thread = threading.Thread(target=renew)
+        thread = threading.Thread(target=write_and_renew)
         thread.start()
         try:
             deadline = time.monotonic() + 1
             while time.monotonic() < deadline:
-                _finish(study, 3)
+                for trial_id in study.claim_into(outbox, 3):
+                    outbox.end(trial_id, TrialState.COMPLETE, [0.5], tables.utc_now())
         finally:
             stopped.set()
             thread.join()
