@@ -152,8 +152,5 @@ def _read_attr(connection: Connection, table: Table, trial_id: int, key: str, de
 def _write_attrs(
     connection: Connection, table: Table, trial_id: int, attrs: dict[str, Any]
 ) -> None:
-    rows = [
-        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-        for key, value in attrs.items()
-    ]
+    rows = [{"trial_id": trial_id, **tables.attr_row(*attr)} for attr in attrs.items()]
     tables.upsert(connection, table, rows)
