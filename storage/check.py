@@ -26,12 +26,12 @@ _SERVER_VERSION = {
     "mysql": "SELECT VERSION()",
 }
 
-# A trial that spends a slot of the budget: see `storage.leases.is_given_back`.
+# A trial that spends a slot of the budget: see `storage.withdrawal.is_given_back`.
 _COUNTS = f"""(t.state IN ('COMPLETE', 'PRUNED') OR t.state = 'FAIL' AND NOT EXISTS (
     SELECT 1 FROM trial_user_attributes a WHERE a.trial_id = t.trial_id AND a.key = '{GIVEN_BACK}'))
 """
-# One statement, so that what workers do meanwhile is seen as a whole. Between the end of a trial
-# and the settling of its lease both are there: they count once.
+# One statement, so that what workers do meanwhile is seen as a whole. A trial that another program
+# has ended has its lease still: it counts once.
 _BUDGETS = f"""
 SELECT s.study_name, b.n_claimed,
     (SELECT COUNT(*) FROM trials t WHERE t.study_id = b.study_id AND {_COUNTS}) +
@@ -42,7 +42,7 @@ FROM tuner_budgets b JOIN studies s ON s.study_id = b.study_id
 ORDER BY s.study_name"""
 _ORPHANS = """
 SELECT COUNT(*) FROM tuner_leases l LEFT JOIN trials t ON t.trial_id = l.trial_id
-WHERE l.trial_id IS NOT NULL AND t.trial_id IS NULL"""
+WHERE t.trial_id IS NULL"""
 
 _DELETE_ORPHANS = "DELETE FROM tuner_leases WHERE trial_id NOT IN (SELECT trial_id FROM trials)"
 

@@ -112,7 +112,7 @@ def find_unheld(
     """Return what a worker claimed without learning of it: the commit's answer was lost."""
     query = (
         select(leases.c.trial_id, leases.c.lease_id)
-        .where(leases.c.worker_id == worker_id, leases.c.trial_id.is_not(None))
+        .where(leases.c.worker_id == worker_id)
         .order_by(leases.c.trial_id)
     )
     with reading(engine) as connection:

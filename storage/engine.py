@@ -102,7 +102,7 @@ def _open(
 def _engine_options(url: URL) -> dict[str, Any]:
     if url.drivername == "sqlite":
         return {"connect_args": {"timeout": _SQLITE_BUSY_SECONDS}}
-    # One connection for the trials, one for the lease thread; the dashboard's threads need more.
+    # One connection for the trials, one for the writer's thread; the dashboard's threads need more.
     options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 6}
     if url.drivername.startswith("mysql"):
         # As on PostgreSQL; the default, REPEATABLE READ, locks gaps and so deadlocks for nothing.

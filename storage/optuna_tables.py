@@ -4,10 +4,12 @@ Schema and encodings stay Optuna's: plain Optuna and the dashboard read and writ
 """
 
 import importlib
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import Connection, Table, bindparam, insert, select
@@ -20,9 +22,7 @@ intermediate_values: Table = models.TrialIntermediateValueModel.__table__
 user_attrs: Table = models.TrialUserAttributeModel.__table__
 system_attrs: Table = models.TrialSystemAttributeModel.__table__
 
-encode_value = models.TrialValueModel.value_to_stored_repr
 decode_value = models.TrialValueModel.stored_repr_to_value
-encode_intermediate_value = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr
 decode_intermediate_value = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
 
 # By what a row is found again: the unique constraint of each table.
@@ -51,6 +51,32 @@ def to_local(stored: datetime | None) -> datetime | None:
     if stored is None:
         return None
     return stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+
+
+def param_row(name: str, internal_value: float, distribution: BaseDistribution) -> dict[str, Any]:
+    """Return a parameter as it is stored, but for its trial; like the other rows below."""
+    return {
+        "param_name": name,
+        "param_value": float(internal_value),
+        "distribution_json": distribution_to_json(distribution),
+    }
+
+
+def value_row(objective: int, value: float) -> dict[str, Any]:
+    """Return the value of an objective as it is stored."""
+    stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+    return {"objective": objective, "value": stored, "value_type": kind}
+
+
+def intermediate_value_row(step: int, value: float) -> dict[str, Any]:
+    """Return the value of a step as it is stored."""
+    stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+    return {"step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+
+
+def attr_row(key: str, value: Any) -> dict[str, Any]:
+    """Return a user or system attribute as it is stored."""
+    return {"key": key, "value_json": json.dumps(value)}
 
 
 def lock_study(connection: Connection, study_id: int) -> None:

@@ -59,13 +59,8 @@ class Outbox:
         with self._lock:
             writes = self._writes_of(trial_id)
             for objective, value in enumerate(values):
-                stored, kind = tables.encode_value(value)
-                writes.rows[tables.values.name, objective] = {
-                    "trial_id": trial_id,
-                    "objective": objective,
-                    "value": stored,
-                    "value_type": kind,
-                }
+                row = {"trial_id": trial_id, **tables.value_row(objective, value)}
+                writes.rows[tables.values.name, objective] = row
             writes.ending = Ending(state, ended_at)
         self.has_pending.set()
 

@@ -46,7 +46,7 @@ workers = Table(
     Index("ix_tuner_workers_study_id", "study_id"),
 )
 
-# A slot in training: it belongs to its worker until `ends_at`, or until somebody deletes the row.
+# A trial in training: it belongs to its worker until `ends_at`, or until somebody deletes the row.
 # Whoever writes to the trial locks this row first: the lease is the fencing token.
 leases = Table(
     "tuner_leases",
@@ -54,7 +54,7 @@ leases = Table(
     Column("lease_id", Integer, primary_key=True),
     Column("study_id", ForeignKey(budgets.c.study_id, ondelete="CASCADE"), nullable=False),
     Column("worker_id", ForeignKey(workers.c.worker_id, ondelete="CASCADE"), nullable=False),
-    Column("trial_id", Integer),
+    Column("trial_id", Integer),  # never null since version 2; SQLite cannot say so afterwards
     Column("ends_at", Double, nullable=False),
     Index("ix_tuner_leases_study_id", "study_id"),
     Index("ix_tuner_leases_trial_id", "trial_id", unique=True),

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from optuna.storages import RDBStorage
 from sqlalchemy import Engine, func, inspect, select
 
-from storage.budget import LEASE_SECONDS
 from storage.clock import epoch_now
 from storage.engine import creation_lock, open_storage, translated_errors
 from storage.errors import SchemaError
+from storage.leases import LEASE_SECONDS
 from storage.schema import workers
 from storage.url import mask_url, parse_url
 from storage.versions import NEWEST_VERSION, explain_version, find_version

@@ -7,13 +7,12 @@ import json
 from typing import Any
 
 from optuna.distributions import json_to_distribution
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Engine, Row, Table, delete, select, update
 
 from storage import optuna_tables as tables
-from storage.budget import Lease
 from storage.clock import epoch_now
-from storage.leases import find_expired_leases
+from storage.leases import Lease, find_expired_leases
 from storage.schema import budgets, leases
 from storage.writes import GIVEN_BACK
 
@@ -22,6 +21,11 @@ from storage.writes import GIVEN_BACK
 RERUN_OF = "rerun_of"
 RETRY = "retry"
 _ERROR = "error"
+
+
+def is_given_back(trial: FrozenTrial) -> bool:
+    """Tell whether a trial was given back, so that its slot was opened and it does not count."""
+    return trial.state is TrialState.FAIL and GIVEN_BACK in trial.user_attrs
 
 
 def give_back(engine: Engine, lease: Lease, reason: str, *, is_death: bool = False) -> bool:
@@ -55,17 +59,14 @@ def _give_back(
         select(budgets.c.max_retries).where(budgets.c.study_id == lease.study_id).with_for_update()
     ).scalar_one_or_none()
     tables.lock_study(connection, lease.study_id)
+    # With its trial: the id of a lease that has ended is soon another's on SQLite.
     ending = delete(leases).where(
-        leases.c.lease_id == lease.lease_id,
-        leases.c.trial_id.is_not_distinct_from(lease.trial_id),
+        leases.c.lease_id == lease.lease_id, leases.c.trial_id == lease.trial_id
     )
     if only_expired:
         ending = ending.where(leases.c.ends_at < epoch_now())
     if connection.execute(ending).rowcount != 1:
         return False
-    if lease.trial_id is None:
-        _reopen_slot(connection, lease.study_id)
-        return True
     trial = _lock_trial(connection, lease.trial_id)
     if trial is None or trial.state is not TrialState.RUNNING:
         return True
@@ -151,8 +152,5 @@ def _read_attr(connection: Connection, table: Table, trial_id: int, key: str, de
 def _write_attrs(
     connection: Connection, table: Table, trial_id: int, attrs: dict[str, Any]
 ) -> None:
-    rows = [
-        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-        for key, value in attrs.items()
-    ]
+    rows = [{"trial_id": trial_id, **tables.attr_row(*attr)} for attr in attrs.items()]
     tables.upsert(connection, table, rows)

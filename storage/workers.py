@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, func, insert, select, update
 
-from storage.budget import LEASE_SECONDS
 from storage.clock import epoch_now
 from storage.engine import reading
+from storage.leases import LEASE_SECONDS
 from storage.schema import budgets, leases, workers
 
 

@@ -33,7 +33,7 @@ _END = (
     )
     .values(state=bindparam("end_state"), datetime_complete=bindparam("ended_at"))
 )
-_SETTLE = delete(leases).where(leases.c.lease_id == bindparam("of_lease"))
+_END_LEASE = delete(leases).where(leases.c.lease_id == bindparam("of_lease"))
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ def write_batch(connection: Connection, worker_id: int, batch: Mapping[int, Writ
             ],
         )
     # The slot of a trial that another program has ended stays spent.
-    settled = [*endings, *sorted(is_leased - ours)]
-    if settled:
-        connection.execute(_SETTLE, [{"of_lease": batch[i].lease_id} for i in settled])
+    leaving = [*endings, *sorted(is_leased - ours)]
+    if leaving:
+        connection.execute(_END_LEASE, [{"of_lease": batch[i].lease_id} for i in leaving])
     return set(batch) - ours - _written_before(connection, batch, set(batch) - is_leased, states)
 
 

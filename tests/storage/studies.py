@@ -1,6 +1,7 @@
 """What the storage tests share: a study with a budget, and counting what the database is told."""
 
 import contextlib
+import functools
 import sqlite3
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +20,7 @@ from storage import (
     create_budget,
     create_storage,
     find_budget,
+    open_storage,
     parse_url,
     register_worker,
 )
@@ -28,12 +30,18 @@ from storage.outbox import Outbox
 NOTHING_SEEN = Seen()
 
 
+@functools.cache
+def _create_once(url: str) -> None:
+    create_storage(url)
+
+
 class WorkedStudy:
     """A study with a budget and one registered worker."""
 
     def __init__(self, url: str, n_trials: int = 3, direction: str = "minimize") -> None:
         self.url = url
-        self.storage = create_storage(url)
+        _create_once(url)
+        self.storage = open_storage(url, any_version=True)  # a look at the version takes 0.1 s
         self.engine = self.storage.engine
         self.study = optuna.create_study(storage=self.storage, direction=direction)
         self.name = self.study.study_name
@@ -46,9 +54,9 @@ class WorkedStudy:
         worker_id, _ = register_worker(self.engine, self.study_id, "host", 1)
         return Claimant(self.study_id, worker_id, lease_seconds)
 
-    def open(self, claimant: Claimant | None = None) -> WorkerStorage:
+    def open(self, claimant: Claimant | None = None, patience_seconds: float = 0) -> WorkerStorage:
         """Return the storage of a worker, the study's own unless told; it waits for nothing."""
-        retry = Retry(parse_url(self.url), patience_seconds=0)
+        retry = Retry(parse_url(self.url), patience_seconds)
         return WorkerStorage(self.storage, claimant or self.claimant, retry)
 
     def claim(self, n: int = 1, seen: Seen = NOTHING_SEEN) -> list[ClaimedTrial]:

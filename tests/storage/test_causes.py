@@ -21,8 +21,8 @@ from sqlalchemy import Engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
-from storage import Cause, EmptyStorageError, UnreachableError, classify, create_storage
-from storage.causes import driver_message, find_cause
+from storage import EmptyStorageError, UnreachableError, create_storage
+from storage.causes import Cause, classify, driver_message, find_cause
 from tests import servers
 
 # Of the module sqlite3: limits, settings, and codes of `set_authorizer`. No result codes.

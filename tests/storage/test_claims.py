@@ -1,7 +1,5 @@
 """Slots and trials are claimed together, exactly, on SQLite, PostgreSQL and MariaDB alike."""
 
-import multiprocessing
-import multiprocessing.queues
 from multiprocessing.synchronize import Barrier
 
 import optuna
@@ -14,10 +12,9 @@ from storage import find_leases_of, open_storage
 from storage.claims import Claimant, Seen, claim_trials, find_unheld
 from storage.schema import budgets
 from tests.storage.studies import WorkedStudy, counted, lost_commits
+from tests.storage.together import run_together
 
 pytestmark = pytest.mark.db
-
-_Queue = multiprocessing.queues.SimpleQueue
 
 
 @pytest.fixture
@@ -101,40 +98,36 @@ def test_claim_that_was_not_committed_leaves_nothing(study: WorkedStudy) -> None
     assert study.budget().n_leased == 0
 
 
-def _claim_all(url: str, claimant: Claimant, barrier: Barrier, results: _Queue) -> None:
+def _claim_all(barrier: Barrier, url: str, claimant: Claimant, waiting_ids: list[int]) -> list[int]:
     engine = open_storage(url).engine
     barrier.wait()
-    numbers: list[int] = []
-    seen = Seen()
-    while claimed := claim_trials(engine, claimant, 2, seen).trials:
-        seen = Seen(claimed[-1].trial_id)
-        numbers += [trial.number for trial in claimed if trial.number is not None]
-    results.put(numbers)
+    trial_ids: list[int] = []
+    while claimed := claim_trials(engine, claimant, 2, Seen(waiting_ids[-1], waiting_ids)).trials:
+        trial_ids += [trial.trial_id for trial in claimed]
+    return trial_ids
 
 
-def _ask_plainly(url: str, name: str, barrier: Barrier, results: _Queue) -> None:
+def _ask_plainly(barrier: Barrier, url: str, name: str) -> list[int]:
     study = optuna.load_study(storage=open_storage(url), study_name=name)
     barrier.wait()
-    results.put([study.ask().number for _ in range(8)])
+    return [study.ask()._trial_id for _ in range(8)]
 
 
 @pytest.mark.slow
-def test_eight_claimers_beside_plain_optuna_number_every_trial_once(shared_url: str) -> None:
-    """The budget is exact and the numbers have no gap, while another program creates trials."""
-    study = WorkedStudy(shared_url, n_trials=81)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["storage", "sqlalchemy.orm", "alembic.command"])
-    barrier, results = context.Barrier(9), context.SimpleQueue()
-    processes = [
-        context.Process(target=_claim_all, args=(study.url, study.join(), barrier, results))
-        for _ in range(8)
-    ]
-    asker = context.Process(target=_ask_plainly, args=(study.url, study.name, barrier, results))
-    for process in [*processes, asker]:
-        process.start()
-    for process in [*processes, asker]:
-        process.join()
-    numbers = sorted(number for _ in range(9) for number in results.get())
-    assert numbers == list(range(81 + 8))
-    assert [trial.number for trial in study.trials()] == numbers
-    assert study.budget().n_leased == 81
+def test_eight_claimers_beside_plain_optuna_get_every_trial_once(shared_url: str) -> None:
+    """The budget is exact, each waiting trial is one process's, and numbers have no gap.
+
+    Also while another program takes waiting trials and creates new ones.
+    """
+    study = WorkedStudy(shared_url, n_trials=41)
+    for i in range(24):
+        study.study.enqueue_trial({"x": i / 100})
+    waiting_ids = [trial._trial_id for trial in study.trials()]
+    claimers = [(_claim_all, (study.url, study.join(), waiting_ids)) for _ in range(8)]
+    asker = (_ask_plainly, (study.url, study.name))
+    trial_ids = [i for ids in run_together([*claimers, asker]) for i in ids]
+    trials = study.trials()
+    assert sorted(trial_ids) == [trial._trial_id for trial in trials]
+    assert [trial.number for trial in trials] == list(range(41 + 8))
+    assert study.states() == [TrialState.RUNNING] * (41 + 8)
+    assert study.budget().n_leased == 41

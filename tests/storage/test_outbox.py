@@ -28,8 +28,7 @@ def outbox(study: WorkedStudy) -> Outbox:
 
 
 def _report(outbox: Outbox, trial_id: int, step: int, value: float) -> None:
-    stored, kind = tables.encode_intermediate_value(value)
-    row = {"step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+    row = tables.intermediate_value_row(step, value)
     outbox.write(trial_id, tables.intermediate_values, step, row)
 
 

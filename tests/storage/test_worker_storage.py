@@ -196,25 +196,42 @@ def test_leases_are_renewed_while_the_worker_is_silent(study: WorkedStudy) -> No
         assert _ends_at(study) > before
 
 
+def test_writer_outlives_an_outage(study: WorkedStudy, caplog: pytest.LogCaptureFixture) -> None:
+    """What was reported meanwhile is written when the database answers, and leases are renewed."""
+    with study.open(study.join(lease_seconds=0.6), patience_seconds=20) as storage:
+        storage.claim(1)
+        before = _ends_at(study)
+        trial = _load(storage, study).ask()
+        with lost_commits(study.engine, is_committed=False):
+            trial.report(0.5, step=0)
+            storage._writer._closing.wait(0.3)
+        assert "trying again to write results" in caplog.text
+        trial.report(0.75, step=1)
+        storage._writer._closing.wait(0.5)
+        assert _ends_at(study) > before
+    assert study.trials()[0].intermediate_values == {0: 0.5, 1: 0.75}
+
+
 def _ends_at(study: WorkedStudy) -> float:
     query = sqlalchemy.text("SELECT ends_at FROM tuner_leases WHERE study_id = :study_id")
     with study.engine.connect() as connection:
         return float(connection.execute(query, {"study_id": study.study_id}).scalar_one())
 
 
+_MEDIAN = optuna.pruners.MedianPruner(n_startup_trials=2)
+_HALVING = optuna.pruners.SuccessiveHalvingPruner(min_resource=1)
+_HYPERBAND = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=4)
+
+
 @pytest.mark.parametrize(
-    "sampler",
-    [TPESampler(seed=0), CmaEsSampler(seed=0), QMCSampler(seed=0), NSGAIISampler(seed=0)],
-    ids=lambda sampler: type(sampler).__name__,
-)
-@pytest.mark.parametrize(
-    "pruner",
+    ("sampler", "pruner"),
     [
-        optuna.pruners.MedianPruner(n_startup_trials=2),
-        optuna.pruners.SuccessiveHalvingPruner(min_resource=1),
-        optuna.pruners.HyperbandPruner(min_resource=1, max_resource=4),
+        (TPESampler(n_startup_trials=5, seed=0), _HYPERBAND),
+        (CmaEsSampler(seed=0), _MEDIAN),
+        (QMCSampler(seed=0), _HALVING),
+        (NSGAIISampler(population_size=4, seed=0), _MEDIAN),
     ],
-    ids=lambda pruner: type(pruner).__name__,
+    ids=lambda part: type(part).__name__,
 )
 def test_samplers_and_pruners_of_optuna_work_on_it(
     sqlite_url: str, sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner
