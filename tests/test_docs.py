@@ -88,6 +88,21 @@ def test_every_module_stands_in_the_readme_tree() -> None:
     assert tree == modules
 
 
+def test_what_happens_when_names_only_tests_that_exist() -> None:
+    """Each line of the page is a promise, and its test is there."""
+    page = (ROOT / "docs" / "what-happens-when.md").read_text()
+    promises = [line for line in page.splitlines() if re.match(r"\| (?!what happens)", line)]
+    named = [re.search(r"`(tests/[\w/]+\.py)::(test_\w+)` \|$", line) for line in promises]
+    assert len(promises) > 20
+    assert [line for line, test in zip(promises, named, strict=True) if test is None] == []
+    missing = [
+        test[0]
+        for test in named
+        if test and f"\ndef {test[2]}(" not in (ROOT / test[1]).read_text()
+    ]
+    assert missing == []
+
+
 def test_readme_quotes_the_last_full_benchmark() -> None:
     """The README's speeds are those kept from one run, letter by letter."""
     kept = (FOLDER / "full.md").read_text()

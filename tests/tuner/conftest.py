@@ -1,6 +1,6 @@
 """Workers as real processes that a test may kill, freeze and interrupt, and what they search."""
 
-import json
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,6 +16,7 @@ import pytest
 from storage import create_storage
 from tests.conftest import clean_environment
 from tuner import cli
+from tuner.report import list_trials
 from tuner.study import LoadedStudy, create_or_resume
 
 # A trial goes on, reporting 20 times a second, until there is a file `finish`.
@@ -115,10 +116,8 @@ class Crew:
     def end(self) -> None:
         """End what is left of all process groups."""
         for process in self.processes:
-            try:
-                os.killpg(process.popen.pid, 9)
-            except ProcessLookupError:
-                pass
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.popen.pid, signal.SIGKILL)
             process.popen.wait()
 
 
@@ -148,9 +147,7 @@ def crew(make_crew: Callable[[str], Crew], sqlite_url: str) -> Crew:
 
 def rows(loaded: LoadedStudy) -> list[dict[str, Any]]:
     """Return the study's trials as `tuner trials --json` prints them."""
-    from tuner.report import list_trials
-
-    return json.loads(json.dumps(list_trials(loaded), default=str))
+    return list_trials(loaded)
 
 
 def n_reporting(loaded: LoadedStudy) -> int:

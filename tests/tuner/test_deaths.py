@@ -12,7 +12,6 @@ from tuner.study import LoadedStudy
 from tuner.worker import WorkerConfig, run_worker
 
 LEASE = ("--lease", "2s", "--lanes", "2")
-BOTH = pytest.mark.parametrize("options", [FUNCTION, LANES], ids=["function", "lanes"])
 
 
 def _work_here(crew: Crew) -> None:
@@ -35,12 +34,9 @@ def _assert_run_again(loaded: LoadedStudy, n_trials: int) -> None:
     assert (budget.n_finished, budget.n_leased) == (n_trials, 0)
 
 
-@BOTH
-def test_trials_of_a_killed_worker_are_run_again_after_its_lease(
-    crew: Crew, options: dict[str, Any]
-) -> None:
+def test_trials_of_a_killed_worker_are_run_again_after_its_lease(crew: Crew) -> None:
     """kill -9 of the last worker; one that starts later runs the same parameters again."""
-    loaded = crew.create(options, n_trials=3)
+    loaded = crew.create(FUNCTION, n_trials=3)
     worker = crew.start("worker", *LEASE)
     wait_until(lambda: n_reporting(loaded))
     worker.popen.kill()
@@ -48,7 +44,7 @@ def test_trials_of_a_killed_worker_are_run_again_after_its_lease(
     _assert_run_again(loaded, n_trials=3)
 
 
-@BOTH
+@pytest.mark.parametrize("options", [FUNCTION, LANES], ids=["function", "lanes"])
 def test_worker_frozen_past_its_lease_drops_what_others_have_run_meanwhile(
     crew: Crew, options: dict[str, Any]
 ) -> None:

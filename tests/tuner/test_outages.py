@@ -1,43 +1,35 @@
 """The database is away, or full, while workers train: nothing is lost, and an end is one line."""
 
-import json
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from storage import GIVEN_BACK
+from storage import create_storage
 from tests.servers import PrivatePostgres
-from tests.tuner.conftest import FUNCTION, LANES, Crew, n_reporting, rows, wait_until
-from tuner.study import LoadedStudy
+from tests.tuner.conftest import FUNCTION, LANES, Crew, n_reporting, wait_until
 
 LONG_LANES = {**LANES, "epochs": 100_000}
 WORK = pytest.mark.parametrize(
     ("command", "options"),
     [
         pytest.param("worker", FUNCTION, id="worker of a function"),
-        pytest.param("run", LONG_LANES, id="run of lanes"),
+        pytest.param("run", {**LANES, "epochs": 200}, id="run of lanes"),
     ],
 )
-QUICK = ("--workers", "1")
 
 
 @pytest.fixture
 def crew(make_crew: Callable[[str], Crew], private_postgres: PrivatePostgres) -> Crew:
-    """Return a crew on a server that may be stopped, and runs at the end of the test."""
+    """Return a crew on a server that may be stopped."""
     url = private_postgres.url.set(drivername="postgresql")
     return make_crew(url.render_as_string(hide_password=False))
 
 
 @pytest.fixture(autouse=True)
-def _new_study(crew: Crew, private_postgres: PrivatePostgres) -> Any:
-    yield
-    private_postgres.start()
-    from storage import create_storage
-
+def _no_study_before(crew: Crew) -> None:
     storage = create_storage(crew.url)
     for study in storage.get_all_studies():
         storage.delete_study(study._study_id)
@@ -53,7 +45,6 @@ def test_outage_while_training_loses_no_report_and_no_trial(
     crew: Crew, private_postgres: PrivatePostgres, command: str, options: dict[str, Any]
 ) -> None:
     """Training goes on, and what was reported meanwhile is written once the database is back."""
-    options = {**options, **({"epochs": 200} if command == "run" else {})}
     loaded = crew.create(options, n_trials=3)
     process = crew.start(command, *_options(command))
     wait_until(lambda: n_reporting(loaded))
@@ -67,7 +58,7 @@ def test_outage_while_training_loses_no_report_and_no_trial(
     trials = loaded.study.get_trials()
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
     for trial in trials:
-        steps = list(trial.intermediate_values)
+        steps = sorted(trial.intermediate_values)
         assert steps == list(range(1, len(steps) + 1))
 
 
@@ -89,8 +80,13 @@ def test_outage_that_outlasts_patience_ends_in_one_line(
     assert "s3cret" not in logged
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
-@WORK
+@pytest.mark.parametrize(
+    ("command", "options", "number"),
+    [
+        pytest.param("worker", FUNCTION, signal.SIGTERM, id="worker of a function, SIGTERM"),
+        pytest.param("run", LONG_LANES, signal.SIGINT, id="run of lanes, Ctrl-C"),
+    ],
+)
 def test_signal_during_an_outage_is_obeyed_within_3_seconds(
     crew: Crew,
     private_postgres: PrivatePostgres,
@@ -107,3 +103,15 @@ def test_signal_during_an_outage_is_obeyed_within_3_seconds(
     process.interrupt(number)
     assert process.wait(3) == 130, process.logged()
     assert "Traceback" not in process.logged()
+
+
+def test_worker_that_waits_for_the_database_to_start_can_be_interrupted(
+    crew: Crew, private_postgres: PrivatePostgres
+) -> None:
+    """It has nothing to give back: status 130, without a complaint about the database."""
+    private_postgres.stop()
+    worker = crew.start("worker")
+    wait_until(lambda: "trying again" in worker.logged())
+    worker.interrupt(signal.SIGTERM)
+    assert worker.wait(3) == 130
+    assert "gave up" not in worker.logged()
