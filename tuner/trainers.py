@@ -15,8 +15,8 @@ from optuna.trial import TrialState
 
 from objectives import EpochResult, Lanes
 from objectives.functions import ObjectiveFunction
-from tuner.checkpoints import BestModel, Checkpoint, Checkpoints
 from storage import StorageError
+from tuner.checkpoints import BestModel, Checkpoint, Checkpoints
 from tuner.leaving import Leaving
 from tuner.spec import Spec
 

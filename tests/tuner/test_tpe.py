@@ -148,6 +148,7 @@ def test_unusual_spaces_are_sampled_as_by_optuna(suggest: Suggest) -> None:
         {"consider_magic_clip": False},
         {"consider_endpoints": True},
     ],
+    ids=lambda options: "-".join(options),
     ids=str,
 )
 @pytest.mark.filterwarnings("ignore:.*deprecated:FutureWarning", "ignore:divide by zero")
@@ -196,7 +197,11 @@ def test_recreated_study_is_read_anew(sqlite_url: str) -> None:
         optuna.delete_study(study_name="s", storage=storage)
 
 
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
+@pytest.mark.parametrize(
+    "duplicate",
+    [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))],
+    ids=["copied", "pickled"],
+)
 def test_copied_sampler_goes_on_as_the_original(duplicate: Callable[[Any], Any]) -> None:
     """A sampler in use can be copied and pickled, as Optuna's can."""
     sampler, _ = _samplers()
