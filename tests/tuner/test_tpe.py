@@ -148,8 +148,7 @@ def test_unusual_spaces_are_sampled_as_by_optuna(suggest: Suggest) -> None:
         {"consider_magic_clip": False},
         {"consider_endpoints": True},
     ],
-    ids=lambda options: "-".join(options),
-    ids=str,
+    ids="-".join,
 )
 @pytest.mark.filterwarnings("ignore:.*deprecated:FutureWarning", "ignore:divide by zero")
 def test_options_mean_what_they_mean_to_optuna(options: dict[str, Any]) -> None:
