@@ -8,12 +8,15 @@ import sys
 
 def main() -> None:
     """Run the command line; for `tuner run`, torch is imported meanwhile."""
-    if sys.argv[1:2] == ["run"] and not {"-h", "--help"} & set(sys.argv):
-        from tuner import processes
+    try:
+        if sys.argv[1:2] == ["run"] and not {"-h", "--help"} & set(sys.argv):
+            from tuner import processes
 
-        processes.preload()
-    from tuner import cli
-
+            processes.preload()
+        from tuner import cli
+    except KeyboardInterrupt:  # while all that is imported; later `cli` sees to it
+        sys.stderr.write("tuner: interrupted\n")
+        sys.exit(130)
     cli.main()
 
 
