@@ -28,6 +28,19 @@ class Cause(enum.Enum):
         """Tell whether the same call may succeed later."""
         return self is not Cause.PERMANENT
 
+    @property
+    def complaint(self) -> str:
+        """What the database does, as people are told."""
+        return _COMPLAINTS[self]
+
+
+_COMPLAINTS = {
+    Cause.OUTAGE: "does not answer",
+    Cause.CONTENTION: "is locked by others",
+    Cause.FULL: "has no space left",
+    Cause.PERMANENT: "failed",
+}
+
 
 def _by_name(names: dict[Cause, str]) -> dict[str, Cause]:
     return {name: cause for cause, text in names.items() for name in text.split()}

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from storage import schema
-from storage.causes import Cause, classify, driver_message
+from storage.causes import classify, driver_message
 from storage.errors import BadUrlError, EmptyStorageError, SchemaError, UnreachableError
 from storage.url import mask_password, mask_url, parse_url, sqlite_file
 from storage.versions import NEWEST_VERSION, check_version, find_version, has_budgets
@@ -28,13 +28,6 @@ from storage.versions import NEWEST_VERSION, check_version, find_version, has_bu
 logger = logging.getLogger(__name__)
 
 _DATABASE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
-
-_FAILURES = {
-    Cause.OUTAGE: "does not answer",
-    Cause.CONTENTION: "is locked by others",
-    Cause.FULL: "has no space left",
-    Cause.PERMANENT: "failed",
-}
 
 _CONNECT_TIMEOUT_SECONDS = 10
 # Eight workers queue for one write lock; a transaction takes milliseconds.
@@ -234,6 +227,6 @@ def explain_database_error(error: BaseException) -> str | None:
     if not isinstance(error, _DATABASE_ERRORS):
         return None
     return (
-        f"The database {_FAILURES[classify(error)]}: {driver_message(error)}; "
+        f"The database {classify(error).complaint}: {driver_message(error)}; "
         "finished trials are kept"
     )

@@ -33,12 +33,6 @@ _SLICE_SECONDS = 0.1
 _LEAVING_PATIENCE_SECONDS = 0.5
 _LONGEST_SILENCE_SECONDS = 60.0
 
-_COMPLAINTS = {
-    Cause.OUTAGE: "does not answer",
-    Cause.CONTENTION: "is locked by others",
-    Cause.FULL: "has no space left",
-}
-
 
 def _never() -> bool:
     return False
@@ -155,7 +149,7 @@ class _Outage:
             logging.DEBUG if is_normal else logging.WARNING,
             "Storage %s %s, trying again to %s for up to %.0f s: %s",
             mask_url(self._retry.url),
-            _COMPLAINTS[cause],
+            cause.complaint,
             self._what,
             self._retry.patience_seconds - self._seconds,
             message,
@@ -171,7 +165,7 @@ class _Outage:
         """Raise UnreachableError, with what was tried and what the driver said last."""
         cause, message = self._read(state)
         raise UnreachableError(
-            f"Storage {mask_url(self._retry.url)} {_COMPLAINTS[cause]}: gave up trying to "
+            f"Storage {mask_url(self._retry.url)} {cause.complaint}: gave up trying to "
             f"{self._what} after {self._seconds:.0f} s and {state.attempt_number} tries: {message}",
             has_been_waited_for=True,
         ) from self._error(state)

@@ -80,9 +80,9 @@ def write_batch(connection: Connection, worker_id: int, batch: Mapping[int, Writ
             ],
         )
     # The slot of a trial that another program has ended stays spent.
-    leaving = [*endings, *sorted(is_leased - ours)]
-    if leaving:
-        connection.execute(_END_LEASE, [{"of_lease": batch[i].lease_id} for i in leaving])
+    ended_ids = [*endings, *sorted(is_leased - ours)]
+    if ended_ids:
+        connection.execute(_END_LEASE, [{"of_lease": batch[i].lease_id} for i in ended_ids])
     return set(batch) - ours - _written_before(connection, batch, set(batch) - is_leased, states)
 
 
