@@ -19,6 +19,11 @@ from storage import optuna_tables as tables
 _IDS_PER_STATEMENT = 500
 # From here on one statement for the whole study is cheaper than many for some of it.
 _MANY_IDS = 4 * _IDS_PER_STATEMENT
+# What others have in training, and what is new, lies side by side. Such ids are read by a range:
+# the text of that statement never changes, while a list is taken apart anew each time, by
+# SQLAlchemy and by the driver. A range may have gaps of so many other ids.
+_WIDEST_GAP = 8
+_MANY_RANGES = 8
 
 _distribution: Callable[[str], BaseDistribution] = cache(json_to_distribution)
 
@@ -81,7 +86,7 @@ class History:
     def refresh(self, connection: Connection, kept: Mapping[int, FrozenTrial]) -> None:
         """Read what is new or was unfinished; new trials in ``kept`` are taken from there."""
         rows = self._changed_rows(connection)
-        unknown = [row.trial_id for row in rows if row.trial_id not in kept]
+        unknown = sorted(row.trial_id for row in rows if row.trial_id not in kept)
         details = _Details(connection, self._study_id, unknown)
         for row in rows:
             trial = kept.get(row.trial_id) or details.build(row)
@@ -111,19 +116,29 @@ class History:
         waiting = self.waiting_ids
         running = sorted(self._unfinished.difference(waiting))
         rows: list[Row[Any]] = []
-        for ids in _chunks(running):
-            rows += connection.execute(query.where(tables.trials.c.trial_id.in_(ids)))
+        for is_among in _cover(tables.trials.c.trial_id, running):
+            rows += connection.execute(query.where(is_among)).all()
         has_left_queue = tables.trials.c.state != TrialState.WAITING
-        for ids in _chunks(waiting):
-            rows += connection.execute(
-                query.where(tables.trials.c.trial_id.in_(ids), has_left_queue)
-            )
-        return rows + list(connection.execute(new))
+        for is_among in _cover(tables.trials.c.trial_id, waiting):
+            rows += connection.execute(query.where(is_among, has_left_queue)).all()
+        changed = [row for row in rows if row.trial_id in self._unfinished]
+        return [*changed, *connection.execute(new).all()]
 
 
-def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+def _cover(column: ColumnElement[int], ids: Sequence[int]) -> Iterator[ColumnElement[bool]]:
+    """Yield conditions, one a statement, for all of these sorted ids; others may fulfil them."""
+    ranges: list[tuple[int, int]] = []
+    for trial_id in ids:
+        if ranges and trial_id - ranges[-1][1] <= _WIDEST_GAP:
+            ranges[-1] = (ranges[-1][0], trial_id)
+        else:
+            ranges.append((trial_id, trial_id))
+    if len(ranges) <= _MANY_RANGES:
+        for low, high in ranges:
+            yield column.between(low, high)
+        return
     for start in range(0, len(ids), _IDS_PER_STATEMENT):
-        yield ids[start : start + _IDS_PER_STATEMENT]
+        yield column.in_(ids[start : start + _IDS_PER_STATEMENT])
 
 
 class _Details:
@@ -154,8 +169,8 @@ class _Details:
             for row in self._connection.execute(of_study):
                 found[row.trial_id].append(row)
             return found
-        for ids in _chunks(self._trial_ids):
-            for row in self._connection.execute(query.where(table.c.trial_id.in_(ids))):
+        for is_among in _cover(table.c.trial_id, self._trial_ids):
+            for row in self._connection.execute(query.where(is_among)).all():
                 found[row.trial_id].append(row)
         return found
 

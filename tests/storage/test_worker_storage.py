@@ -11,6 +11,7 @@ from optuna.samplers import CmaEsSampler, NSGAIISampler, QMCSampler, RandomSampl
 from optuna.trial import FrozenTrial, TrialState
 
 from storage import UnreachableError, WorkerStorage, find_leases_of, give_back
+from storage.optuna_tables import insert_trial
 from tests.storage.studies import WorkedStudy, counted, lost_commits
 
 pytestmark = pytest.mark.db
@@ -86,6 +87,28 @@ def test_refresh_reads_finished_trials_once(study: WorkedStudy) -> None:
         storage.refresh()
     n_begin = 1 if study.engine.dialect.name == "sqlite" else 0
     assert counts["statements"] == 1 + n_begin
+
+
+@pytest.mark.parametrize("n_between", [1, 10], ids=["close together", "far apart"])
+def test_refresh_reads_unfinished_trials_among_those_of_another_study(
+    study: WorkedStudy, n_between: int
+) -> None:
+    """However ids are scattered, what was unfinished is read again, and nobody else's trials."""
+    other_id = study.storage.create_new_study([optuna.study.StudyDirection.MINIMIZE])
+    ours = []
+    for _ in range(10):
+        ours.append(study.study.ask())
+        with study.engine.begin() as connection:
+            for number in range(n_between):
+                insert_trial(connection, other_id, number, TrialState.WAITING)
+    with study.open() as storage:
+        storage.refresh()
+        for trial in ours[1:]:
+            _fill(trial)
+        for trial in ours[2:]:
+            study.study.tell(trial, 1.0)
+        storage.refresh()
+        assert _load(storage, study).get_trials() == study.trials()
 
 
 def test_own_writes_are_seen_at_once_and_a_read_trial_does_not_change(study: WorkedStudy) -> None:
