@@ -15,7 +15,7 @@ import contextlib
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -169,23 +169,41 @@ def main(
     """Let fleets of workers spend a budget, and check that they spent it exactly."""
     servers: list[str | None] = [*server] if server else [None, *find_usual_servers()]
     machine = describe_machine()
-    share = 5 if quick else 1
     checks: list[Check] = []
     with tempfile.TemporaryDirectory() as name, Console(stderr=True).status("") as status:
         fleet = Fleet(Path(name), status.update)
-        for url in servers:
-            n_workers = 8 if url is None else 16
-            if "exact" in (only or NAMES):
-                checks.append(fleet.check_exact(url, Size(n_workers, n_workers * 200 // share)))
-            if "starts" in (only or NAMES):
-                checks.append(fleet.check_starts(url, 10 // share))
-            if "scale" in (only or NAMES) and url and _is_postgres(url):
-                checks.append(
-                    fleet.measure_scale(url, Size(workers, workers * 40 // share), sampler)
-                )
+        plan = Plan(tuple(only or NAMES), 5 if quick else 1, workers, sampler)
+        for check in _run_checks(fleet, servers, plan):
+            checks.append(check)
+            status.console.print(
+                *check.row, soft_wrap=True
+            )  # so that a long run is watched as it goes
     _show(checks, machine_line(machine, dict(product(url) for url in servers)))
     if any(check.problems for check in checks):
         raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was asked for; all trials and rounds are divided by ``divisor``."""
+
+    names: tuple[str, ...]
+    divisor: int
+    n_workers: int
+    sampler: str
+
+
+def _run_checks(fleet: Fleet, servers: Sequence[str | None], plan: Plan) -> Iterator[Check]:
+    """Yield what came of each check as soon as it is known."""
+    for url in servers:
+        if "exact" in plan.names:
+            n_workers = 8 if url is None else 16
+            yield fleet.check_exact(url, Size(n_workers, n_workers * 200 // plan.divisor))
+        if "starts" in plan.names:
+            yield fleet.check_starts(url, 10 // plan.divisor)
+        if "scale" in plan.names and url and _is_postgres(url):
+            size = Size(plan.n_workers, plan.n_workers * 40 // plan.divisor)
+            yield fleet.measure_scale(url, size, plan.sampler)
 
 
 def _is_postgres(url: str) -> bool:
