@@ -8,16 +8,21 @@ import sys
 
 def main() -> None:
     """Run the command line; for `tuner run`, torch is imported meanwhile."""
+    from tuner import processes
+
     try:
         if sys.argv[1:2] == ["run"] and not {"-h", "--help"} & set(sys.argv):
-            from tuner import processes
-
             processes.preload()
         from tuner import cli
+
+        cli.main()
     except KeyboardInterrupt:  # while all that is imported; later `cli` sees to it
         sys.stderr.write("tuner: interrupted\n")
         sys.exit(130)
-    cli.main()
+    except SystemExit as exit_:
+        if exit_.code:
+            processes.abandon()
+        raise
 
 
 if __name__ == "__main__":

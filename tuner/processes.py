@@ -5,7 +5,9 @@ the tenth worker starts as fast as the second. This module is light: the server 
 the launcher's own imports, so that both import at the same time.
 """
 
+import contextlib
 import multiprocessing
+import os
 import signal
 from multiprocessing import forkserver
 
@@ -32,3 +34,14 @@ def preload() -> None:
         forkserver.ensure_running()
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+def abandon() -> None:
+    """End the server at once, for a command that fails before it needs a worker.
+
+    It would import torch to the end, and whoever reads our output would wait for that.
+    """
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)  # there is no public way
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -18,7 +18,18 @@ from tests.conftest import Cli, clean_environment
 from tuner.study import LoadedStudy, load_study
 
 # Long enough that a signal meets trials in training.
-SLOW = ("--dataset", "digits", "--epochs", "100", "--pruner", "none", "--workers", "2")
+SLOW = (
+    "--dataset",
+    "digits",
+    "--epochs",
+    "100",
+    "--pruner",
+    "none",
+    "--workers",
+    "2",
+    "--lanes",
+    "1",
+)
 
 pytestmark = pytest.mark.slow
 
