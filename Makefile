@@ -29,7 +29,7 @@ dashboard: setup
 	$(BIN)/tuner dashboard $(ARGS)
 
 test: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 4 $(ARGS)
 
 chaos: $(VENV)/.dev-installed
 	$(BIN)/python -m tests.chaos --seconds 600 $(ARGS)

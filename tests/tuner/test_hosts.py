@@ -57,14 +57,17 @@ def test_worker_with_a_wrong_clock_keeps_its_leases_and_takes_no_others(
 
 
 _FULL = """
+import os
 from pathlib import Path
 from sqlalchemy import Engine, event
 from theirs import until_told as epochs
 
-@event.listens_for(Engine, "begin")
-def _(connection):
+def limit(connection):
     n = 1 if Path("full").exists() else 1_000_000_000
     connection.exec_driver_sql(f"PRAGMA max_page_count = {n}")
+
+if "WITH_LIMIT" in os.environ:  # in the worker, not where the study is created: in this process
+    event.listen(Engine, "begin", limit)
 
 def until_told(trial):
     trial.set_user_attr("long", "x" * 100_000)
@@ -77,7 +80,7 @@ def test_full_disk_is_waited_for(crew: Crew, tmp_path: Path) -> None:
     (tmp_path / "full.py").write_text(_FULL)
     loaded = crew.create({**FUNCTION, "objective": "full:until_told"}, n_trials=2)
     (tmp_path / "full").touch()
-    worker = crew.start("worker")
+    worker = crew.start("worker", WITH_LIMIT="yes")
     wait_until(lambda: "has no space left, trying again" in worker.logged())
     (tmp_path / "full").unlink()
     crew.finish()
