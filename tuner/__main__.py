@@ -7,18 +7,28 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; for `tuner run`, torch is imported meanwhile."""
-    from tuner import processes
-
+    """Run the command line."""
     try:
         if sys.argv[1:2] == ["run"] and not {"-h", "--help"} & set(sys.argv):
-            processes.preload()
-        from tuner import cli
+            _run()
+        else:
+            from tuner import cli
 
-        cli.main()
+            cli.main()
     except KeyboardInterrupt:  # while all that is imported; later `cli` sees to it
         sys.stderr.write("tuner: interrupted\n")
         sys.exit(130)
+
+
+def _run() -> None:
+    """Let torch be imported by another process while this one imports the command line."""
+    from tuner import processes
+
+    processes.preload()
+    try:
+        from tuner import cli
+
+        cli.main()
     except SystemExit as exit_:
         if exit_.code:
             processes.abandon()
