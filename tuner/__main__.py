@@ -29,10 +29,8 @@ def _run() -> None:
         from tuner import cli
 
         cli.main()
-    except SystemExit as exit_:
-        if exit_.code:
-            processes.abandon()
-        raise
+    finally:
+        processes.abandon()
 
 
 if __name__ == "__main__":

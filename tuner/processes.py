@@ -37,9 +37,10 @@ def preload() -> None:
 
 
 def abandon() -> None:
-    """End the server at once, for a command that fails before it needs a worker.
+    """End the server at once: no worker is left, and none will be needed.
 
-    It would import torch to the end, and whoever reads our output would wait for that.
+    By itself it would import torch to the end, or take it apart, while whoever reads our output
+    waits.
     """
     pid = getattr(forkserver._forkserver, "_forkserver_pid", None)  # there is no public way
     if pid is not None:

@@ -190,12 +190,16 @@ class _Worker:
                 self._refill()
                 if self._is_training:
                     self._train()
-                elif self._load_budget().is_spent:
+                elif self._is_over():
                     return
                 else:
                     time.sleep(_POLL_SECONDS)
         except Interrupted:
             return  # `run_worker` gives back
+
+    def _is_over(self) -> bool:
+        self.storage.flush()  # a slot is spent when its trial's end is written
+        return self._load_budget().is_spent
 
     @property
     def _is_training(self) -> bool:
