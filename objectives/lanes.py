@@ -113,14 +113,13 @@ class BatchedLanes:
         *,
         seed: int,
         n_lanes: int,
-        first_pass: int = 0,
     ) -> None:
         """Train what ``build`` makes of an initialisation seed, for the study with this seed."""
         self.program = program
         self._build = build
         self._seed = seed
         self._n_lanes = n_lanes
-        self._next_pass = first_pass
+        self._next_pass = 0
         self._lanes: dict[int, _Lane] = {}
 
     @property
@@ -190,7 +189,6 @@ class BatchedLanes:
 def open_lanes(
     config: TrainingConfig,
     n_lanes: int | None = None,
-    first_pass: int = 0,
     *,
     build: Callable[[int], nn.Module] | None = None,
     kinds: Sequence[Kind] = (Perceptrons, StackedModels),
@@ -216,9 +214,7 @@ def open_lanes(
     program = (kind or OneByOne)(train, validation, config.batch_size)
     if n_lanes is None:
         n_lanes = _default_lanes(program, device)
-    return BatchedLanes(
-        program, build_there, seed=config.seed, n_lanes=n_lanes, first_pass=first_pass
-    )
+    return BatchedLanes(program, build_there, seed=config.seed, n_lanes=n_lanes)
 
 
 def _default_lanes(program: Program, device: torch.device) -> int:

@@ -139,7 +139,8 @@ def _is_equal(left: nn.Module, right: nn.Module) -> bool:
 @pytest.mark.parametrize("n_lanes", [1, 2, 5, 8])
 def test_lanes_in_double_precision_equal_torch_optimizer_alone(n_lanes: int, kind: Kind) -> None:
     """Each lane has the weights, losses and accuracy that plain torch gives the trial alone."""
-    lanes = open_lanes(CONFIG, n_lanes, first_pass=4, build=_double, kinds=[kind])
+    lanes = open_lanes(CONFIG, n_lanes, build=_double, kinds=[kind])
+    lanes.go_to_pass(4)
     assert isinstance(lanes.program, kind)
     # The last of the choices, so that one lane alone is not always the tamest.
     chosen = dict(enumerate(CHOICES[-n_lanes:], start=20))
