@@ -24,6 +24,14 @@ from storage.errors import (
     StorageError,
     UnreachableError,
 )
+from storage.exports import (
+    Export,
+    NewExport,
+    find_last_export,
+    list_exports,
+    record_export,
+    who_am_i,
+)
 from storage.leases import LEASE_SECONDS, Lease, find_leases_of
 from storage.resilience import Retry
 from storage.upgrade import Upgrade, upgrade_storage
@@ -40,7 +48,9 @@ __all__ = [
     "Budget",
     "Claimant",
     "EmptyStorageError",
+    "Export",
     "Lease",
+    "NewExport",
     "Retry",
     "SchemaError",
     "StorageError",
@@ -56,17 +66,21 @@ __all__ = [
     "creation_lock",
     "explain_database_error",
     "find_budget",
+    "find_last_export",
     "find_leases_of",
     "give_back",
     "give_back_expired",
     "is_given_back",
+    "list_exports",
     "list_workers",
     "mask_url",
     "open_storage",
     "parse_url",
     "read_uptime",
+    "record_export",
     "register_worker",
     "set_study_state",
     "sign_off_worker",
     "upgrade_storage",
+    "who_am_i",
 ]

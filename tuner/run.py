@@ -12,8 +12,11 @@ from rich.console import Console
 
 from objectives.datasets import load_training_data
 from storage import create_storage, set_study_state
-from tuner import export, launcher
+from tuner import launcher
+from tuner.answer import Document
+from tuner.export import check_writable, render, write_file
 from tuner.leaving import Leaving
+from tuner.record import publish
 from tuner.report import (
     StudyStatus,
     follow_up,
@@ -46,7 +49,7 @@ class RunResult:
     """What came of it: the study's end, the answer, and the file it was written to."""
 
     status: StudyStatus
-    best: export.Document
+    best: Document
     output: Path
     seconds: float
     was_finished_before: bool
@@ -58,7 +61,7 @@ def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunRes
     Raises Interrupted when asked to leave; the study then resumes with the next call.
     """
     started = time.monotonic()
-    export.check_writable(request.output)
+    check_writable(request.output)
     storage = create_storage(request.worker.storage_url)
     loaded = create_or_resume(
         storage,
@@ -79,8 +82,8 @@ def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunRes
         if not loaded.spec.is_function and find_test_accuracy(loaded, best) is None:
             with console.status(f"Scoring trial {best.number} on the test set"):
                 launcher.call_in_worker_process(measure_test_accuracy, config, leaving)
-    document = export.build_document(loaded)
-    export.write_file(request.output, export.FORMATS["json"](document))
+    document = publish(loaded).document
+    write_file(request.output, render(document, "json"))
     seconds = time.monotonic() - started
     return RunResult(load_status(loaded), document, request.output, seconds, was_finished_before)
 
