@@ -51,7 +51,7 @@ def write_lines(
         raise UsageError("--optimizer adamw: scikit-learn has none")
     comments = _facts(document)
     if problem is not None:
-        comments = [f"WARNING, forced: weight_decay was not tuned for this. {problem}.", *comments]
+        comments = [f"WARNING: weight_decay was not tuned for this: {problem}.", *comments]
     if document["lr"] is None:
         comments = [*comments, "The learning rate was not searched: add yours."]
     lines = [f"# {_one_line(comment)}" for comment in comments]
