@@ -68,8 +68,15 @@ def _key(parameter: Any) -> str:
 
 
 def _all_commands(context: typer.Context) -> list[Any]:
-    group: Any = context.find_root().command
-    return list(group.commands.values())
+    return _commands_of(context.find_root().command)
+
+
+def _commands_of(group: Any) -> list[Any]:
+    """Return a group's commands, and those of the groups in it."""
+    found: list[Any] = []
+    for command in group.commands.values():
+        found += _commands_of(command) if hasattr(command, "commands") else [command]
+    return found
 
 
 def check_new_study(storage_url: str, context: typer.Context) -> None:
@@ -397,6 +404,41 @@ Host = Annotated[
 Port = Annotated[int, _option("--port", "Port to listen on.", metavar="N", min=0, max=65535)]
 Writable = Annotated[
     bool, _option("--writable", "Let everybody who reaches the dashboard change studies.")
+]
+TrustedProxies = Annotated[
+    list[str] | None,
+    _option(
+        "--trusted-proxy",
+        "Address or network of a proxy whose X-Forwarded-For and -Proto are believed; repeatable.",
+        metavar="ADDRESS",
+        show_default="none",
+    ),
+]
+RoleName = Annotated[
+    str, _option("--role", "viewer reads, operator runs studies, admin all.", metavar="NAME")
+]
+PasswordStdin = Annotated[
+    bool, _option("--password-stdin", "Read the password from stdin instead of asking for it.")
+]
+Expires = Annotated[
+    float | None,
+    _option(
+        "--expires",
+        "How long the token is good for, e.g. 12h or 30d.",
+        metavar="DURATION",
+        parser=parse_duration,
+        show_default="never",
+    ),
+]
+TokenName = Annotated[
+    str,
+    typer.Option(
+        "--name",
+        envvar="TUNER_TOKEN_NAME",
+        help="What the token is for.",
+        metavar="NAME",
+        show_default="none",
+    ),
 ]
 TrialNumber = Annotated[
     int | None,

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy
 
 from storage import create_budget, create_storage, parse_url
+from storage.versions import NEWEST_VERSION
 from tests.conftest import Cli
 from tests.storage.databases import restore_old_file
 
@@ -31,8 +32,8 @@ def test_study_of_the_first_version_is_upgraded_and_resumes(cli: Cli, tmp_path: 
             "tuner: Storage sqlite:///tuner.db was made by an older version of lambda-tuner: run "
             "`tuner storage upgrade --storage sqlite:///tuner.db`"
         ]
-    assert "version 1 -> 3" in cli("storage", "upgrade").stdout
-    assert "is current: version 3" in cli("storage", "upgrade").stdout
+    assert f"version 1 -> {NEWEST_VERSION}" in cli("storage", "upgrade").stdout
+    assert f"is current: version {NEWEST_VERSION}" in cli("storage", "upgrade").stdout
 
     result = cli("run", "--study", "digits", "--trials", "8", "--workers", "2", "--json")
     assert result.returncode == 0, result.stderr
@@ -72,7 +73,11 @@ def test_check_of_an_old_database_says_what_to_do(cli: Cli, tmp_path: Path) -> N
     result = cli("storage", "check", "--json")
     assert result.returncode == 1
     report = json.loads(result.stdout)
-    assert (report["version"], report["newest_version"], report["n_studies"]) == (1, 3, 1)
+    assert (report["version"], report["newest_version"], report["n_studies"]) == (
+        1,
+        NEWEST_VERSION,
+        1,
+    )
     assert result.stderr == f"tuner: {report['problems'][0]}\n"
     assert "run `tuner storage upgrade --storage sqlite:///tuner.db`" in result.stderr
 
