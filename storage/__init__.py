@@ -63,6 +63,15 @@ from storage.leases import LEASE_SECONDS, Lease, find_leases_of
 from storage.logins import begin_login, forget_failures
 from storage.queue import QueuedTrial, find_key, set_queue
 from storage.resilience import Retry
+from storage.studies import (
+    StudyRecord,
+    find_study,
+    has_open_studies,
+    list_claimable,
+    list_forsaken,
+    list_studies,
+)
+from storage.trial_rows import SortKey, TrialQuery, TrialRow, list_trial_rows
 from storage.upgrade import Upgrade, upgrade_storage
 from storage.url import mask_url, parse_url
 from storage.withdrawal import give_back, give_back_expired, is_given_back
@@ -88,10 +97,14 @@ __all__ = [
     "Retry",
     "Role",
     "SchemaError",
+    "SortKey",
     "StorageError",
     "StorageReport",
+    "StudyRecord",
     "StudyState",
     "Token",
+    "TrialQuery",
+    "TrialRow",
     "UnreachableError",
     "Upgrade",
     "User",
@@ -113,15 +126,21 @@ __all__ = [
     "find_leases_of",
     "find_password_hash",
     "find_session",
+    "find_study",
     "find_token",
     "forget_failures",
     "give_back",
     "give_back_expired",
     "has_accounts",
+    "has_open_studies",
     "is_given_back",
     "list_audit",
+    "list_claimable",
     "list_exports",
+    "list_forsaken",
+    "list_studies",
     "list_tokens",
+    "list_trial_rows",
     "list_users",
     "list_workers",
     "mask_url",

@@ -5,11 +5,12 @@ trial is given back (``storage.withdrawal``); so N trials means N finished trial
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import Engine, delete, func, insert, select, update
 
 from storage.clock import epoch_now
+from storage.engine import reading
 from storage.schema import budgets, exports, leases, workers
 
 StudyState = Literal["open", "paused", "stopped"]
@@ -25,6 +26,7 @@ class Budget:
     is_past_deadline: bool
     state: StudyState = "open"
     max_retries: int = 2
+    priority: int = 0
 
     @property
     def is_spent(self) -> bool:
@@ -42,7 +44,9 @@ def create_budget(engine: Engine, study_id: int, n_trials: int) -> None:
     with engine.begin() as connection:
         for table in (exports, leases, workers, budgets):
             connection.execute(delete(table).where(table.c.study_id == study_id))
-        connection.execute(insert(budgets).values(study_id=study_id, n_trials=n_trials))
+        connection.execute(
+            insert(budgets).values(study_id=study_id, n_trials=n_trials, created_at=epoch_now())
+        )
 
 
 def find_budget(engine: Engine, study_id: int) -> Budget | None:
@@ -53,12 +57,13 @@ def find_budget(engine: Engine, study_id: int) -> Budget | None:
         budgets.c.n_claimed,
         budgets.c.state,
         budgets.c.max_retries,
+        budgets.c.priority,
         leased.label("n_leased"),
         (budgets.c.deadline.is_not(None) & (budgets.c.deadline < epoch_now())).label(
             "is_past_deadline"
         ),
     ).where(budgets.c.study_id == study_id)
-    with engine.connect() as connection:
+    with reading(engine) as connection:
         row = connection.execute(query).one_or_none()
     if row is None:
         return None
@@ -70,27 +75,33 @@ def find_budget(engine: Engine, study_id: int) -> Budget | None:
         bool(row.is_past_deadline),
         row.state,
         row.max_retries,
+        row.priority,
     )
 
 
-def change_budget(
+def change_budget(  # noqa: PLR0913 (keywords that may be left out)
     engine: Engine,
     study_id: int,
     *,
     n_trials: int | None,
     timeout_seconds: float | None,
     max_retries: int | None = None,
+    priority: int | None = None,
+    keeps_deadline: bool = False,
 ) -> None:
-    """Set the number of trials and of retries (None keeps them), and the deadline from now.
+    """Set the number of trials, of retries and the priority (None keeps them), and the deadline.
 
-    Without ``timeout_seconds`` there is no deadline any more. Workers obey from their next claim.
+    The deadline is ``timeout_seconds`` from now; without them there is none any more, unless
+    ``keeps_deadline``. Workers obey from their next claim.
     """
-    deadline = None if timeout_seconds is None else epoch_now() + timeout_seconds
-    given = {"n_trials": n_trials, "max_retries": max_retries}
-    kept = {name: value for name, value in given.items() if value is not None}
-    change = update(budgets).where(budgets.c.study_id == study_id)
+    given = {"n_trials": n_trials, "max_retries": max_retries, "priority": priority}
+    values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if not keeps_deadline:
+        values["deadline"] = None if timeout_seconds is None else epoch_now() + timeout_seconds
+    if not values:
+        return
     with engine.begin() as connection:
-        connection.execute(change.values(deadline=deadline, **kept))
+        connection.execute(update(budgets).where(budgets.c.study_id == study_id).values(**values))
 
 
 def set_study_state(engine: Engine, study_id: int, state: StudyState) -> None:

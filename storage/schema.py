@@ -30,6 +30,9 @@ budgets = Table(
     Column("state", String(16), nullable=False, server_default="open"),  # open, paused, stopped
     # How often a trial is run again after its worker died.
     Column("max_retries", Integer, nullable=False, server_default="2"),
+    # Of the open studies, workers that serve all of them take the highest first.
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("created_at", Double),  # null for studies of version 4 and before
 )
 
 workers = Table(

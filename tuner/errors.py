@@ -2,6 +2,9 @@
 
 TunerError
 ├── UsageError          what was asked cannot be done: change the command (exit status 2)
+│   └── ContradictionError  a study has this name and another spec: choose another name
+├── NotAllowedError     the study names code that this process was not started with
+├── ServiceError        a `tuner serve` elsewhere refuses, or does not answer
 ├── StudyNotFoundError  no such study in this storage
 ├── NoResultError       the study has no finished trial to speak of yet
 ├── AnswerError         an exported answer cannot be read from there
@@ -15,6 +18,18 @@ class TunerError(Exception):
 
 class UsageError(TunerError):
     """The command's options contradict each other, the study, or good sense."""
+
+
+class ContradictionError(UsageError):
+    """The study that is there was created with another spec."""
+
+
+class NotAllowedError(TunerError):
+    """A function objective whose module was not allowed when this process was started."""
+
+
+class ServiceError(TunerError):
+    """The service that `--server` names has refused, or has not answered."""
 
 
 class StudyNotFoundError(TunerError):

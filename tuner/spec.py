@@ -7,7 +7,7 @@ part of it: it may change while the study runs.
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from objectives import DATASETS, OBJECTIVES, SearchSpace, TrainingConfig
 from objectives.functions import load_function
-from tuner.errors import UsageError
+from tuner.errors import ContradictionError, UsageError
 from tuner.fresh_seeds import MAX_N_TRIALS
 
 _MAX_NAME_LENGTH = 250  # a little less than Optuna's column takes
@@ -114,7 +114,11 @@ class Spec(BaseModel):
 _NOT_FOR_FUNCTIONS = ("dataset", "train_size", "batch_size", "weight_decay", "lr")
 
 
-def build_spec(options: Mapping[str, Any]) -> Spec:
+# Sees to it that a function objective can be used; raises what says why not.
+CheckFunction = Callable[[str], object]
+
+
+def build_spec(options: Mapping[str, Any], check_function: CheckFunction = load_function) -> Spec:
     """Build a spec from the options that were given, the rest being defaults.
 
     Raises UsageError, in one line with the value and the remedy.
@@ -130,7 +134,7 @@ def build_spec(options: Mapping[str, Any]) -> Spec:
                     f"--{name.replace('_', '-')} has no effect on {spec.objective}: "
                     "a function states its own search space and data"
                 )
-        load_function(spec.objective)  # fail now, not in every worker
+        check_function(spec.objective)  # fail now, not in every worker
     return spec
 
 
@@ -144,13 +148,18 @@ def check_name_and_budget(name: str, n_trials: int | None) -> None:
         raise UsageError(f"--trials {n_trials}: a budget is 1 to {MAX_N_TRIALS} trials")
 
 
-def check_same_spec(study_name: str, stored: Spec, options: Mapping[str, Any]) -> None:
-    """Refuse options that contradict the study they are meant to resume (UsageError)."""
-    asked = build_spec({**stored.model_dump(exclude_defaults=True), **options})
+def check_same_spec(
+    study_name: str,
+    stored: Spec,
+    options: Mapping[str, Any],
+    check_function: CheckFunction = load_function,
+) -> None:
+    """Refuse options that contradict the study they are meant to resume (ContradictionError)."""
+    asked = build_spec({**stored.model_dump(exclude_defaults=True), **options}, check_function)
     for name in options:
         was, now = getattr(stored, name), getattr(asked, name)
         if was != now:
-            raise UsageError(
+            raise ContradictionError(
                 f"Study {study_name!r} was created with {name} {_show(was)}, not {_show(now)}: "
                 "leave the option out to resume it, or choose another --study"
             )

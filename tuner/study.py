@@ -25,11 +25,18 @@ from optuna.samplers import (
 )
 from optuna.storages import BaseStorage, RDBStorage
 
+from objectives.functions import load_function
 from objectives.seeds import derive_seed
 from storage import Budget, change_budget, create_budget, creation_lock, find_budget
 from tuner.errors import StudyNotFoundError, UsageError
 from tuner.median import IncrementalMedianPruner
-from tuner.spec import Spec, build_spec, check_name_and_budget, check_same_spec
+from tuner.spec import (
+    CheckFunction,
+    Spec,
+    build_spec,
+    check_name_and_budget,
+    check_same_spec,
+)
 from tuner.tpe import IncrementalTPESampler
 
 DEFAULT_N_TRIALS = 50
@@ -67,27 +74,33 @@ def create_or_resume(  # noqa: PLR0913 (keywords that may be left out)
     n_trials: int | None = None,
     timeout_seconds: float | None = None,
     max_retries: int | None = None,
+    priority: int | None = None,
+    check_function: CheckFunction = load_function,
 ) -> LoadedStudy:
     """Create the study with these spec options, or resume it if it exists.
 
     A resumed study keeps its spec: options that contradict it raise UsageError. ``n_trials`` is
     its budget (None: the default for a new study, unchanged for an old one), ``timeout_seconds``
-    the time it has from now on, ``max_retries`` how often a trial is run again whose worker died.
+    the time it has from now on, ``max_retries`` how often a trial is run again whose worker died,
+    ``priority`` the place among others for workers that serve all studies. A function objective is
+    imported to see that it is there, unless ``check_function`` does something else.
     Safe when many processes create the same study at once.
     """
     check_name_and_budget(name, n_trials)
     with creation_lock(storage.url):
         found = _find(storage, name)
         if found is None:
-            found = _create(storage, name, options, n_trials or DEFAULT_N_TRIALS)
+            n_trials = n_trials or DEFAULT_N_TRIALS
+            found = _create(storage, name, options, n_trials, check_function)
         else:
-            check_same_spec(name, found.spec, options)
+            check_same_spec(name, found.spec, options, check_function)
         change_budget(
             storage.engine,
             found.study_id,
             n_trials=n_trials,
             timeout_seconds=timeout_seconds,
             max_retries=max_retries,
+            priority=priority,
         )
     return found
 
@@ -108,12 +121,14 @@ def open_confirmation(searched: LoadedStudy) -> LoadedStudy:
             f"Study {name!r} confirms another study {searched.name!r} than there is now: "
             "delete it, or search under another name"
         )
+    budget = searched.load_budget()
     change_budget(
         storage.engine,
         found.study_id,
         n_trials=None,
         timeout_seconds=None,
-        max_retries=searched.load_budget().max_retries,
+        max_retries=budget.max_retries,
+        priority=budget.priority,
     )
     return found
 
@@ -160,11 +175,15 @@ def _find(storage: RDBStorage, name: str) -> LoadedStudy | None:
 
 
 def _create(
-    storage: RDBStorage, name: str, options: Mapping[str, Any], n_trials: int
+    storage: RDBStorage,
+    name: str,
+    options: Mapping[str, Any],
+    n_trials: int,
+    check_function: CheckFunction = load_function,
 ) -> LoadedStudy:
     if options.get("sampler") == "grid":
         options = {**options, "grid": _grid_shape(n_trials)}
-    spec = build_spec(options)
+    spec = build_spec(options, check_function)
     study = optuna.create_study(
         storage=storage, study_name=name, direction=spec.direction, load_if_exists=True
     )

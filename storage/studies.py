@@ -1,0 +1,106 @@
+"""Which studies there are, and which of them has work for a worker that serves all of them."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Engine, Row, Select, func, select
+
+from storage import optuna_tables as tables
+from storage.budget import StudyState
+from storage.clock import epoch_now
+from storage.engine import reading
+from storage.schema import budgets, leases
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study of ours with its budget; ``created_at`` is seconds since 1970, None if not known.
+
+    Name and ``created_at`` tell a study from another that was made when it had been deleted.
+    """
+
+    study_id: int
+    name: str
+    state: StudyState
+    priority: int
+    created_at: float | None
+    n_trials: int
+    n_finished: int
+    n_leased: int
+
+
+_n_leased = (
+    select(func.count())
+    .where(leases.c.study_id == budgets.c.study_id)
+    .correlate(budgets)
+    .scalar_subquery()
+)
+_is_open: ColumnElement[bool] = (budgets.c.state == "open") & (
+    budgets.c.deadline.is_(None) | (budgets.c.deadline > epoch_now())
+)
+# The highest priority first, then the oldest: ids ascend with age.
+_IN_TURN = (budgets.c.priority.desc(), budgets.c.study_id)
+
+
+def _records() -> Select[tuple[int, str, str, int, float | None, int, int, int]]:
+    return select(
+        budgets.c.study_id,
+        tables.studies.c.study_name,
+        budgets.c.state,
+        budgets.c.priority,
+        budgets.c.created_at,
+        budgets.c.n_trials,
+        budgets.c.n_claimed,
+        _n_leased.label("n_leased"),
+    ).join(tables.studies, tables.studies.c.study_id == budgets.c.study_id)
+
+
+def list_studies(engine: Engine, *, limit: int, offset: int = 0) -> tuple[list[StudyRecord], int]:
+    """Return a page of the studies, the newest first, and how many there are in all."""
+    page = _records().order_by(budgets.c.study_id.desc()).limit(limit).offset(offset)
+    with reading(engine) as connection:
+        rows = connection.execute(page).all()
+        total = connection.execute(select(func.count()).select_from(budgets)).scalar_one()
+    return [_record(row) for row in rows], total
+
+
+def find_study(engine: Engine, name: str) -> StudyRecord | None:
+    """Return the study of ours with exactly this name, if there is one."""
+    with reading(engine) as connection:
+        rows = connection.execute(_records().where(tables.studies.c.study_name == name)).all()
+    # MariaDB compares without case and trailing blanks.
+    return next((_record(row) for row in rows if row.study_name == name), None)
+
+
+def list_claimable(engine: Engine) -> list[StudyRecord]:
+    """Return the open studies with a slot that nobody has claimed, in the order to serve them."""
+    query = _records().where(_is_open, budgets.c.n_claimed < budgets.c.n_trials).order_by(*_IN_TURN)
+    with reading(engine) as connection:
+        return [_record(row) for row in connection.execute(query)]
+
+
+def has_open_studies(engine: Engine) -> bool:
+    """Tell whether a study is open whose trials are not all finished: slots may come back."""
+    is_unfinished = (budgets.c.n_claimed < budgets.c.n_trials) | (_n_leased > 0)
+    query = select(budgets.c.study_id).where(_is_open, is_unfinished).limit(1)
+    with reading(engine) as connection:
+        return connection.execute(query).first() is not None
+
+
+def list_forsaken(engine: Engine) -> list[int]:
+    """Return the ids of studies with trials whose lease has run out: their worker is lost."""
+    query = select(leases.c.study_id).where(leases.c.ends_at < epoch_now()).distinct()
+    with reading(engine) as connection:
+        return list(connection.execute(query).scalars())
+
+
+def _record(row: Row[tuple[int, str, str, int, float | None, int, int, int]]) -> StudyRecord:
+    return StudyRecord(
+        study_id=row.study_id,
+        name=row.study_name,
+        state=row.state,
+        priority=row.priority,
+        created_at=row.created_at,
+        n_trials=row.n_trials,
+        n_finished=row.n_claimed - row.n_leased,
+        n_leased=row.n_leased,
+    )
