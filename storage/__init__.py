@@ -66,9 +66,8 @@ from storage.resilience import Retry
 from storage.studies import (
     StudyRecord,
     find_study,
-    has_open_studies,
-    list_claimable,
     list_forsaken,
+    list_open,
     list_studies,
 )
 from storage.trial_rows import SortKey, TrialQuery, TrialRow, list_trial_rows
@@ -132,12 +131,11 @@ __all__ = [
     "give_back",
     "give_back_expired",
     "has_accounts",
-    "has_open_studies",
     "is_given_back",
     "list_audit",
-    "list_claimable",
     "list_exports",
     "list_forsaken",
+    "list_open",
     "list_studies",
     "list_tokens",
     "list_trial_rows",

@@ -27,6 +27,11 @@ class StudyRecord:
     n_finished: int
     n_leased: int
 
+    @property
+    def has_slots(self) -> bool:
+        """Tell whether there is a slot that nobody has claimed."""
+        return self.n_finished + self.n_leased < self.n_trials
+
 
 _n_leased = (
     select(func.count())
@@ -71,19 +76,12 @@ def find_study(engine: Engine, name: str) -> StudyRecord | None:
     return next((_record(row) for row in rows if row.study_name == name), None)
 
 
-def list_claimable(engine: Engine) -> list[StudyRecord]:
-    """Return the open studies with a slot that nobody has claimed, in the order to serve them."""
-    query = _records().where(_is_open, budgets.c.n_claimed < budgets.c.n_trials).order_by(*_IN_TURN)
+def list_open(engine: Engine) -> list[StudyRecord]:
+    """Return the open studies whose trials are not all finished, in the order to serve them."""
+    is_unfinished = (budgets.c.n_claimed < budgets.c.n_trials) | (_n_leased > 0)
+    query = _records().where(_is_open, is_unfinished).order_by(*_IN_TURN)
     with reading(engine) as connection:
         return [_record(row) for row in connection.execute(query)]
-
-
-def has_open_studies(engine: Engine) -> bool:
-    """Tell whether a study is open whose trials are not all finished: slots may come back."""
-    is_unfinished = (budgets.c.n_claimed < budgets.c.n_trials) | (_n_leased > 0)
-    query = select(budgets.c.study_id).where(_is_open, is_unfinished).limit(1)
-    with reading(engine) as connection:
-        return connection.execute(query).first() is not None
 
 
 def list_forsaken(engine: Engine) -> list[int]:

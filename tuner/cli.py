@@ -30,6 +30,7 @@ from tuner.storage_commands import storage_app
 from tuner.token_commands import token_app
 from tuner.train_command import add_train_command
 from tuner.user_commands import user_app
+from tuner.worker_command import add_worker_command
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -198,6 +199,7 @@ def create(
     trials: options.Trials = None,
     timeout: options.Timeout = None,
     max_retries: options.MaxRetries = None,
+    priority: options.Priority = None,
     as_json: options.Json = False,
 ) -> None:
     """Store a study's spec and budget for workers to join; train nothing."""
@@ -213,6 +215,7 @@ def create(
         n_trials=trials,
         timeout_seconds=timeout,
         max_retries=max_retries,
+        priority=priority,
     )
     status = load_status(loaded)
     if as_json:
@@ -225,37 +228,7 @@ def create(
 add_confirm_command(app)
 
 
-@app.command(epilog="Example: tuner worker --storage postgresql://user@host/tuner --study NAME")
-def worker(
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    study: options.StudyName = options.DEFAULT_STUDY,
-    data_dir: options.DataDir = Path("data"),
-    device: options.Device = "auto",
-    threads: options.Threads = 1,
-    lanes: options.Lanes = None,
-    lease: options.Lease = options.DEFAULT_LEASE,
-    storage_patience: options.Patience = options.DEFAULT_PATIENCE,
-    checkpoint_dir: options.CheckpointDir = None,
-) -> None:
-    """Join a study from any host and train until its budget is spent."""
-    from tuner.worker import WorkerConfig, run_worker
-
-    leaving = Leaving()
-    with leaving.listening():
-        joining = WorkerConfig(
-            storage,
-            study,
-            data_dir,
-            device,
-            threads,
-            lanes,
-            lease,
-            storage_patience,
-            checkpoint_dir,
-        )
-        status = run_worker(joining, leaving)
-    raise typer.Exit(status)
+add_worker_command(app)
 
 
 @app.command(epilog="Example: tuner status --study simplenet-mnist --json")

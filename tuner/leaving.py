@@ -17,11 +17,34 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Leaving:
-    """Whether this process has been asked to leave, and by what."""
+    """Whether this process has been asked to leave, or the study it is at, and by what."""
 
     def __init__(self) -> None:
-        self.reason: str | None = None
+        self._reason: str | None = None
+        self._study_reason: str | None = None
         self._may_interrupt = False
+
+    @property
+    def reason(self) -> str | None:
+        """By what this process, or else the study, is to be left; None while all goes on."""
+        return self._reason or self._study_reason
+
+    @reason.setter
+    def reason(self, reason: str) -> None:
+        self._reason = reason
+
+    @property
+    def leaves_process(self) -> bool:
+        """Tell whether this process has been asked to leave, not only the study it is at."""
+        return self._reason is not None
+
+    def leave_study(self, reason: str) -> None:
+        """Leave the study, as if asked to leave; whoever serves others then goes to the next."""
+        self._study_reason = reason
+
+    def forget_study(self) -> None:
+        """Be ready for the next study; what asked the process to leave is not forgotten."""
+        self._study_reason = None
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -35,14 +58,14 @@ class Leaving:
                 signal.signal(number, handler)
 
     def check(self) -> None:
-        """Raise Interrupted if this process has been asked to leave."""
+        """Raise Interrupted if this process has been asked to leave, or the study."""
         if self.reason is not None:
             raise Interrupted
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.reason == "SIGINT":
+        if number == signal.SIGINT and self._reason == "SIGINT":
             os._exit(INTERRUPTED_STATUS)
-        self.reason = signal.Signals(number).name
+        self._reason = signal.Signals(number).name
         if self._may_interrupt:
             self._may_interrupt = False  # once: what follows is giving back
             raise Interrupted

@@ -210,6 +210,39 @@ Storage = Annotated[
     _option("--storage", "Database: sqlite:///FILE, postgresql://..., mysql://...", metavar="URL"),
 ]
 StudyName = Annotated[str, _option("--study", "Name of the study.", metavar="NAME")]
+# For a worker: without it, all open studies.
+AnyStudyName = Annotated[
+    str | None,
+    _option(
+        "--study",
+        "Name of the study.",
+        metavar="NAME",
+        show_default=f"{DEFAULT_STUDY}; of worker: any open study",
+    ),
+]
+ExitWhenIdle = Annotated[
+    bool, _option("--exit-when-idle", "Without --study: end when no study is open.")
+]
+AllowObjectives = Annotated[
+    list[str] | None,
+    _option(
+        "--allow-objective",
+        "Module whose functions studies may name as objectives; may be repeated.",
+        metavar="MODULE",
+        show_default="none",
+    ),
+]
+Priority = Annotated[
+    int | None,
+    _option(
+        "--priority",
+        "Workers without --study serve the highest first.",
+        metavar="N",
+        min=-1000,
+        max=1000,
+        show_default="0",
+    ),
+]
 Json = Annotated[bool, _option("--json", "Print one JSON document on stdout, nothing else.")]
 Verbose = Annotated[bool, _option("--verbose", "Log every trial to stderr.")]
 

@@ -36,6 +36,7 @@ from storage import (
     register_worker,
     sign_off_worker,
 )
+from tuner.allowed import AllowedObjectives
 from tuner.checkpoints import Checkpoints, FinalModels
 from tuner.leaving import INTERRUPTED_STATUS, Interrupted, Leaving
 from tuner.spec import Spec
@@ -57,8 +58,9 @@ logger = logging.getLogger(__name__)
 _POLL_SECONDS = 0.5
 
 
-# Why a worker leaves when told by `tuner stop`; not an interruption.
+# Why a worker leaves a study, not its process: nothing was interrupted.
 _STOPPED = "tuner stop"
+_PAUSED = "tuner pause"
 
 # What is assumed of a budget that cannot be read now.
 _UNKNOWN = Budget(n_trials=1, n_finished=0, n_leased=1, is_past_deadline=False)
@@ -77,6 +79,7 @@ class WorkerConfig:
     lease_seconds: float = LEASE_SECONDS
     patience_seconds: float = 600.0
     checkpoint_dir: Path | None = None
+    allowed: AllowedObjectives | None = None  # None: whatever the named study names
     models_dir: Path | None = None  # where models are left for whoever scores them
     log_level: int = logging.INFO
 
@@ -95,6 +98,25 @@ class WorkerConfig:
         return Retry(url, self.patience_seconds, lambda: leaving.reason is not None)
 
 
+@dataclass(frozen=True)
+class Guest:
+    """How a worker behaves that serves all open studies: it leaves one when others need it more.
+
+    ``is_wanted_elsewhere`` tells whether it shall take no new trials here.
+    """
+
+    is_wanted_elsewhere: Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A study that this process can train, before it has registered as its worker."""
+
+    database: RDBStorage
+    loaded: LoadedStudy
+    trainer: Trainer
+
+
 def run_worker(
     config: WorkerConfig, leaving: Leaving, is_orphaned: Callable[[], bool] = lambda: False
 ) -> int:
@@ -105,20 +127,35 @@ def run_worker(
     """
     retry = config.retry(leaving)
     try:
-        _join(config, retry, leaving, is_orphaned)
+        opened = open_study(config, retry, leaving)
+        serve_study(opened, config, retry, leaving, is_orphaned)
     except (Interrupted, UnreachableError):
         if leaving.reason is None:  # who leaves waits for no database
             raise
-    return 0 if leaving.reason in (None, _STOPPED) else INTERRUPTED_STATUS
+    return INTERRUPTED_STATUS if leaving.leaves_process else 0
 
 
-def _join(
-    config: WorkerConfig, retry: Retry, leaving: Leaving, is_orphaned: Callable[[], bool]
-) -> None:
+def open_study(config: WorkerConfig, retry: Retry, leaving: Leaving) -> Opened:
+    """Load a study and what it trains with; raises as `run_worker`, and NotAllowedError."""
     database = retry.call("open it", lambda: open_storage(config.storage_url))
     loaded = retry.call("load the study", lambda: load_study(database, config.study_name))
+    if config.allowed is not None:
+        config.allowed.check(loaded.spec.objective)
     with leaving.interruptible():  # fetching data may take minutes
         trainer = _open_trainer(loaded.spec, config, leaving)
+    return Opened(database, loaded, trainer)
+
+
+def serve_study(  # noqa: PLR0913, PLR0917 (what `run_worker` has, and a guest's manners)
+    opened: Opened,
+    config: WorkerConfig,
+    retry: Retry,
+    leaving: Leaving,
+    is_orphaned: Callable[[], bool] = lambda: False,
+    guest: Guest | None = None,
+) -> None:
+    """Register as a worker of a study and train; in the end give back what is held, sign off."""
+    database, loaded, trainer = opened.database, opened.loaded, opened.trainer
     worker_id, ordinal = retry.call(
         "register", lambda: _register(loaded, trainer.n_lanes, config.lease_seconds)
     )
@@ -126,13 +163,14 @@ def _join(
     try:
         with WorkerStorage(database, claimant, retry) as storage:
             study = with_sampler(loaded, storage, ordinal)
-            worker = _Worker(loaded, study, storage, trainer, retry, leaving, is_orphaned)
+            worker = _Worker(loaded, study, storage, trainer, retry, leaving, is_orphaned, guest)
             storage.on_report = worker.on_report
             worker.run()
     except KeyError:
         loaded.load_budget()  # says so if somebody has deleted the study
         raise
     finally:
+        gc.unfreeze()
         _leave(database, worker_id, retry, leaving)
 
 
@@ -187,6 +225,7 @@ class _Worker:
     retry: Retry
     leaving: Leaving
     is_orphaned: Callable[[], bool]
+    guest: Guest | None = None
     name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
     looked_at: float = -math.inf  # the budget, which holds the study's state
     looked_for_expired_at: float = -math.inf
@@ -199,7 +238,8 @@ class _Worker:
             while True:
                 self._obey()
                 self._give_back_expired()
-                self._refill()
+                if self.guest is None or not self.guest.is_wanted_elsewhere():
+                    self._refill()
                 if self._is_training:
                     self._train()
                 elif self._is_over():
@@ -211,7 +251,7 @@ class _Worker:
 
     def _is_over(self) -> bool:
         self.storage.flush()  # a slot is spent when its trial's end is written
-        return self._load_budget().is_spent
+        return self.guest is not None or self._load_budget().is_spent
 
     @property
     def _is_training(self) -> bool:
@@ -232,7 +272,9 @@ class _Worker:
                 return
             state = self._load_budget().state
             if state == "stopped":
-                self.leaving.reason = _STOPPED
+                self.leaving.leave_study(_STOPPED)
+            elif state == "paused" and self.guest is not None and not self._is_training:
+                self.leaving.leave_study(_PAUSED)
             elif state == "open":
                 self.looked_at = time.monotonic()
                 return

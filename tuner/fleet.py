@@ -1,0 +1,157 @@
+"""A worker of all studies: it serves the open ones by priority, then age, one after another.
+
+It never holds slots of two studies. What it may not or cannot train it leaves to others, and says
+so once; what code it runs is decided by whoever started it, never by the database.
+"""
+
+import logging
+import math
+import time
+from dataclasses import dataclass, field, replace
+
+from sqlalchemy import Engine
+
+from storage import (
+    Retry,
+    StudyRecord,
+    UnreachableError,
+    create_storage,
+    explain_database_error,
+    give_back_expired,
+    list_forsaken,
+    list_open,
+    read_uptime,
+)
+from tuner.allowed import AllowedObjectives
+from tuner.errors import NotAllowedError, StudyNotFoundError
+from tuner.leaving import INTERRUPTED_STATUS, Interrupted, Leaving
+from tuner.worker import Guest, Opened, WorkerConfig, open_study, serve_study
+
+logger = logging.getLogger(__name__)
+
+# How long a worker without a study waits before it looks again.
+_IDLE_SECONDS = 0.5
+# How often a worker at a study looks for one of higher priority.
+_LOOK_SECONDS = 5.0
+# When a study that could not be opened is tried again: its data may be there by then.
+_TRY_AGAIN_SECONDS = 60.0
+
+
+def run_fleet_worker(config: WorkerConfig, leaving: Leaving, *, exits_when_idle: bool) -> int:
+    """Serve open studies until asked to leave; return the process's exit status.
+
+    With ``exits_when_idle`` it ends as soon as no study is open that it can serve. The config's
+    study name counts for nothing. Raises StorageError, or what ends the process.
+    """
+    retry = config.retry(leaving)
+    allowed = config.allowed or AllowedObjectives()
+    try:
+        database = retry.call("open it", lambda: create_storage(config.storage_url))
+        fleet = _FleetWorker(replace(config, allowed=allowed), database.engine, retry, leaving)
+        fleet.run(exits_when_idle=exits_when_idle)
+    except (Interrupted, UnreachableError):
+        if not leaving.leaves_process:  # who leaves waits for no database
+            raise
+    return INTERRUPTED_STATUS if leaving.leaves_process else 0
+
+
+@dataclass
+class _FleetWorker:
+    config: WorkerConfig
+    engine: Engine
+    retry: Retry
+    leaving: Leaving
+    # When a study is tried again that could not be served, by what tells it from all others.
+    not_before: dict[tuple[int, float | None], float] = field(default_factory=dict)
+    looked_for_forsaken_at: float = -math.inf
+    looked_for_better_at: float = -math.inf
+    is_wanted_elsewhere: bool = False
+
+    def run(self, *, exits_when_idle: bool) -> None:
+        """Serve one study after another."""
+        while True:
+            self.leaving.check()
+            self._give_back_forsaken()
+            studies = self.retry.call("look for open studies", self._list_servable)
+            study = next((study for study in studies if study.has_slots), None)
+            if study is not None:
+                self._serve(study)
+            elif exits_when_idle and not studies:
+                return
+            else:
+                time.sleep(_IDLE_SECONDS)
+
+    def _list_servable(self) -> list[StudyRecord]:
+        now = time.monotonic()
+        return [s for s in list_open(self.engine) if self.not_before.get(_key(s), now) <= now]
+
+    def _serve(self, study: StudyRecord) -> None:
+        config = replace(self.config, study_name=study.name)
+        try:
+            opened = self._open(study, config)
+            if opened is None:
+                return
+            logger.info("Study %r: joined", study.name)
+            self.is_wanted_elsewhere = False
+            self.looked_for_better_at = time.monotonic()
+            guest = Guest(lambda: self._is_wanted_elsewhere(study))
+            serve_study(opened, config, self.retry, self.leaving, guest=guest)
+            logger.info("Study %r: left", study.name)
+        except StudyNotFoundError as error:  # deleted, or its creator is not yet done
+            self._put_off(study, str(error))
+        except Interrupted:
+            if self.leaving.leaves_process:
+                raise
+        finally:
+            self.leaving.forget_study()
+
+    def _open(self, study: StudyRecord, config: WorkerConfig) -> Opened | None:
+        """Open a study; one that cannot be opened here is left to others."""
+        try:
+            return open_study(config, self.retry, self.leaving)
+        except NotAllowedError as error:
+            self._put_off(study, str(error), seconds=math.inf)
+        except UnreachableError:
+            raise
+        except Exception as error:
+            # Anything: one study's data, code or spec must not keep the others waiting.
+            if explain_database_error(error) is not None:
+                raise
+            self._put_off(study, f"{type(error).__name__}: {error}")
+        return None
+
+    def _put_off(self, study: StudyRecord, why: str, seconds: float = _TRY_AGAIN_SECONDS) -> None:
+        if _key(study) not in self.not_before:
+            logger.warning("Study %r is left to other workers: %s", study.name, why)
+        self.not_before[_key(study)] = time.monotonic() + seconds
+
+    def _is_wanted_elsewhere(self, current: StudyRecord) -> bool:
+        """Tell whether a study of higher priority has slots; looks now and then."""
+        if time.monotonic() - self.looked_for_better_at >= _LOOK_SECONDS:
+            self.looked_for_better_at = time.monotonic()
+            none: list[StudyRecord] = []
+            studies = self.retry.attempt(self._list_servable, none)
+            same = (s.priority for s in studies if _key(s) == _key(current))
+            priority = next(same, current.priority)
+            self.is_wanted_elsewhere = any(s.priority > priority and s.has_slots for s in studies)
+        return self.is_wanted_elsewhere
+
+    def _give_back_forsaken(self) -> None:
+        """Settle what lost workers have left behind at studies that nobody is at, now and then."""
+        lease_seconds = self.config.lease_seconds
+        if time.monotonic() - self.looked_for_forsaken_at < lease_seconds / 4:
+            return
+        self.looked_for_forsaken_at = time.monotonic()
+        if self.retry.seconds_since_outage >= lease_seconds:  # others could not renew theirs either
+            self.retry.attempt(self._give_back_what_expired, None)
+
+    def _give_back_what_expired(self) -> None:
+        if read_uptime(self.engine) < self.config.lease_seconds:
+            return
+        for study_id in list_forsaken(self.engine):
+            n = give_back_expired(self.engine, study_id, "its worker was lost")
+            logger.warning("Gave back %d trial(s) of lost workers to the budget", n)
+
+
+def _key(study: StudyRecord) -> tuple[int, float | None]:
+    return study.study_id, study.created_at
