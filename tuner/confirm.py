@@ -16,7 +16,7 @@ from pathlib import Path
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
-from storage import create_storage, set_queue, set_study_state
+from storage import open_storage, set_queue, set_study_state
 from tuner import launcher
 from tuner.confirmation import CONFIRMATION, Candidate, Confirmation, Rung, Score
 from tuner.errors import NoResultError, UsageError
@@ -63,7 +63,7 @@ def confirm_study(request: ConfirmRequest, console: Console, leaving: Leaving) -
     Raises Interrupted when asked to leave; the next call goes on. Raises NoResultError for a study
     without a complete trial or a confirmation that was stopped, UsageError for one without λ.
     """
-    storage = create_storage(request.worker.storage_url)
+    storage = open_storage(request.worker.storage_url)
     searched = load_study(storage, request.worker.study_name)
     if searched.spec.confirms is not None:
         raise UsageError(
@@ -75,8 +75,9 @@ def confirm_study(request: ConfirmRequest, console: Console, leaving: Leaving) -
         config = replace(
             request.worker, study_name=race.confirming.name, models_dir=Path(models_dir)
         )
+        retry = config.retry(leaving)
         _train(race, config, request.n_workers, (console, leaving))
-        confirmation = race.judge()
+        confirmation = retry.call("read the values", race.judge)
         stored = find_confirmation(searched)
         if stored is not None and confirmation == stored.model_copy(update={"test": {}}):
             return stored
@@ -86,7 +87,8 @@ def confirm_study(request: ConfirmRequest, console: Console, leaving: Leaving) -
                 scores = launcher.call_in_worker_process(score, config, leaving)
             test = _average(race, confirmation, scores)
             confirmation = confirmation.model_copy(update={"test": test})
-    searched.study.set_user_attr(CONFIRMATION, confirmation.model_dump(mode="json"))
+    document = confirmation.model_dump(mode="json")
+    retry.call("store the answer", lambda: searched.study.set_user_attr(CONFIRMATION, document))
     return confirmation
 
 
@@ -118,10 +120,10 @@ class _Race:
     looked_at: float = field(default=0.0)
     n_wanted: dict[Candidate, int] = field(default_factory=dict)
 
-    def advance(self) -> None:
+    def set_queue(self, *, only_if_changed: bool = False) -> None:
         """Let those trials wait that are worth it, by the values there are now."""
         n_wanted = self._find_n_wanted()
-        if n_wanted == self.n_wanted:
+        if only_if_changed and n_wanted == self.n_wanted:
             return
         wanted = [
             make_trial(candidate, seed, self.best.params)
@@ -134,9 +136,9 @@ class _Race:
         self.n_wanted = n_wanted
 
     def on_tick(self) -> None:
-        """Advance now and then."""
+        """Drop the hopeless now and then."""
         if time.monotonic() - self.looked_at > _RACE_SECONDS:
-            self.advance()
+            self.set_queue(only_if_changed=True)
             self.looked_at = time.monotonic()
 
     def judge(self) -> Confirmation:
@@ -217,13 +219,14 @@ def _get_trials(loaded: LoadedStudy) -> list[FrozenTrial]:
 def _train(
     race: _Race, config: WorkerConfig, n_workers: int | None, screen: tuple[Console, Leaving]
 ) -> None:
-    confirming = race.confirming
-    race.advance()
+    confirming, retry = race.confirming, config.retry(screen[1])
+    retry.call("plan the confirmation", race.set_queue)
     if confirming.load_budget().is_spent:
         return
     set_study_state(confirming.storage.engine, confirming.study_id, "open")
     n, console = len(race.candidates), screen[0]
     console.print(f"Confirming {n} candidates on {race.n_seeds} fresh seeds", highlight=False)
+    # Another confirmation, told other numbers of seeds or rungs, may have withdrawn some of ours.
     while not confirming.load_budget().is_spent:
         train_locally(confirming, config, n_workers, race.on_tick, screen)
         if confirming.load_budget().state == "stopped":
@@ -231,7 +234,7 @@ def _train(
                 f"The confirmation of study {race.searched.name!r} was stopped: `tuner confirm` "
                 "goes on with it"
             )
-        race.advance()
+        retry.call("plan the confirmation", race.set_queue)
 
 
 def _chosen(confirmation: Confirmation) -> dict[str, Rung]:

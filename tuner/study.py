@@ -28,7 +28,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from objectives.functions import load_function
 from objectives.seeds import derive_seed
 from storage import Budget, change_budget, create_budget, creation_lock, find_budget
-from tuner.errors import StudyNotFoundError, UsageError
+from tuner.errors import ContradictionError, StudyNotFoundError, UsageError
 from tuner.median import IncrementalMedianPruner
 from tuner.spec import (
     CheckFunction,
@@ -92,6 +92,11 @@ def create_or_resume(  # noqa: PLR0913 (keywords that may be left out)
         if found is None:
             n_trials = n_trials or DEFAULT_N_TRIALS
             found = _create(storage, name, options, n_trials, check_function)
+        elif found.spec.confirms is not None:
+            raise ContradictionError(
+                f"Study {name!r} confirms study {found.spec.confirms!r}, whose `tuner confirm` "
+                "decides on its trials"
+            )
         else:
             check_same_spec(name, found.spec, options, check_function)
         change_budget(
@@ -118,8 +123,8 @@ def open_confirmation(searched: LoadedStudy) -> LoadedStudy:
         found = _find(storage, name) or _create(storage, name, options, n_trials=0)
     if found.spec != Spec(**options):
         raise UsageError(
-            f"Study {name!r} confirms another study {searched.name!r} than there is now: "
-            "delete it, or search under another name"
+            f"Study {name!r} does not confirm study {searched.name!r} as it is now: delete it, or "
+            "search under another name"
         )
     budget = searched.load_budget()
     change_budget(

@@ -35,7 +35,8 @@ def test_study_of_the_first_version_is_upgraded_and_resumes(cli: Cli, tmp_path: 
     assert f"version 1 -> {NEWEST_VERSION}" in cli("storage", "upgrade").stdout
     assert f"is current: version {NEWEST_VERSION}" in cli("storage", "upgrade").stdout
 
-    result = cli("run", "--study", "digits", "--trials", "8", "--workers", "2", "--json")
+    study = ("--study", "digits")
+    result = cli("run", *study, "--trials", "8", "--workers", "2", "--no-confirm", "--json")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["n_finished"] == 8
     ((n_finished,),) = _read(file, "SELECT COUNT(*) FROM trials WHERE state <> 'RUNNING'")
