@@ -105,10 +105,11 @@ def _fail(connection: Connection, trial_id: int, attr: str, reason: str) -> None
 def _queue_rerun(connection: Connection, trial: Row[Any], n_retries: int) -> None:
     """Add a WAITING trial with the same parameters, as ``Study.enqueue_trial`` makes it.
 
-    Without those, the trial had none yet and there is nothing to rerun.
+    One whose worker died before it had any is queued too: its deaths are counted. Given back by a
+    living worker, it leaves nothing to rerun.
     """
     params = _read_params(connection, trial.trial_id)
-    if not params:
+    if not params and not n_retries:
         return
     origin = _read_attr(connection, tables.user_attrs, trial.trial_id, RERUN_OF, trial.number)
     last_number = connection.execute(
