@@ -1,9 +1,12 @@
 """Every answer that is handed out is recorded, unless it is the last one; pins live there too."""
 
 import json
+import os
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,6 +127,13 @@ def test_exporters_of_different_answers_at_once_get_a_version_each(sqlite_url: s
     assert history[max(history)] is not None
 
 
+def _forget(url: str) -> None:
+    """Delete what was recorded, and close the file as the end of the last process does."""
+    engine = create_engine(parse_url(url), poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM tuner_exports"))
+
+
 def _at_once(calls: list[Callable[[], Any]]) -> list[Any]:
     results: list[Any] = []
     start = threading.Barrier(len(calls))
@@ -139,6 +149,42 @@ def _at_once(calls: list[Callable[[], Any]]) -> list[Any]:
         thread.join(60)
     assert len(results) == len(calls)
     return results
+
+
+@pytest.fixture
+def frozen_url() -> Iterator[str]:
+    """Return a study's file that this process may read only, in a folder where it may not write.
+
+    Root may write everywhere, so it becomes somebody else for the time being.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder, uid = Path(name), os.geteuid()
+        url = f"sqlite:///{folder / 'tuner.db'}"
+        make_study(url).storage.engine.dispose()
+        loaded = _open(url)
+        publish(loaded)  # imports what another user might not be able to
+        loaded.storage.engine.dispose()
+        _forget(url)
+        (folder / "tuner.db").chmod(0o444)
+        folder.chmod(0o555)
+        if uid == 0:
+            os.seteuid(65534)
+        try:
+            yield url
+        finally:
+            os.seteuid(uid)
+            folder.chmod(0o755)
+
+
+def test_file_that_may_only_be_read_is_exported_with_a_warning(
+    frozen_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite cannot read such a file as it reads others; nothing is recorded."""
+    published = publish(_open(frozen_url))
+    assert (published.document["weight_decay"], published.version) == (2e-4, None)
+    assert "attempt to write a readonly database" in caplog.text
+    with pytest.raises(TunerError, match=r"pin cannot be recorded.*readonly"):
+        publish(_open(frozen_url), Wish(pin=0))
 
 
 @pytest.mark.db
