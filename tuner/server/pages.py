@@ -38,6 +38,7 @@ def build_pages(engine: Engine) -> APIRouter:
     router.add_api_route("/login", desk.sign_in, methods=["POST"])
     router.add_api_route("/logout", desk.sign_out, methods=["POST"])
     router.add_api_route("/server.css", show_style, methods=["GET", "HEAD"])
+    router.add_api_route("/server.svg", show_icon, methods=["GET", "HEAD"])
     return router
 
 
@@ -49,6 +50,11 @@ def show_login(next: str = "") -> Response:  # noqa: A002 (the query's name)
 def show_style() -> Response:
     """Return the style of our pages."""
     return Response(_read("style.css"), media_type="text/css")
+
+
+def show_icon() -> Response:
+    """Return the icon of our pages."""
+    return Response(_read("icon.svg"), media_type="image/svg+xml")
 
 
 def _login_page(target: str, *, name: str = "", alert: str = "", status: int = 200) -> Response:
