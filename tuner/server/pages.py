@@ -82,7 +82,10 @@ class _Desk:
         body = await request.body()
         if len(body) > _LARGEST_FORM_BYTES:
             return problem(413, "The form is too large")
-        form = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
+        try:
+            form = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
+        except ValueError:
+            return problem(400, "This is not the form to sign in")
         name, password, target = (form.get(key, [""])[0] for key in ("name", "password", "next"))
         if self._limiter.statistics().tasks_waiting >= _LONGEST_QUEUE:
             return _login_page(target, name=name, alert="Too busy: try again soon.", status=503)

@@ -164,6 +164,7 @@ def test_admin_deletes_through_the_page(watched: _Watched, server: Server) -> No
     )
     page.reload()
     expect(page.get_by_text("2. planted")).to_be_visible()
-    page.get_by_label("delete study").first.click()
+    planted = page.locator(".MuiCard-root", has_text="2. planted")
+    planted.get_by_label("delete study").click()
     page.get_by_role("button", name="Yes").click()
     expect(page.get_by_text("2. planted")).to_have_count(0)
