@@ -5,7 +5,8 @@ import asyncio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tuner.server.origins import METHODS, has_loopback_host, is_plain_path
+from tuner.loopback import is_own_name
+from tuner.server.origins import METHODS, is_plain_path
 from tuner.server.problems import problem
 from tuner.server.settings import ServerSettings
 
@@ -19,8 +20,7 @@ class Checks:
     def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
         self._app = app
         # A proxy on this machine passes on the name by which the world knows us.
-        self._has_proxy = bool(settings.trusted_proxies)
-        self._is_loopback = settings.is_loopback
+        self._has_to_know_host = settings.is_loopback and not settings.trusted_proxies
         self._host = settings.host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,9 +40,13 @@ class Checks:
             return 405, "There is no such method here"
         if not is_plain_path(scope["path"]):
             return 400, "The path is not written plainly"
-        if self._is_loopback and not self._has_proxy and not has_loopback_host(scope, self._host):
+        if self._has_to_know_host and not self._is_own_host(scope):
             return 403, "This service answers to this machine's own names only"
         return None
+
+    def _is_own_host(self, scope: Scope) -> bool:
+        hosts = Headers(scope=scope).getlist("host")
+        return len(hosts) == 1 and is_own_name(hosts[0], self._host)
 
 
 class BodyLimit:

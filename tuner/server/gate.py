@@ -24,7 +24,7 @@ from tuner.server.origins import READING, client_address, is_same_origin
 from tuner.server.problems import answer_error, problem
 
 # What answers to anybody, and looks after itself.
-PUBLIC_PATHS = frozenset({"/healthz", "/login", "/logout", "/server.css"})
+PUBLIC_PATHS = frozenset({"/healthz", "/login", "/logout", "/server.css", "/server.svg"})
 
 
 class Gate:

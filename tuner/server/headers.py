@@ -9,10 +9,11 @@ _FRAME = "frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-sr
 _OWN = f"default-src 'none'; style-src 'self'; img-src 'self'; {_FRAME}"
 
 # The dashboard's bundle: Material UI writes <style> elements, regl compiles the parallel
-# coordinates' WebGL by `new Function`, and the editor loads its images as data.
+# coordinates' WebGL by `new Function` (without it, the plot says "WebGL is not supported"), plots
+# test the browser by an image given as data, and are saved as a picture by way of a blob.
 _DASHBOARD = (
     "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    f"img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; {_FRAME}"
+    f"img-src 'self' data: blob:; connect-src 'self'; {_FRAME}"
 )
 
 # Whatever somebody uploads: neither shown nor run on our origin.

@@ -1,6 +1,7 @@
 """Where a request comes from: which page sent it, which address, and whether its form is sound."""
 
 import ipaddress
+import re
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -8,7 +9,6 @@ from starlette.types import Scope
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 READING = ("GET", "HEAD")
-_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 
 
 def is_same_origin(scope: Scope) -> bool:
@@ -25,20 +25,6 @@ def is_same_origin(scope: Scope) -> bool:
     is_own_site = site in (None, "same-origin")
     is_own_origin = origin is None or urlsplit(origin).netloc == headers.get("host")
     return is_own_site and is_own_origin
-
-
-def has_loopback_host(scope: Scope, bound_to: str) -> bool:
-    """Tell whether the Host header names this machine: a foreign page can point a name of its own
-    at 127.0.0.1 (DNS rebinding).
-    """
-    hosts = Headers(scope=scope).getlist("host")
-    if len(hosts) != 1:
-        return False
-    try:
-        name = urlsplit(f"//{hosts[0]}").hostname
-    except ValueError:
-        return False
-    return name in (*_LOOPBACK_NAMES, bound_to.strip("[]"))
 
 
 def client_address(scope: Scope) -> str:
@@ -75,10 +61,8 @@ def safe_next(target: str) -> str:
     fallback = "/dashboard"
     if any(ord(character) < 33 or ord(character) > 126 for character in target):
         return fallback
-    try:
-        parts = urlsplit(target)
-    except ValueError:
+    # Browsers read more addresses than one would think as another host's, e.g. ///host and /\host.
+    path = re.split("[?#]", target, maxsplit=1)[0]
+    if not is_plain_path(path) or path in ("/login", "/logout"):
         return fallback
-    if parts.scheme or parts.netloc or not is_plain_path(parts.path):
-        return fallback
-    return fallback if parts.path in ("/login", "/logout") else target
+    return target

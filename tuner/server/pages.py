@@ -38,6 +38,7 @@ def build_pages(engine: Engine) -> APIRouter:
     router.add_api_route("/login", desk.sign_in, methods=["POST"])
     router.add_api_route("/logout", desk.sign_out, methods=["POST"])
     router.add_api_route("/server.css", show_style, methods=["GET", "HEAD"])
+    router.add_api_route("/server.svg", show_icon, methods=["GET", "HEAD"])
     return router
 
 
@@ -49,6 +50,11 @@ def show_login(next: str = "") -> Response:  # noqa: A002 (the query's name)
 def show_style() -> Response:
     """Return the style of our pages."""
     return Response(_read("style.css"), media_type="text/css")
+
+
+def show_icon() -> Response:
+    """Return the icon of our pages."""
+    return Response(_read("icon.svg"), media_type="image/svg+xml")
 
 
 def _login_page(target: str, *, name: str = "", alert: str = "", status: int = 200) -> Response:
@@ -76,7 +82,10 @@ class _Desk:
         body = await request.body()
         if len(body) > _LARGEST_FORM_BYTES:
             return problem(413, "The form is too large")
-        form = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
+        try:
+            form = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
+        except ValueError:
+            return problem(400, "This is not the form to sign in")
         name, password, target = (form.get(key, [""])[0] for key in ("name", "password", "next"))
         if self._limiter.statistics().tasks_waiting >= _LONGEST_QUEUE:
             return _login_page(target, name=name, alert="Too busy: try again soon.", status=503)

@@ -4,6 +4,7 @@ import ipaddress
 from dataclasses import dataclass
 
 from tuner.errors import UsageError
+from tuner.loopback import is_loopback
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,4 @@ class ServerSettings:
     @property
     def is_loopback(self) -> bool:
         """Tell whether only this machine can reach the service."""
-        try:
-            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)

@@ -1,5 +1,6 @@
 """The service within this process, and as a process of its own, with accounts of each kind."""
 
+import functools
 import re
 import subprocess
 import sys
@@ -54,9 +55,14 @@ class Accounts:
     sessions: dict[str, str]
 
 
+@functools.cache
+def _password_hash() -> str:
+    return hash_password(PASSWORD)
+
+
 def add_accounts(engine: Engine) -> Accounts:
     """Make a user and a token of each role, and tokens that are over."""
-    password_hash = hash_password(PASSWORD)
+    password_hash = _password_hash()
     tokens: dict[str, str] = {}
     sessions: dict[str, str] = {}
     for role in Role:

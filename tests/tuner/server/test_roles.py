@@ -50,7 +50,14 @@ _DASHBOARD = {
         "PUT /api/studies/<study_id:int>/preference_feedback_component",
     },
 }
-_PUBLIC = {"GET /healthz", "GET /login", "POST /login", "POST /logout", "GET /server.css"}
+_PUBLIC = {
+    "GET /healthz",
+    "GET /login",
+    "GET /server.css",
+    "GET /server.svg",
+    "POST /login",
+    "POST /logout",
+}
 # Our own that are not public, each with the least role; others add theirs.
 _OWN: dict[str, str] = {}
 
