@@ -100,6 +100,18 @@ def is_same_answer(one: Document, other: Document) -> bool:
     return all(one.get(key) == other.get(key) for key in {*one, *other} if key != "provenance")
 
 
+def current_answer(loaded: LoadedStudy, rule: Rule | None = None) -> Document:
+    """Return the answer that `publish` would, recording nothing: for those who may only read.
+
+    Its version is None unless it is the one that was recorded last. Raises NoResultError.
+    """
+    last = find_last_export(loaded.storage.engine, loaded.study_id)
+    document = build_document(loaded, rule, _pin(last, Wish()))
+    if last is not None and is_same_answer(json.loads(last.document), document):
+        return _with_version(document, last.version)
+    return document
+
+
 def last_document(loaded: LoadedStudy) -> Document | None:
     """Return the answer that was recorded last, with its version; None if none was."""
     last = find_last_export(loaded.storage.engine, loaded.study_id)

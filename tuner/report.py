@@ -4,7 +4,7 @@ import contextlib
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -32,6 +32,7 @@ class StudyStatus:
     study: str
     storage: str
     state: str
+    priority: int
     n_trials: int
     n_finished: int
     n_given_back: int
@@ -39,6 +40,7 @@ class StudyStatus:
     best: dict[str, Any] | None
     workers: list[dict[str, Any]]
     eta_seconds: float | None
+    is_spent: bool
 
 
 def load_status(loaded: LoadedStudy) -> StudyStatus:
@@ -51,6 +53,7 @@ def load_status(loaded: LoadedStudy) -> StudyStatus:
         study=loaded.name,
         storage=mask_url(loaded.storage.url),
         state=budget.state,
+        priority=budget.priority,
         n_trials=budget.n_trials,
         n_finished=budget.n_finished,
         n_given_back=sum(map(is_given_back, trials)),
@@ -60,6 +63,7 @@ def load_status(loaded: LoadedStudy) -> StudyStatus:
         else {"trial": best.number, "value": best.value, "params": best.params},
         workers=[asdict(worker) for worker in list_workers(loaded.storage.engine, loaded.study_id)],
         eta_seconds=_eta(trials, budget.n_trials - budget.n_finished, budget.n_leased),
+        is_spent=budget.is_spent,
     )
 
 
@@ -89,15 +93,15 @@ def list_trials(loaded: LoadedStudy) -> list[dict[str, Any]]:
             "started_at": _utc(trial.datetime_start),
             "seconds": trial.duration.total_seconds() if trial.duration else None,
             "worker": trial.user_attrs.get("worker"),
-            "note": _note(trial),
+            "note": trial_note(trial.user_attrs, is_given_back=is_given_back(trial)),
         }
         for trial in loaded.study.get_trials(deepcopy=False)
     ]
 
 
-def _note(trial: FrozenTrial) -> str | None:
-    attrs = trial.user_attrs
-    if is_given_back(trial):
+def trial_note(attrs: Mapping[str, Any], *, is_given_back: bool) -> str | None:
+    """Return what is odd about a trial with these user attributes; None if nothing is."""
+    if is_given_back:
         return f"given back: {attrs[GIVEN_BACK]}"
     if "rerun_of" in attrs:
         return f"rerun of trial {attrs['rerun_of']}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from tuner import options
+from tuner.allowed import AllowedObjectives
 from tuner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def serve(
     host: options.Host = "127.0.0.1",
     port: options.Port = 8080,
     trusted_proxy: options.TrustedProxies = None,
+    allow_objective: options.AllowObjectives = None,
 ) -> None:
     """Serve dashboard and API behind a login; without any account, read-only on loopback.
 
@@ -61,7 +63,8 @@ def serve(
     from tuner.server.run import serve as serve_all
     from tuner.server.settings import ServerSettings
 
-    serve_all(ServerSettings(storage, host, port, tuple(trusted_proxy or ())), _tell)
+    allowed = AllowedObjectives(frozenset(allow_objective or ()))
+    serve_all(ServerSettings(storage, host, port, tuple(trusted_proxy or ()), allowed), _tell)
     # All is said and written. Python would wait for threads that wait for the database, and take
     # seconds on a busy machine to tidy up what the system tidies up anyway.
     sys.stderr.flush()

@@ -6,6 +6,7 @@ routes, and what is none of them goes to the dashboard. To add routes, add their
 
 from dataclasses import dataclass
 
+import optuna
 from fastapi import FastAPI
 from optuna.artifacts._protocol import ArtifactStore
 from optuna.storages import RDBStorage
@@ -13,8 +14,10 @@ from starlette.types import ASGIApp
 
 from storage import create_storage, has_accounts
 from tuner.errors import UsageError
-from tuner.server import health, passwords
+from tuner.server import best, events, health, passwords, studies, trials, workers
+from tuner.server.api import Api, add_api
 from tuner.server.auth import Authenticator
+from tuner.server.catalog import Catalog, SharedAnswers
 from tuner.server.checks import BodyLimit, Checks
 from tuner.server.dashboard import Dashboard
 from tuner.server.gate import Gate
@@ -51,7 +54,8 @@ def create_service(
             f"--role admin` first, or leave out --host {settings.host}"
         )
     passwords.prepare()
-    dashboard = Dashboard(storage, artifact_store)
+    cached = optuna.storages.get_storage(storage)
+    dashboard = Dashboard(cached, artifact_store)
     routes = FastAPI(
         title="lambda-tuner",
         docs_url=None,
@@ -61,6 +65,10 @@ def create_service(
     )
     routes.include_router(health.router)
     routes.include_router(build_pages(engine))
+    api = Api(Catalog(storage, cached), SharedAnswers(), settings.allowed)
+    # In this order: what follows a name in a path comes before the name alone.
+    routers = (trials.router, workers.router, best.router, events.router, studies.router)
+    add_api(routes, api, routers)
     routes.router.default = dashboard
     add_problem_handlers(routes)
     gate = Gate(routes, Authenticator(engine, is_open=is_open), engine)

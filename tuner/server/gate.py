@@ -60,15 +60,29 @@ class Gate:
             await self._app(scope, receive, self._recording(scope, principal, send))
 
     def _recording(self, scope: Scope, principal: Principal, send: Send) -> Send:
+        is_lost = False
+
         async def recorded(message: Message) -> None:
+            nonlocal is_lost
+            if is_lost:
+                return
             if message["type"] == "http.response.start":
                 action = f"{message['status']} {scope['method']} {scope['path']}"
-                await run_in_threadpool(
-                    record_action, self._engine, principal.actor, action, client_address(scope)
-                )
+                try:
+                    await run_in_threadpool(
+                        record_action, self._engine, principal.actor, action, client_address(scope)
+                    )
+                except Exception as error:  # noqa: BLE001 (translated, as above)
+                    is_lost = True
+                    await answer_error(error)(scope, _no_body, send)
+                    return
             await send(message)
 
         return recorded
+
+
+async def _no_body() -> Message:
+    return {"type": "http.disconnect"}
 
 
 def _find_refusal(scope: Scope, principal: Principal) -> str | None:

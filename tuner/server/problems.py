@@ -7,9 +7,19 @@ from http import HTTPStatus
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from storage import StorageError, explain_database_error
+from tuner.errors import (
+    ContradictionError,
+    NoResultError,
+    NotAllowedError,
+    StudyNotFoundError,
+    TunerError,
+    UsageError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +41,10 @@ def add_problem_handlers(app: FastAPI) -> None:
     """Let every error of the app's routes become a problem document."""
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
-    app.add_exception_handler(StorageError, _answer_storage)
+    # Of databases each by its name: what is handled as an Exception is logged with a traceback.
+    for kind in (StorageError, SQLAlchemyError, StorageInternalError):
+        app.add_exception_handler(kind, _answer_storage)
+    app.add_exception_handler(TunerError, _answer_tuner)
     app.add_exception_handler(Exception, _answer_unexpected)
 
 
@@ -59,6 +72,23 @@ def _answer_invalid(_request: Request, error: Exception) -> Response:
         for found in error.errors()
     ]
     return problem(422, "; ".join(places))
+
+
+_STATUSES: tuple[tuple[type[TunerError], int], ...] = (
+    (ContradictionError, 409),
+    (UsageError, 422),
+    (StudyNotFoundError, 404),
+    (NoResultError, 409),
+    (NotAllowedError, 403),
+)
+
+
+def _answer_tuner(_request: Request, error: Exception) -> Response:
+    """Say what the command line would say."""
+    for kind, status in _STATUSES:
+        if isinstance(error, kind):
+            return problem(status, str(error))
+    return answer_error(error)
 
 
 def _answer_storage(_request: Request, error: Exception) -> Response:

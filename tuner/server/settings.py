@@ -1,20 +1,24 @@
 """What `tuner serve` is told, checked when it is built."""
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from tuner.allowed import AllowedObjectives
 from tuner.errors import UsageError
 from tuner.loopback import is_loopback
 
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """Where to listen, on which storage, and whose X-Forwarded headers to believe."""
+    """Where to listen, on which storage, and whose X-Forwarded headers to believe, which code
+    studies may name.
+    """
 
     storage_url: str
     host: str = "127.0.0.1"
     port: int = 8080
     trusted_proxies: tuple[str, ...] = ()
+    allowed: AllowedObjectives = field(default_factory=AllowedObjectives)
 
     def __post_init__(self) -> None:
         if not self.host:

@@ -59,7 +59,21 @@ _PUBLIC = {
     "POST /logout",
 }
 # Our own that are not public, each with the least role; others add theirs.
-_OWN: dict[str, str] = {}
+_OWN: dict[str, str] = {
+    "GET /v1/openapi.json": "viewer",
+    "GET /v1/studies": "viewer",
+    "POST /v1/studies": "operator",
+    "GET /v1/studies/{name:path}": "viewer",
+    "PATCH /v1/studies/{name:path}": "operator",
+    "DELETE /v1/studies/{name:path}": "admin",
+    "GET /v1/studies/{name:path}/best": "viewer",
+    "GET /v1/studies/{name:path}/events": "viewer",
+    "GET /v1/studies/{name:path}/trials": "viewer",
+    "GET /v1/studies/{name:path}/workers": "viewer",
+    "POST /v1/studies/{name:path}/pause": "operator",
+    "POST /v1/studies/{name:path}/resume": "operator",
+    "POST /v1/studies/{name:path}/stop": "operator",
+}
 
 _EXAMPLES = {"plot_type": "slice", "history_id": "h", "filename": "bundle.js"}
 _BAD = [{}, *({"token": name} for name in ("unknown", "expired", "revoked"))]
@@ -78,7 +92,9 @@ def _fill(rule: str) -> str:
     """Return a path that the rule matches and nothing is found under, so that nothing is lost."""
     path = re.sub(r"<artifact_id:re:.*?\+>", "abc-0", rule).replace("<:re:(/.*)?>", "/studies/1")
     path = re.sub(r"<\w+:int>", "9999", path)
-    return re.sub(r"<(\w+)(:path)?>|{(\w+)}", lambda m: _EXAMPLES.get(m[1] or m[3], "none"), path)
+    return re.sub(
+        r"<(\w+)(:path)?>|{(\w+)(?::path)?}", lambda m: _EXAMPLES.get(m[1] or m[3], "none"), path
+    )
 
 
 def _own_rules(served: Served) -> set[str]:

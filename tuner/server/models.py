@@ -1,0 +1,240 @@
+"""What the API takes and gives, as pydantic models: its OpenAPI document is made from these.
+
+Moments are ISO 8601 in UTC. A number that JSON cannot hold, say an infinite value, is null.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tuner.fresh_seeds import MAX_N_TRIALS
+from tuner.spec import Direction, PrunerName, SamplerName
+
+State = Literal["open", "paused", "stopped"]
+TrialState = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING"]
+
+# What a database's integers and a clock can hold; none of them is a sensible wish.
+_LONGEST_SECONDS = 10 * 365 * 86400.0
+_LARGEST_INTEGER = 2**31 - 1
+
+NTrials = Annotated[int, Field(ge=1, le=MAX_N_TRIALS, description="Trials to finish in all.")]
+TimeoutSeconds = Annotated[
+    float, Field(gt=0, le=_LONGEST_SECONDS, description="Start no trial later than this from now.")
+]
+MaxRetries = Annotated[
+    int, Field(ge=0, le=1000, description="How often a trial is run again whose worker died.")
+]
+Priority = Annotated[
+    int, Field(ge=-1000, le=1000, description="Workers of all studies serve the highest first.")
+]
+Count = Annotated[int, Field(ge=1, le=_LARGEST_INTEGER)]
+Bounds = tuple[float, float]
+
+
+class _Taken(BaseModel):
+    """What clients send: keys that are not known are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class _Given(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Problem(_Given):
+    """An error, as RFC 9457 has it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "about:blank",
+                "title": "Not Found",
+                "status": 404,
+                "detail": "There is no study 'digits'",
+            }
+        }
+    )
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class SpecOptions(_Taken):
+    """Options of a study's spec, as `tuner create` has them; what is left out keeps its default."""
+
+    objective: str | None = Field(
+        default=None, max_length=200, description="Built in, or module:function."
+    )
+    dataset: str | None = Field(default=None, max_length=200)
+    train_size: Count | None = None
+    batch_size: Count | None = None
+    epochs: Count | None = None
+    weight_decay: Bounds | None = Field(
+        default=None, description="Range of λ searched, log-uniform."
+    )
+    lr: Bounds | None = Field(default=None, description="Range of the learning rate, log-uniform.")
+    sampler: SamplerName | None = None
+    pruner: PrunerName | None = None
+    seed: Annotated[int, Field(ge=0, le=_LARGEST_INTEGER)] | None = None
+    direction: Direction | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Return what was given, as the command line's options are."""
+        return self.model_dump(exclude_none=True)
+
+
+class NewStudy(_Taken):
+    """A study to create; one of this name and spec that is there is resumed."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "name": "digits",
+                "spec": {"dataset": "digits", "epochs": 3},
+                "n_trials": 20,
+                "priority": 1,
+            }
+        }
+    )
+
+    name: str = Field(min_length=1, max_length=250)
+    spec: SpecOptions = Field(default_factory=SpecOptions)
+    n_trials: NTrials | None = None
+    timeout_seconds: TimeoutSeconds | None = None
+    max_retries: MaxRetries | None = None
+    priority: Priority | None = None
+
+
+class StudyChange(_Taken):
+    """What to change of a study's budget; what is left out stays, a null timeout ends it."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"n_trials": 50, "priority": 2}})
+
+    n_trials: NTrials | None = None
+    timeout_seconds: TimeoutSeconds | None = None
+    max_retries: MaxRetries | None = None
+    priority: Priority | None = None
+
+
+class StudySummary(_Given):
+    """A study in the list."""
+
+    name: str
+    state: State
+    priority: int
+    created_at: str | None
+    n_trials: int
+    n_finished: int
+    n_in_training: int
+
+
+class StudyPage(_Given):
+    """A page of the list of studies, the newest first."""
+
+    studies: list[StudySummary]
+    total: int
+    limit: int
+    offset: int
+
+
+class BestTrial(_Given):
+    """The best trial of a search so far."""
+
+    trial: int
+    value: float | None
+    params: dict[str, Any]
+
+
+class WorkerStatus(_Given):
+    """A worker that has not signed off; moments are seconds since 1970, by the database's clock."""
+
+    worker_id: int
+    host: str
+    pid: int
+    started_at: float
+    seen_at: float
+    n_lanes: int
+    n_trials_in_training: int
+    is_lost: bool
+
+
+class WorkerList(_Given):
+    """The workers of a study."""
+
+    workers: list[WorkerStatus]
+
+
+class StudyStatus(_Given):
+    """A study's progress, as `tuner status --json` tells it, less where the database is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "study": "digits",
+                "state": "open",
+                "priority": 0,
+                "n_trials": 20,
+                "n_finished": 12,
+                "n_given_back": 0,
+                "states": {"RUNNING": 4, "COMPLETE": 8, "PRUNED": 4},
+                "best": {
+                    "trial": 3,
+                    "value": 0.97,
+                    "params": {"weight_decay": 0.0004, "lr": 0.2},
+                },
+                "workers": [],
+                "eta_seconds": 4.2,
+                "is_spent": False,
+            }
+        }
+    )
+
+    study: str
+    state: State
+    priority: int
+    n_trials: int
+    n_finished: int
+    n_given_back: int
+    states: dict[TrialState, int]
+    best: BestTrial | None
+    workers: list[WorkerStatus]
+    eta_seconds: float | None
+    is_spent: bool
+
+
+class CreatedStudy(StudyStatus):
+    """A study as it was created or found, with its whole spec."""
+
+    spec: dict[str, Any]
+
+
+class StateChange(_Given):
+    """A study's new state, which its workers obey within an epoch."""
+
+    study: str
+    state: State
+
+
+class Trial(_Given):
+    """A trial, as `tuner trials --json` tells it."""
+
+    number: int
+    state: TrialState
+    value: float | None
+    params: dict[str, Any]
+    epochs: int
+    started_at: str | None
+    seconds: float | None
+    worker: str | None
+    note: str | None
+
+
+class TrialPage(_Given):
+    """A page of a study's trials."""
+
+    trials: list[Trial]
+    total: int
+    limit: int
+    offset: int
