@@ -25,6 +25,8 @@ from tuner.export_command import add_export_command
 from tuner.leaving import INTERRUPTED_STATUS, Leaving
 from tuner.logs import set_up_logging
 from tuner.serve_commands import add_serve_commands
+from tuner.serving import find_remote, note_server
+from tuner.spec import check_name_and_budget
 from tuner.state_commands import add_state_commands
 from tuner.storage_commands import storage_app
 from tuner.token_commands import token_app
@@ -112,11 +114,17 @@ def _show_version(value: bool) -> None:  # noqa: FBT001 (typer's callback)
 
 @app.callback()
 def _main(
+    context: typer.Context,
+    server: options.Server = None,
+    token: options.Token = None,
+    token_file: options.TokenFile = None,
+    insecure: options.Insecure = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show version.")
     ] = False,
 ) -> None:
     set_up_logging(logging.INFO)
+    note_server(context, server, token, token_file, insecure=insecure)
 
 
 @app.command(epilog="Example: tuner run --dataset digits --study digits --trials 20 --workers 2")
@@ -203,6 +211,16 @@ def create(
     as_json: options.Json = False,
 ) -> None:
     """Store a study's spec and budget for workers to join; train nothing."""
+    if (remote := find_remote(context)) is not None:
+        check_name_and_budget(study, trials)
+        wish = {"spec": options.given(context), "n_trials": trials, "timeout_seconds": timeout}
+        wish |= {"max_retries": max_retries, "priority": priority}
+        created = remote.with_storage(remote.create(study, wish))
+        if as_json:
+            _print_json(created)
+        else:
+            print(_progress(study, created["n_finished"], created["n_trials"]))
+        return
     from storage import create_storage
     from tuner.report import follow_up, load_status
     from tuner.study import create_or_resume
@@ -221,8 +239,12 @@ def create(
     if as_json:
         _print_json({**asdict(status), "spec": loaded.spec.model_dump(mode="json")})
     else:
-        print(f"Study {study!r}: {status.n_finished} of {status.n_trials} trials finished")
+        print(_progress(study, status.n_finished, status.n_trials))
         print(f"Workers join with: {follow_up('worker', storage)} --study {shlex.quote(study)}")
+
+
+def _progress(study: str, n_finished: int, n_trials: int) -> str:
+    return f"Study {study!r}: {n_finished} of {n_trials} trials finished"
 
 
 add_confirm_command(app)
@@ -233,15 +255,19 @@ add_worker_command(app)
 
 @app.command(epilog="Example: tuner status --study simplenet-mnist --json")
 def status(
+    context: typer.Context,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
     study: options.StudyName = options.DEFAULT_STUDY,
     as_json: options.Json = False,
 ) -> None:
     """Show a study's progress, best trial, workers and ETA."""
-    from tuner.report import load_status, status_table
+    from tuner.report import StudyStatus, load_status, status_table
 
-    found = load_status(_open_study(storage, study))
+    if (remote := find_remote(context)) is not None:
+        found = StudyStatus(**remote.load_status(study))
+    else:
+        found = load_status(_open_study(storage, study))
     if as_json:
         _print_json(asdict(found))
     else:
@@ -250,6 +276,7 @@ def status(
 
 @app.command(epilog="Example: tuner trials --json")
 def trials(
+    context: typer.Context,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
     study: options.StudyName = options.DEFAULT_STUDY,
@@ -258,7 +285,10 @@ def trials(
     """List a study's trials, one row each."""
     from tuner.report import list_trials, trials_table
 
-    rows = list_trials(_open_study(storage, study))
+    if (remote := find_remote(context)) is not None:
+        rows = remote.list_trials(study)
+    else:
+        rows = list_trials(_open_study(storage, study))
     if as_json:
         _print_json(rows)
     else:

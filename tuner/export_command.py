@@ -14,6 +14,7 @@ from rich.table import Table
 from tuner import options
 from tuner.best import Rule
 from tuner.errors import UsageError
+from tuner.serving import find_remote
 
 if TYPE_CHECKING:
     from tuner.frameworks import Optimizer
@@ -27,6 +28,7 @@ def add_export_command(app: typer.Typer) -> None:
 
 
 def export(
+    context: typer.Context,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
     study: options.StudyName = options.DEFAULT_STUDY,
@@ -54,6 +56,11 @@ def export(
         check_writable(output)
     if schema:
         text = SCHEMA_FILE.read_text(encoding="utf-8")
+    elif (remote := find_remote(context)) is not None:
+        if list_all or wish.changes_pin or wish.reason is not None:
+            raise UsageError("--server only reads: --list, --pin, --unpin, --reason need --storage")
+        query = {"rule": wish.rule, "format": format_name, "optimizer": optimizer}
+        text = remote.export(study, {**query, "force": "true" if force else None})
     elif list_all:
         rows = list_versions(_open_study(storage, study))
         text = json.dumps(rows, indent=2) + "\n" if as_json else _table(rows)

@@ -246,6 +246,33 @@ Priority = Annotated[
 Json = Annotated[bool, _option("--json", "Print one JSON document on stdout, nothing else.")]
 Verbose = Annotated[bool, _option("--verbose", "Log every trial to stderr.")]
 
+# Of all commands that can do without a storage: they stand before the command.
+Server = Annotated[
+    str | None,
+    _option(
+        "--server",
+        "Before the command: ask this `tuner serve`, not a storage.",
+        metavar="URL",
+        show_default="none",
+    ),
+]
+Token = Annotated[
+    str | None,
+    _option(
+        "--token",
+        "Token for --server; others on this machine can see it, so rather use the variable.",
+        metavar="TOKEN",
+        show_default="none",
+    ),
+]
+TokenFile = Annotated[
+    Path | None,
+    _option("--token-file", "File with the token.", metavar="FILE", show_default="none"),
+]
+Insecure = Annotated[
+    bool, _option("--insecure", "Send the token without TLS, also to other machines.")
+]
+
 Trials = Annotated[
     int | None,
     _option(

@@ -91,7 +91,7 @@ def list_trials(loaded: LoadedStudy) -> list[dict[str, Any]]:
             "params": trial.params,
             "epochs": len(trial.intermediate_values),
             "started_at": _utc(trial.datetime_start),
-            "seconds": trial.duration.total_seconds() if trial.duration else None,
+            "seconds": None if trial.duration is None else trial.duration.total_seconds(),
             "worker": trial.user_attrs.get("worker"),
             "note": trial_note(trial.user_attrs, is_given_back=is_given_back(trial)),
         }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from tuner import options
+from tuner.serving import find_remote
 
 if TYPE_CHECKING:
     from storage import StudyState
@@ -38,24 +39,32 @@ def add_state_commands(app: typer.Typer) -> None:
     """Add the three commands, which differ in their words only."""
     for name, (state, summary, told) in _COMMANDS.items():
         command = app.command(name, help=summary, epilog=f"Example: tuner {name} --study NAME")
-        command(_command(state, told))
+        command(_command(name, state, told))
 
 
-def _command(state: "StudyState", told: str) -> Callable[..., None]:
+def _command(name: str, state: "StudyState", told: str) -> Callable[..., None]:
     def command(
+        context: typer.Context,
         config: options.Config = None,
         storage: options.Storage = options.DEFAULT_STORAGE,
         study: options.StudyName = options.DEFAULT_STUDY,
         as_json: options.Json = False,
     ) -> None:
-        from storage import open_storage, set_study_state
-        from tuner.study import load_study
-
-        loaded = load_study(open_storage(storage), study)
-        set_study_state(loaded.storage.engine, loaded.study_id, state)
+        if (remote := find_remote(context)) is not None:
+            remote.set_state(study, name)
+        else:
+            _set_state(storage, study, state)
         if as_json:
             print(json.dumps({"study": study, "state": state}))
         else:
             print(f"Study {study!r} {told}")
 
     return command
+
+
+def _set_state(storage_url: str, study: str, state: "StudyState") -> None:
+    from storage import open_storage, set_study_state
+    from tuner.study import load_study
+
+    loaded = load_study(open_storage(storage_url), study)
+    set_study_state(loaded.storage.engine, loaded.study_id, state)

@@ -72,7 +72,8 @@ def is_addressable(name: str) -> bool:
     """Tell whether a study of this name has a path of its own under /v1/studies/."""
     parts = name.split("/")
     is_plain = "\\" not in name and "\ufffd" not in name
-    return is_plain and not {"", ".", ".."} & set(parts) and parts[-1] not in _RESERVED
+    is_taken = len(parts) > 1 and parts[-1] in _RESERVED
+    return is_plain and not is_taken and not {"", ".", ".."} & set(parts)
 
 
 def audit(request: Request, who: Principal, api: Api, action: str) -> None:
