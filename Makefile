@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup tune test chaos lint bench dashboard clean
+.PHONY: setup tune test chaos lint bench fuzz dashboard clean
 
 setup: $(VENV)/.tuner-installed
 
@@ -41,6 +41,10 @@ lint: $(VENV)/.dev-installed
 
 bench: $(VENV)/.dev-installed
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# Thousands of odd requests to the API, as each role: CASES=5000.
+fuzz: $(VENV)/.dev-installed
+	$(BIN)/python -m benchmarks.fuzz --cases $(or $(CASES),5000)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
