@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from objectives import ObjectiveError, UnknownNameError
-from tuner import options
+from tuner import options, service_options
 from tuner.confirm_command import add_confirm_command
 from tuner.errors import TunerError, UsageError
 from tuner.export_command import add_export_command
@@ -115,10 +115,10 @@ def _show_version(value: bool) -> None:  # noqa: FBT001 (typer's callback)
 @app.callback()
 def _main(
     context: typer.Context,
-    server: options.Server = None,
-    token: options.Token = None,
-    token_file: options.TokenFile = None,
-    insecure: options.Insecure = False,
+    server: service_options.Server = None,
+    token: service_options.Token = None,
+    token_file: service_options.TokenFile = None,
+    insecure: service_options.Insecure = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show version.")
     ] = False,

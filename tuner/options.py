@@ -128,7 +128,9 @@ def _default(name: str) -> str:
     return " ".join(f"{bound:g}" for bound in value) if isinstance(value, tuple) else str(value)
 
 
-def _option(flag: str, help_text: str, **settings: Any) -> Any:
+def option(flag: str, help_text: str, **settings: Any) -> Any:
+    """Return an option whose variable is its name, in capitals, after `TUNER_`."""
+    """Return an option whose variable is its name, in capitals, after `TUNER_`."""
     name = flag.removeprefix("--").partition("/")[0]
     return typer.Option(
         flag, envvar=f"TUNER_{name.replace('-', '_').upper()}", help=help_text, **settings
@@ -137,7 +139,7 @@ def _option(flag: str, help_text: str, **settings: Any) -> Any:
 
 def _spec_option(flag: str, help_text: str, **settings: Any) -> Any:
     name = flag.removeprefix("--").replace("-", "_")
-    return _option(
+    return option(
         flag,
         help_text,
         show_default=settings.pop("default", _default(name)),
@@ -197,7 +199,7 @@ _SPEC_OPTIONS: dict[str, Any] = {
 
 Config = Annotated[
     Path | None,
-    _option(
+    option(
         "--config",
         "TOML file with options as keys, e.g. trials = 20.",
         metavar="FILE",
@@ -207,34 +209,12 @@ Config = Annotated[
 ]
 Storage = Annotated[
     str,
-    _option("--storage", "Database: sqlite:///FILE, postgresql://..., mysql://...", metavar="URL"),
+    option("--storage", "Database: sqlite:///FILE, postgresql://..., mysql://...", metavar="URL"),
 ]
-StudyName = Annotated[str, _option("--study", "Name of the study.", metavar="NAME")]
-# For a worker: without it, all open studies.
-AnyStudyName = Annotated[
-    str | None,
-    _option(
-        "--study",
-        "Name of the study.",
-        metavar="NAME",
-        show_default=f"{DEFAULT_STUDY}; of worker: any open study",
-    ),
-]
-ExitWhenIdle = Annotated[
-    bool, _option("--exit-when-idle", "Without --study: end when no study is open.")
-]
-AllowObjectives = Annotated[
-    list[str] | None,
-    _option(
-        "--allow-objective",
-        "Module whose functions studies may name as objectives; may be repeated.",
-        metavar="MODULE",
-        show_default="none",
-    ),
-]
+StudyName = Annotated[str, option("--study", "Name of the study.", metavar="NAME")]
 Priority = Annotated[
     int | None,
-    _option(
+    option(
         "--priority",
         "Workers without --study serve the highest first.",
         metavar="N",
@@ -243,39 +223,13 @@ Priority = Annotated[
         show_default="0",
     ),
 ]
-Json = Annotated[bool, _option("--json", "Print one JSON document on stdout, nothing else.")]
-Verbose = Annotated[bool, _option("--verbose", "Log every trial to stderr.")]
+Json = Annotated[bool, option("--json", "Print one JSON document on stdout, nothing else.")]
+Verbose = Annotated[bool, option("--verbose", "Log every trial to stderr.")]
 
-# Of all commands that can do without a storage: they stand before the command.
-Server = Annotated[
-    str | None,
-    _option(
-        "--server",
-        "Before the command: ask this `tuner serve`, not a storage.",
-        metavar="URL",
-        show_default="none",
-    ),
-]
-Token = Annotated[
-    str | None,
-    _option(
-        "--token",
-        "Token for --server; others on this machine can see it, so rather use the variable.",
-        metavar="TOKEN",
-        show_default="none",
-    ),
-]
-TokenFile = Annotated[
-    Path | None,
-    _option("--token-file", "File with the token.", metavar="FILE", show_default="none"),
-]
-Insecure = Annotated[
-    bool, _option("--insecure", "Send the token without TLS, also to other machines.")
-]
 
 Trials = Annotated[
     int | None,
-    _option(
+    option(
         "--trials",
         "Budget: how many trials to finish in all.",
         metavar="N",
@@ -285,7 +239,7 @@ Trials = Annotated[
 ]
 Timeout = Annotated[
     float | None,
-    _option(
+    option(
         "--timeout",
         "Start no trial of the search later than this from now, e.g. 90s, 30m, 2h.",
         metavar="DURATION",
@@ -295,7 +249,7 @@ Timeout = Annotated[
 ]
 MaxRetries = Annotated[
     int | None,
-    _option(
+    option(
         "--max-retries",
         "How often a trial is run again whose worker died.",
         metavar="N",
@@ -305,7 +259,7 @@ MaxRetries = Annotated[
 ]
 Confirm = Annotated[
     bool,
-    _option(
+    option(
         "--confirm/--no-confirm",
         "Confirm λ on fresh seeds at the end, or leave that out.",
         show_default="on",
@@ -313,7 +267,7 @@ Confirm = Annotated[
 ]
 Seeds = Annotated[
     int | None,
-    _option(
+    option(
         "--seeds",
         "Fresh seeds that each candidate is trained on.",
         metavar="N",
@@ -324,7 +278,7 @@ Seeds = Annotated[
 ]
 Rungs = Annotated[
     int | None,
-    _option(
+    option(
         "--rungs",
         "How many λ, evenly on a log scale, are candidates beside λ = 0 and the search's best.",
         metavar="N",
@@ -335,7 +289,7 @@ Rungs = Annotated[
 ]
 Racing = Annotated[
     bool | None,
-    _option(
+    option(
         "--racing/--no-racing",
         "Drop hopeless candidates after three seeds, or train all to the end.",
         show_default="on",
@@ -343,7 +297,7 @@ Racing = Annotated[
 ]
 Lease = Annotated[
     float,
-    _option(
+    option(
         "--lease",
         "How long a worker may be silent before its trials are given to others, e.g. 60s.",
         metavar="DURATION",
@@ -353,7 +307,7 @@ Lease = Annotated[
 ]
 Patience = Annotated[
     float,
-    _option(
+    option(
         "--storage-patience",
         "How long a worker waits for a database that is away, e.g. 10m.",
         metavar="DURATION",
@@ -363,7 +317,7 @@ Patience = Annotated[
 ]
 CheckpointDir = Annotated[
     Path | None,
-    _option(
+    option(
         "--checkpoint-dir",
         "Where trials are kept after each epoch, so that a rerun goes on from there.",
         metavar="DIR",
@@ -372,20 +326,20 @@ CheckpointDir = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    _option(
+    option(
         "--workers", "Local worker processes.", metavar="N", min=1, show_default="physical cores"
     ),
 ]
 DataDir = Annotated[
-    Path, _option("--data-dir", "Where data sets are kept, and downloaded to.", metavar="DIR")
+    Path, option("--data-dir", "Where data sets are kept, and downloaded to.", metavar="DIR")
 ]
-Device = Annotated[str, _option("--device", "auto, cpu, cuda, cuda:1, mps.", metavar="NAME")]
+Device = Annotated[str, option("--device", "auto, cpu, cuda, cuda:1, mps.", metavar="NAME")]
 Threads = Annotated[
-    int, _option("--threads", "torch threads of each worker.", metavar="N", min=1, max=1024)
+    int, option("--threads", "torch threads of each worker.", metavar="N", min=1, max=1024)
 ]
 Lanes = Annotated[
     int | None,
-    _option(
+    option(
         "--lanes",
         "Trials that each worker trains side by side, as one batched program.",
         metavar="K",
@@ -395,114 +349,11 @@ Lanes = Annotated[
     ),
 ]
 Output = Annotated[
-    Path, _option("--output", "File the best λ is written to, as JSON.", metavar="FILE")
-]
-Rule = Annotated[
-    str | None,
-    _option(
-        "--rule",
-        "Which λ: best, of the search; min or 1se, of fresh seeds.",
-        metavar="NAME",
-        show_default="1se once confirmed, else best",
-    ),
-]
-Format = Annotated[
-    str,
-    _option(
-        "--format",
-        "json, yaml, toml, env or python; lines for torch, keras, optax or sklearn.",
-        metavar="NAME",
-    ),
-]
-Optimizer = Annotated[
-    str | None,
-    _option(
-        "--optimizer",
-        "Of the lines for a framework: sgd, adam or adamw.",
-        metavar="NAME",
-        show_default="sgd",
-    ),
-]
-Force = Annotated[
-    bool,
-    _option("--force", "Write lines for a framework that change what λ means, with a warning."),
-]
-PinTrial = Annotated[
-    int | None,
-    _option(
-        "--pin",
-        "Export this trial in place of the rule's choice, from now on.",
-        metavar="TRIAL",
-        min=0,
-        show_default="none",
-    ),
-]
-Unpin = Annotated[bool, _option("--unpin", "Let the rule choose again.")]
-Reason = Annotated[
-    str | None,
-    _option(
-        "--reason",
-        "Why the answer changes, for the record.",
-        metavar="TEXT",
-        show_default="what has changed",
-    ),
-]
-ListVersions = Annotated[
-    bool, _option("--list", "Show what was exported before: versions, by whom and why.")
-]
-JsonSchema = Annotated[bool, _option("--schema", "Print the JSON Schema of the document.")]
-ExportOutput = Annotated[
-    Path | None,
-    _option("--output", "File to write.", metavar="FILE", show_default="standard output"),
-]
-Host = Annotated[
-    str,
-    _option(
-        "--host", "Address to listen on; others than loopback let others read.", metavar="ADDRESS"
-    ),
-]
-Port = Annotated[int, _option("--port", "Port to listen on.", metavar="N", min=0, max=65535)]
-Writable = Annotated[
-    bool, _option("--writable", "Let everybody who reaches the dashboard change studies.")
-]
-TrustedProxies = Annotated[
-    list[str] | None,
-    _option(
-        "--trusted-proxy",
-        "Address or network of a proxy whose X-Forwarded-For and -Proto are believed; repeatable.",
-        metavar="ADDRESS",
-        show_default="none",
-    ),
-]
-RoleName = Annotated[
-    str, _option("--role", "viewer reads, operator runs studies, admin all.", metavar="NAME")
-]
-PasswordStdin = Annotated[
-    bool, _option("--password-stdin", "Read the password from stdin instead of asking for it.")
-]
-Expires = Annotated[
-    float | None,
-    _option(
-        "--expires",
-        "How long the token is good for, e.g. 12h or 30d.",
-        metavar="DURATION",
-        parser=parse_duration,
-        show_default="never",
-    ),
-]
-TokenName = Annotated[
-    str,
-    typer.Option(
-        "--name",
-        envvar="TUNER_TOKEN_NAME",
-        help="What the token is for.",
-        metavar="NAME",
-        show_default="none",
-    ),
+    Path, option("--output", "File the best λ is written to, as JSON.", metavar="FILE")
 ]
 TrialNumber = Annotated[
     int | None,
-    _option("--trial", "Replay this trial of --study.", metavar="N", show_default="none"),
+    option("--trial", "Replay this trial of --study.", metavar="N", show_default="none"),
 ]
 # One value each, where a search has a range: so with environment variables of their own.
 TrainWeightDecay = Annotated[

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from tuner import options
+from tuner import options, service_options
 from tuner.allowed import AllowedObjectives
 from tuner.errors import UsageError
 from tuner.leaving import Leaving
@@ -22,9 +22,9 @@ def add_worker_command(app: typer.Typer) -> None:
 def worker(
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
-    study: options.AnyStudyName = None,
-    exit_when_idle: options.ExitWhenIdle = False,
-    allow_objective: options.AllowObjectives = None,
+    study: service_options.AnyStudyName = None,
+    exit_when_idle: service_options.ExitWhenIdle = False,
+    allow_objective: service_options.AllowObjectives = None,
     data_dir: options.DataDir = Path("data"),
     device: options.Device = "auto",
     threads: options.Threads = 1,

@@ -1,0 +1,65 @@
+"""The options of `tuner export` alone; what all options share is in ``tuner.options``."""
+
+from pathlib import Path
+from typing import Annotated
+
+from tuner.options import option
+
+Rule = Annotated[
+    str | None,
+    option(
+        "--rule",
+        "Which λ: best, of the search; min or 1se, of fresh seeds.",
+        metavar="NAME",
+        show_default="1se once confirmed, else best",
+    ),
+]
+Format = Annotated[
+    str,
+    option(
+        "--format",
+        "json, yaml, toml, env or python; lines for torch, keras, optax or sklearn.",
+        metavar="NAME",
+    ),
+]
+Optimizer = Annotated[
+    str | None,
+    option(
+        "--optimizer",
+        "Of the lines for a framework: sgd, adam or adamw.",
+        metavar="NAME",
+        show_default="sgd",
+    ),
+]
+Force = Annotated[
+    bool,
+    option("--force", "Write lines for a framework that change what λ means, with a warning."),
+]
+PinTrial = Annotated[
+    int | None,
+    option(
+        "--pin",
+        "Export this trial in place of the rule's choice, from now on.",
+        metavar="TRIAL",
+        min=0,
+        show_default="none",
+    ),
+]
+Unpin = Annotated[bool, option("--unpin", "Let the rule choose again.")]
+Reason = Annotated[
+    str | None,
+    option(
+        "--reason",
+        "Why the answer changes, for the record.",
+        metavar="TEXT",
+        show_default="what has changed",
+    ),
+]
+ListVersions = Annotated[
+    bool, option("--list", "Show what was exported before: versions, by whom and why.")
+]
+JsonSchema = Annotated[bool, option("--schema", "Print the JSON Schema of the document.")]
+ExportOutput = Annotated[
+    Path | None,
+    option("--output", "File to write.", metavar="FILE", show_default="standard output"),
+]
