@@ -1,6 +1,7 @@
 """Fixtures: real data, real databases, and the command line as a user runs it."""
 
 import contextlib
+import logging
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from sqlalchemy.engine import URL
 
 from objectives.datasets import load_training_data
 from tests import servers
+from tuner import __main__ as command
 
 ROOT = Path(__file__).resolve().parent.parent
 DATABASES = ["sqlite", "postgresql", "mysql"]
@@ -131,6 +133,51 @@ def cli(tmp_path: Path) -> Cli:
         )
 
     return run
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+    """Return a function that does what `cli` does, within this process.
+
+    The same code from the entry point to the exit status, but for the second or three that a new
+    Python takes to import it all.
+    """
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        with monkeypatch.context() as patch, _logging_as_before():
+            patch.chdir(tmp_path)
+            for name in set(os.environ) - set(clean_environment()):
+                patch.delenv(name)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["tuner", *arguments])
+            patch.setattr(sys, "stdout", sys.stdout)  # a failed command takes it away
+            capfd.readouterr()
+            with pytest.raises(SystemExit) as end:
+                command.main()
+        stdout, stderr = capfd.readouterr()
+        status = end.value.code or 0
+        assert isinstance(status, int)
+        return subprocess.CompletedProcess(arguments, status, stdout, stderr)
+
+    return run
+
+
+@contextlib.contextmanager
+def _logging_as_before() -> Iterator[None]:
+    """Take back what a command sets up: a process of its own would end with it."""
+    root = logging.getLogger()
+    names = ("tuner", "objectives", "storage")
+    handlers, level = root.handlers[:], root.level
+    levels = [logging.getLogger(name).level for name in names]
+    root.handlers.clear()  # or they would be closed
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        for name, before in zip(names, levels, strict=True):
+            logging.getLogger(name).setLevel(before)
 
 
 def clean_environment(**changes: str) -> dict[str, str]:

@@ -90,10 +90,10 @@ def test_writable_dashboard_writes(start: Start) -> None:
     assert json.loads(_request(f"{address}/api/studies")[1])["study_summaries"] == []
 
 
-def test_dashboard_on_a_port_in_use_says_so(start: Start, cli: Cli) -> None:
+def test_dashboard_on_a_port_in_use_says_so(start: Start, call: Cli) -> None:
     """A taken port is one line with the remedy."""
     port = start().rpartition(":")[2]
-    result = cli("dashboard", "--port", port)
+    result = call("dashboard", "--port", port)
     assert result.returncode == 1
     assert "choose another --host or --port" in result.stderr
 

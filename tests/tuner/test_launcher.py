@@ -81,7 +81,7 @@ def _running(loaded: LoadedStudy) -> list[int]:
     ],
 )
 def test_interrupted_run_gives_back_and_resumes_to_the_exact_budget(
-    running: subprocess.Popen[str], tmp_path: Path, cli: Cli, send: Callable[..., None]
+    running: subprocess.Popen[str], tmp_path: Path, call: Cli, send: Callable[..., None]
 ) -> None:
     """Status 130, one line, no trial left RUNNING; the same command finishes the study."""
     loaded = _wait_for_study(tmp_path)
@@ -95,7 +95,7 @@ def test_interrupted_run_gives_back_and_resumes_to_the_exact_budget(
     assert not [t for t in trials if t.state is TrialState.RUNNING]
     assert len([t for t in trials if GIVEN_BACK in t.user_attrs]) == 2
 
-    resumed = cli("run", "--study", "s", "--workers", "2", "--json")
+    resumed = call("run", "--study", "s", "--workers", "2", "--json")
     answer = json.loads(resumed.stdout)
     assert (answer["n_finished"], answer["states"]) == (8, {"COMPLETE": 8})
     assert answer["n_given_back"] == 2
