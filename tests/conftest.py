@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL
 
 from objectives.datasets import load_training_data
-from tests import servers
-from tuner import __main__ as command
+from tests import forked, servers
+from tuner import cli as command
 
 ROOT = Path(__file__).resolve().parent.parent
 DATABASES = ["sqlite", "postgresql", "mysql"]
@@ -150,8 +150,8 @@ def cli(tmp_path: Path) -> Cli:
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
     """Return a function that does what `cli` does, within this process.
 
-    The same code from the entry point to the exit status, but for the second or three that a new
-    Python takes to import it all.
+    The same code from the options to the exit status, without the seconds that a new Python takes
+    to import it all. Workers are processes here too; what they log is not in what is returned.
     """
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -164,6 +164,8 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
             patch.setattr(sys, "argv", ["tuner", *arguments])
             patch.setattr(sys, "stdout", sys.stdout)  # a failed command takes it away
             capfd.readouterr()
+            if arguments[0] == "run":
+                forked.start_server()  # else the command would, for itself alone
             with pytest.raises(SystemExit) as end:
                 command.main()
         stdout, stderr = capfd.readouterr()
