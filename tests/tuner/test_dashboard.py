@@ -121,10 +121,8 @@ def test_dashboard_shows_the_study_in_a_browser(start: Start, tmp_path: Path) ->
         "--virtual-time-budget=15000",
     ]
     page = f"{address}/dashboard/studies/1"
-    subprocess.run([*command, f"--screenshot={picture}", page], check=True, capture_output=True)
-    dom = subprocess.run(
-        [*command, "--dump-dom", page], check=True, capture_output=True, text=True, timeout=60
-    ).stdout
+    command += [f"--screenshot={picture}", "--dump-dom", page]
+    dom = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
     assert "digits" in dom
     assert "plotly" in dom
     assert picture.stat().st_size > 20_000
