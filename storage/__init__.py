@@ -25,6 +25,7 @@ from storage.errors import (
     UnreachableError,
 )
 from storage.leases import LEASE_SECONDS, Lease, find_leases_of
+from storage.queue import QueuedTrial, find_key, set_queue
 from storage.resilience import Retry
 from storage.upgrade import Upgrade, upgrade_storage
 from storage.url import mask_url, parse_url
@@ -41,6 +42,7 @@ __all__ = [
     "Claimant",
     "EmptyStorageError",
     "Lease",
+    "QueuedTrial",
     "Retry",
     "SchemaError",
     "StorageError",
@@ -56,6 +58,7 @@ __all__ = [
     "creation_lock",
     "explain_database_error",
     "find_budget",
+    "find_key",
     "find_leases_of",
     "give_back",
     "give_back_expired",
@@ -66,6 +69,7 @@ __all__ = [
     "parse_url",
     "read_uptime",
     "register_worker",
+    "set_queue",
     "set_study_state",
     "sign_off_worker",
     "upgrade_storage",

@@ -12,7 +12,7 @@ import torch
 from optuna.trial import TrialState
 
 from storage import create_storage
-from tuner.checkpoints import BestModel, Checkpoint, Checkpoints, find_model
+from tuner.checkpoints import Checkpoint, Checkpoints, FinalModels, find_model
 from tuner.leaving import Leaving
 from tuner.study import LoadedStudy, create_or_resume
 from tuner.train import TrainRequest, replay_trial
@@ -53,7 +53,7 @@ def test_checkpoint_that_is_damaged_or_cannot_be_written_costs_no_trial(
 
 def test_best_model_keeps_the_one_that_selection_chooses(tmp_path: Path) -> None:
     """By accuracy, then fewer epochs, then the lower number; and no more than one file."""
-    best = BestModel(tmp_path)
+    best = FinalModels(tmp_path, only_best=True)
     for trial, accuracy, epochs in [
         (3, 0.5, 5),
         (4, 0.7, 5),

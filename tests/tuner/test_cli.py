@@ -52,6 +52,9 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
         "Device 'tpu9'",
     ),
     (["worker"], 1, "There is no database tuner.db"),
+    (["confirm"], 1, "There is no database tuner.db"),
+    (["confirm", "--seeds", "1"], 2, "--seeds"),
+    (["run", "--rungs", "1"], 2, "--rungs"),
 ]
 
 
@@ -102,8 +105,8 @@ def test_help_status_and_export_do_not_import_torch() -> None:
 @pytest.mark.slow
 def test_run_with_two_workers_ends_with_exactly_its_budget(call: Cli, storage_url: str) -> None:
     """Twenty trials on two workers are twenty finished trials, on each database."""
-    run = ["run", "--storage", storage_url, "--workers", "2", "--trials", "20", *DIGITS, "--json"]
-    result = call(*run)
+    run = ["run", "--storage", storage_url, "--workers", "2", "--trials", "20", *DIGITS]
+    result = call(*run, "--no-confirm", "--json")
     assert result.returncode == 0, result.stderr
     answer = json.loads(result.stdout)
     assert answer["n_finished"] == 20
@@ -126,7 +129,8 @@ def _with_driver(url: str) -> sqlalchemy.URL:
 def test_study_from_first_run_to_extension(cli: Cli, call: Cli, tmp_path: Path) -> None:
     """A first run, the looks at it, a second run that has nothing to do, and an extension."""
     study = ("--study", "d")
-    first = cli("run", *study, "--trials", "4", "--workers", "2", *DIGITS)
+    run = ("run", *study, "--no-confirm")
+    first = cli(*run, "--trials", "4", "--workers", "2", *DIGITS)
     assert first.returncode == 0, first.stderr
     assert "4 of 4 trials finished" in first.stdout
     assert "test accuracy" in first.stdout
@@ -140,10 +144,10 @@ def test_study_from_first_run_to_extension(cli: Cli, call: Cli, tmp_path: Path) 
     assert [row["number"] for row in rows] == [0, 1, 2, 3]
     assert rows[exported["provenance"]["trial"]]["value"] == exported["evidence"]["search_value"]
 
-    again = call("run", *study)
+    again = call(*run)
     assert again.returncode == 0
     assert "finished already: 4 of 4" in again.stdout
-    extended = call("run", *study, "--trials", "6", "--json")
+    extended = call(*run, "--trials", "6", "--json")
     assert json.loads(extended.stdout)["n_finished"] == 6
 
     refused = call("run", *study, "--weight-decay", "1e-4", "1e-2")
@@ -161,7 +165,8 @@ def test_run_on_mnist_writes_a_json_that_loads_without_torch(
     cli: Cli, tmp_path: Path, mnist_dir: Path
 ) -> None:
     """The main job on real MNIST: two trials, one epoch, and the answer in another process."""
-    result = cli("run", "--trials", "2", "--epochs", "1", "--data-dir", str(mnist_dir))
+    run = ("run", "--no-confirm", "--data-dir", str(mnist_dir))
+    result = cli(*run, "--trials", "2", "--epochs", "1")
     assert result.returncode == 0, result.stderr
     program = (
         "import json, sys\n"

@@ -29,6 +29,7 @@ SLOW = (
     "2",
     "--lanes",
     "1",
+    "--no-confirm",
 )
 
 pytestmark = pytest.mark.slow
@@ -95,7 +96,7 @@ def test_interrupted_run_gives_back_and_resumes_to_the_exact_budget(
     assert not [t for t in trials if t.state is TrialState.RUNNING]
     assert len([t for t in trials if GIVEN_BACK in t.user_attrs]) == 2
 
-    resumed = call("run", "--study", "s", "--workers", "2", "--json")
+    resumed = call("run", "--study", "s", "--workers", "2", "--no-confirm", "--json")
     answer = json.loads(resumed.stdout)
     assert (answer["n_finished"], answer["states"]) == (5, {"COMPLETE": 5})
     assert answer["n_given_back"] == 2

@@ -38,7 +38,7 @@ def _no_study_before(crew: Crew) -> None:
 
 
 def _options(command: str, patience: str = "60s") -> list[str]:
-    own = ["--workers", "1"] if command == "run" else []
+    own = ["--workers", "1", "--no-confirm"] if command == "run" else []
     return ["--storage-patience", patience, "--lanes", "2", *own]
 
 

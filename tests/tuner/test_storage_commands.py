@@ -36,7 +36,8 @@ def test_study_of_the_first_version_is_upgraded_and_resumes(
     assert "version 1 -> 2" in call("storage", "upgrade").stdout
     assert "is current: version 2" in call("storage", "upgrade").stdout
 
-    result = cli("run", "--study", "digits", "--trials", "8", "--workers", "2", "--json")
+    study = ("--study", "digits")
+    result = cli("run", *study, "--trials", "8", "--workers", "2", "--no-confirm", "--json")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["n_finished"] == 8
     ((n_finished,),) = _read(file, "SELECT COUNT(*) FROM trials WHERE state <> 'RUNNING'")
