@@ -58,7 +58,7 @@ def test_run_opens_a_paused_study_and_finishes_it(crew: Crew, call: Cli) -> None
     crew.create(FUNCTION, n_trials=2)
     crew.finish()
     crew.order("pause")
-    result = call("run", "--storage", crew.url, "--study", "s", "--workers", "1")
+    result = call("run", "--storage", crew.url, "--study", "s", "--workers", "1", "--no-confirm")
     assert result.returncode == 0, result.stderr
     assert "2 of 2 trials finished" in result.stdout
 
