@@ -172,7 +172,7 @@ def _score_choices(
 
 
 def _score(setting: Setting, amounts: Amounts, spec: Spec, chosen: Hyperparameters) -> float:
-    from objectives.alone import train_alone
+    from objectives.alone import Beginning, train_alone
 
     config = spec.training_config(data_dir=setting.data_dir, device="cpu")
     test = load_test_data(config.dataset, data_dir=setting.data_dir)
@@ -180,8 +180,8 @@ def _score(setting: Setting, amounts: Amounts, spec: Spec, chosen: Hyperparamete
     for fresh in range(amounts.n_fresh_seeds):
         begin = _FRESH + fresh * amounts.epochs
         passes = range(begin, begin + amounts.epochs)
-        *_, (_, score_on) = train_alone(config, chosen, passes=passes, trial_number=_FRESH + fresh)
-        accuracies.append(score_on(test))
+        *_, trained = train_alone(config, Beginning(chosen, _FRESH + fresh), passes)
+        accuracies.append(trained.score(test))
     return statistics.fmean(accuracies)
 
 

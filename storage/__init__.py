@@ -24,6 +24,14 @@ from storage.errors import (
     StorageError,
     UnreachableError,
 )
+from storage.exports import (
+    Export,
+    NewExport,
+    find_last_export,
+    list_exports,
+    record_export,
+    who_am_i,
+)
 from storage.leases import LEASE_SECONDS, Lease, find_leases_of
 from storage.queue import QueuedTrial, find_key, set_queue
 from storage.resilience import Retry
@@ -41,7 +49,9 @@ __all__ = [
     "Budget",
     "Claimant",
     "EmptyStorageError",
+    "Export",
     "Lease",
+    "NewExport",
     "QueuedTrial",
     "Retry",
     "SchemaError",
@@ -59,18 +69,22 @@ __all__ = [
     "explain_database_error",
     "find_budget",
     "find_key",
+    "find_last_export",
     "find_leases_of",
     "give_back",
     "give_back_expired",
     "is_given_back",
+    "list_exports",
     "list_workers",
     "mask_url",
     "open_storage",
     "parse_url",
     "read_uptime",
+    "record_export",
     "register_worker",
     "set_queue",
     "set_study_state",
     "sign_off_worker",
     "upgrade_storage",
+    "who_am_i",
 ]

@@ -10,7 +10,7 @@ from typing import Literal
 from sqlalchemy import Engine, delete, func, insert, select, update
 
 from storage.clock import epoch_now
-from storage.schema import budgets, leases, workers
+from storage.schema import budgets, exports, leases, workers
 
 StudyState = Literal["open", "paused", "stopped"]
 
@@ -40,7 +40,7 @@ def create_budget(engine: Engine, study_id: int, n_trials: int) -> None:
     Rows of a deleted study with the same id go first: SQLite reuses ids.
     """
     with engine.begin() as connection:
-        for table in (leases, workers, budgets):
+        for table in (exports, leases, workers, budgets):
             connection.execute(delete(table).where(table.c.study_id == study_id))
         connection.execute(insert(budgets).values(study_id=study_id, n_trials=n_trials))
 

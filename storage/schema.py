@@ -1,11 +1,11 @@
-"""Our own tables, beside Optuna's: how much a study may spend, who works on it, what they hold.
+"""Our own tables, beside Optuna's: how much a study may spend, who works on it, what came of it.
 
 Queries are made from this; ``storage.migrations`` creates the tables, and a test compares the two.
 Moments are seconds since 1970 by the database's clock (see ``storage.clock``): workers' own
 clocks differ. Optuna's tables are left as they are.
 """
 
-from sqlalchemy import Column, Double, ForeignKey, Index, Integer, MetaData, String, Table
+from sqlalchemy import Column, Double, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
 metadata = MetaData()
 
@@ -61,4 +61,27 @@ leases = Table(
     Index("ix_tuner_leases_worker_id", "worker_id"),
 )
 
-own_tables = [budgets, workers, leases]
+# The answers of a study that were exported: version 1, 2, ..., each in place of the one before.
+# `document` is the whole answer as JSON; the columns before it are for reading with plain SQL.
+exports = Table(
+    "tuner_exports",
+    metadata,
+    Column("export_id", Integer, primary_key=True),
+    Column("study_id", ForeignKey(budgets.c.study_id, ondelete="CASCADE"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("rule", String(16), nullable=False),  # best, min, 1se
+    Column("weight_decay", Double),
+    Column("lr", Double),
+    Column("value", Double),  # in the search
+    Column("mean", Double),  # over fresh seeds, with its standard error
+    Column("standard_error", Double),
+    Column("trial", Integer),
+    Column("pinned_trial", Integer),
+    Column("reason", String(1000), nullable=False),
+    Column("exported_by", String(255), nullable=False),  # user@host
+    Column("exported_at", Double, nullable=False),
+    Column("document", Text, nullable=False),
+    Index("ix_tuner_exports_study_id_version", "study_id", "version", unique=True),
+)
+
+own_tables = [budgets, workers, leases, exports]

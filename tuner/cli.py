@@ -22,6 +22,7 @@ from objectives import ObjectiveError, UnknownNameError
 from tuner import options
 from tuner.confirm_command import add_confirm_command
 from tuner.errors import TunerError, UsageError
+from tuner.export_command import add_export_command
 from tuner.leaving import INTERRUPTED_STATUS, Leaving
 from tuner.logs import set_up_logging
 from tuner.state_commands import add_state_commands
@@ -287,29 +288,7 @@ def trials(
         _print_rich(trials_table(rows))
 
 
-@app.command(epilog="Example: tuner export --format toml --output best_lambda.toml")
-def export(
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    study: options.StudyName = options.DEFAULT_STUDY,
-    format_name: options.Format = "json",
-    output: options.ExportOutput = None,
-    as_json: options.Json = False,
-) -> None:
-    """Print the best λ of a study, and what it means, for other projects."""
-    from tuner.export import FORMATS, build_document, write_file
-
-    format_name = "json" if as_json else format_name
-    if format_name not in FORMATS:
-        raise UsageError(f"Unknown format {format_name!r}: choose one of {', '.join(FORMATS)}")
-    text = FORMATS[format_name](build_document(_open_study(storage, study)))
-    if output is None:
-        print(text, end="")
-    else:
-        write_file(output, text)
-        print(f"Written to {output}", file=sys.stderr)
-
-
+add_export_command(app)
 add_state_commands(app)
 add_train_command(app)
 

@@ -330,7 +330,60 @@ Lanes = Annotated[
 Output = Annotated[
     Path, _option("--output", "File the best λ is written to, as JSON.", metavar="FILE")
 ]
-Format = Annotated[str, _option("--format", "json, yaml, toml, env or python.", metavar="NAME")]
+Rule = Annotated[
+    str | None,
+    _option(
+        "--rule",
+        "Which λ: best, of the search; min or 1se, of fresh seeds.",
+        metavar="NAME",
+        show_default="1se once confirmed, else best",
+    ),
+]
+Format = Annotated[
+    str,
+    _option(
+        "--format",
+        "json, yaml, toml, env or python; lines for torch, keras, optax or sklearn.",
+        metavar="NAME",
+    ),
+]
+Optimizer = Annotated[
+    str | None,
+    _option(
+        "--optimizer",
+        "Of the lines for a framework: sgd, adam or adamw.",
+        metavar="NAME",
+        show_default="sgd",
+    ),
+]
+Force = Annotated[
+    bool,
+    _option("--force", "Write lines for a framework that change what λ means, with a warning."),
+]
+PinTrial = Annotated[
+    int | None,
+    _option(
+        "--pin",
+        "Export this trial in place of the rule's choice, from now on.",
+        metavar="TRIAL",
+        min=0,
+        show_default="none",
+    ),
+]
+Unpin = Annotated[bool, _option("--unpin", "Let the rule choose again.")]
+Reason = Annotated[
+    str | None,
+    _option(
+        "--reason",
+        "Why the answer changes, for the record.",
+        metavar="TEXT",
+        show_default="what has changed",
+    ),
+]
+ListVersions = Annotated[
+    bool, _option("--list", "Show what was exported before: versions, by whom and why.")
+]
+JsonSchema = Annotated[bool, _option("--schema", "Print the JSON Schema of the document.")]
 ExportOutput = Annotated[
     Path | None,
     _option("--output", "File to write.", metavar="FILE", show_default="standard output"),

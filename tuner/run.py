@@ -10,12 +10,15 @@ from typing import Any
 from rich.console import Console
 
 from storage import create_storage, set_study_state
-from tuner import export, launcher
+from tuner import launcher
+from tuner.answer import Document
 from tuner.confirm import ConfirmRequest, PlanOptions, confirm_study, find_reason_against
 from tuner.confirmation import Confirmation
 from tuner.errors import NoResultError
+from tuner.export import check_writable, render, write_file
 from tuner.leaving import Leaving
 from tuner.local import train_locally
+from tuner.record import publish
 from tuner.report import (
     StudyStatus,
     follow_up,
@@ -52,7 +55,7 @@ class RunResult:
     """
 
     status: StudyStatus
-    best: export.Document
+    best: Document
     confirmation: Confirmation | None
     unconfirmed: str | None
     output: Path
@@ -66,7 +69,7 @@ def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunRes
     Raises Interrupted when asked to leave; the study then resumes with the next call.
     """
     started = time.monotonic()
-    export.check_writable(request.output)
+    check_writable(request.output)
     storage = create_storage(request.worker.storage_url)
     loaded = create_or_resume(
         storage,
@@ -89,8 +92,8 @@ def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunRes
             confirmation, unconfirmed = _confirm(loaded, request, console, leaving)
         if confirmation is None:
             _score_best(loaded, config, console, leaving)
-    document = export.build_document(loaded)
-    export.write_file(request.output, export.FORMATS["json"](document))
+    document = publish(loaded).document
+    write_file(request.output, render(document, "json"))
     return RunResult(
         load_status(loaded),
         document,

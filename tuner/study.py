@@ -133,6 +133,16 @@ def load_study(storage: RDBStorage, name: str) -> LoadedStudy:
     return found
 
 
+def load_only_study(storage: RDBStorage) -> LoadedStudy:
+    """Load the one study of ours in a storage; raises StudyNotFoundError unless there is one."""
+    ours = {s.study_name for s in storage.get_all_studies() if _SPEC in s.user_attrs}
+    names = sorted(ours - {f"{name}/confirm" for name in ours})  # fresh seeds of another study
+    if len(names) != 1:
+        known = f"holds {len(names)}: {', '.join(names)}; name one" if names else "holds none"
+        raise StudyNotFoundError(f"Which study? This storage {known}")
+    return load_study(storage, names[0])
+
+
 def _find(storage: RDBStorage, name: str) -> LoadedStudy | None:
     try:
         study_id = storage.get_study_id_from_name(name)

@@ -95,7 +95,7 @@ def _assert_refused(
 def test_help_status_and_export_do_not_import_torch() -> None:
     """Commands that train nothing start without torch."""
     program = (
-        "import sys, tuner.cli, tuner.report, tuner.export, tuner.study, tuner.run\n"
+        "import sys, tuner.cli, tuner.report, tuner.export, tuner.record, tuner.study, tuner.run\n"
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -33,8 +33,8 @@ def test_study_of_the_first_version_is_upgraded_and_resumes(
             "tuner: Storage sqlite:///tuner.db was made by an older version of lambda-tuner: run "
             "`tuner storage upgrade --storage sqlite:///tuner.db`"
         ]
-    assert "version 1 -> 2" in call("storage", "upgrade").stdout
-    assert "is current: version 2" in call("storage", "upgrade").stdout
+    assert "version 1 -> 3" in call("storage", "upgrade").stdout
+    assert "is current: version 3" in call("storage", "upgrade").stdout
 
     study = ("--study", "digits")
     result = cli("run", *study, "--trials", "8", "--workers", "2", "--no-confirm", "--json")
@@ -45,6 +45,23 @@ def test_study_of_the_first_version_is_upgraded_and_resumes(
     assert _read(file, _TRIALS, _PARAMS, _VALUES) == before
     check = call("storage", "check")
     assert (check.returncode, check.stderr) == (0, "")
+
+
+def test_study_of_the_second_version_is_upgraded_and_its_answer_recorded(
+    cli: Cli, tmp_path: Path
+) -> None:
+    """A kept database of version 2 keeps its best trial, which the first export makes version 1."""
+    restore_old_file(tmp_path / "tuner.db", version=2)
+    assert "run `tuner storage upgrade" in cli("export", "--study", "digits").stderr
+    assert "version 2 -> 3" in cli("storage", "upgrade").stdout
+    best = "SELECT trial, weight_decay, version FROM tuner_best"
+    ((trial, weight_decay, version),) = _read(tmp_path / "tuner.db", best)
+    assert (trial, version) == (3, None)
+    exported = cli("export", "--study", "digits")
+    assert exported.stderr == "Recorded as version 1\n"
+    assert json.loads(exported.stdout)["weight_decay"] == weight_decay
+    assert _read(tmp_path / "tuner.db", best) == [(3, weight_decay, 1)]
+    assert cli("storage", "check").returncode == 0
 
 
 def _read(file: Path, *queries: str) -> list[tuple[object, ...]]:
@@ -58,7 +75,7 @@ def test_check_of_an_old_database_says_what_to_do(call: Cli, tmp_path: Path) -> 
     result = call("storage", "check", "--json")
     assert result.returncode == 1
     report = json.loads(result.stdout)
-    assert (report["version"], report["newest_version"], report["n_studies"]) == (1, 2, 1)
+    assert (report["version"], report["newest_version"], report["n_studies"]) == (1, 3, 1)
     assert result.stderr == f"tuner: {report['problems'][0]}\n"
     assert "run `tuner storage upgrade --storage sqlite:///tuner.db`" in result.stderr
 
