@@ -23,6 +23,7 @@ from tuner import options
 from tuner.errors import TunerError, UsageError
 from tuner.leaving import INTERRUPTED_STATUS, Leaving
 from tuner.logs import set_up_logging
+from tuner.path_command import add_path_command
 from tuner.state_commands import add_state_commands
 from tuner.storage_commands import storage_app
 
@@ -300,6 +301,7 @@ def export(
         print(f"Written to {output}", file=sys.stderr)
 
 
+add_path_command(app)
 add_state_commands(app)
 
 

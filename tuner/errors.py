@@ -4,6 +4,7 @@ TunerError
 ├── UsageError          what was asked cannot be done: change the command (exit status 2)
 ├── StudyNotFoundError  no such study in this storage
 ├── NoResultError       the study has no finished trial to speak of yet
+├── PicturesError       PNG and SVG cannot be made here; all else can
 └── WorkersFailedError  local workers ended although the budget is not spent
 """
 
@@ -22,6 +23,10 @@ class StudyNotFoundError(TunerError):
 
 class NoResultError(TunerError):
     """There is no complete trial to select from."""
+
+
+class PicturesError(TunerError):
+    """There is no browser to draw PNG and SVG, or nothing to drive it, or it has failed."""
 
 
 class WorkersFailedError(TunerError):
