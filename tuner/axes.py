@@ -146,7 +146,7 @@ def add_panel(
     strip = x + 1 if lambda_axis.has_zero else None
     width = box.right - box.left
     begin = box.left + width * (_STRIP + _GAP) if strip else box.left
-    title = y_axis.pop("title")
+    title, font = y_axis.pop("title"), figure.layout.font.to_plotly_json()
     shared = {**_LINES, "anchor": _axis("y", y), "showticklabels": bool(lambda_axis.title)}
     layout = {
         _key("xaxis", x): {
@@ -154,7 +154,7 @@ def add_panel(
             **shared,
             "domain": [begin, box.right],
             "tickformat": ".0e",
-            "title": {"text": lambda_axis.title, "standoff": 8},
+            "title": {"text": lambda_axis.title, "standoff": 8, "font": font},
         },
         _key("yaxis", y): {
             **_LINES,

@@ -3,7 +3,6 @@
 People may write notes, too: only our own section of a note is ever changed.
 """
 
-import re
 from typing import Literal
 
 from tuner.axes import format_number
@@ -19,11 +18,13 @@ _SOURCES = {"zero": "no penalty", "ladder": "", "search": "best of the search"}
 
 def merge_note(note: str, section: str) -> str:
     """Return a note with our section in place of the one it had, or after what people wrote."""
-    marked = f"{_BEGIN}\n\n{section.strip()}\n\n{_END}"
-    old = re.compile(re.escape(_BEGIN) + r".*?" + re.escape(_END), re.DOTALL)
-    if old.search(note):
-        return old.sub(lambda _: marked, note, count=1)
-    return f"{note.rstrip()}\n\n{marked}\n" if note.strip() else f"{marked}\n"
+    before, begin, rest = note.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not (begin and end):
+        before, after = note, ""
+    # Without an empty line before them the marks would be shown.
+    parts = [before.strip(), _BEGIN, section.strip(), _END, after.strip()]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def write_section(confirmation: Confirmation) -> str:
@@ -40,7 +41,7 @@ def write_section(confirmation: Confirmation) -> str:
             "",
             f"Mean ± standard error over up to {len(confirmation.seeds)} fresh seeds:",
             "",
-            "| λ (weight_decay) | lr | mean ± se | seeds | |",
+            _line("λ (weight_decay)", "lr", "mean ± se", "seeds", ""),
             "|---:|---:|---:|---:|---|",
             *rows,
         ]
@@ -72,10 +73,18 @@ def _row(rung: Rung, position: int, confirmation: Confirmation) -> str:
     remarks = [name for name, chosen in rules.items() if chosen == position]
     remarks += [_SOURCES[rung.candidate.source], "dropped early" * rung.is_dropped]
     candidate = rung.candidate
-    return (
-        f"| {format_number(candidate.weight_decay)} | {format_number(candidate.lr)} "
-        f"| {_mean(rung)} | {len(rung.values)} | {', '.join(filter(None, remarks))} |"
+    return _line(
+        format_number(candidate.weight_decay),
+        format_number(candidate.lr),
+        _mean(rung),
+        len(rung.values),
+        ", ".join(filter(None, remarks)),
     )
+
+
+def _line(*cells: object) -> str:
+    """Return a table's line; the dashboard itself leaves no space between columns."""
+    return "".join(f"| \N{EN SPACE}{cell} " for cell in cells) + "|"
 
 
 def _mean(rung: Rung) -> str:

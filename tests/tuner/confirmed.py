@@ -20,14 +20,13 @@ _SPACE_OF_CANDIDATES = {"weight_decay": FloatDistribution(0, 1), "lr": FloatDist
 
 
 def make_confirmed_study(
-    url: str, *, n_trials: int = 40, name: str = "digits", is_function: bool = False
+    url: str, *, n_trials: int = 40, n_rungs: int = 9, last_loss: float | None = None
 ) -> LoadedStudy:
     """Create a study with trials of all kinds, its confirming study, and its `Confirmation`."""
-    loaded = make_searched_study(url, n_trials=n_trials, name=name)
-    candidates = _candidates(loaded.study.best_params)
+    loaded = make_searched_study(url, n_trials=n_trials)
+    candidates = _candidates(loaded.study.best_params, n_rungs)
     rungs = tuple(_make_rung(candidate) for candidate in candidates)
-    if not is_function:
-        _make_confirming_study(loaded, rungs)
+    _make_confirming_study(loaded, rungs, last_loss)
     means = [rung.mean or 0 for rung in rungs]
     best = means.index(max(means))
     threshold = means[best] - (rungs[best].standard_error or 0)
@@ -38,7 +37,7 @@ def make_confirmed_study(
     search = next(rung for rung in rungs if rung.candidate.source == "search")
     best_value = loaded.study.best_value
     confirmation = Confirmation(
-        study=f"{name}/confirm",
+        study="digits/confirm",
         direction="maximize",
         seeds=SEEDS,
         rungs=rungs,
@@ -53,9 +52,11 @@ def make_confirmed_study(
     return loaded
 
 
-def make_searched_study(url: str, *, n_trials: int = 40, name: str = "digits") -> LoadedStudy:
+def make_searched_study(url: str, *, n_trials: int = 40) -> LoadedStudy:
     """Create a study with complete, pruned and diverged trials, and no confirmation."""
-    loaded = create_or_resume(create_storage(url), name, {"dataset": "digits"}, n_trials=n_trials)
+    loaded = create_or_resume(
+        create_storage(url), "digits", {"dataset": "digits"}, n_trials=n_trials
+    )
     rng = random.Random(7)
     for number in range(n_trials):
         params = {
@@ -84,13 +85,14 @@ def _accuracy(weight_decay: float, lr: float) -> float:
     return 0.8845 + bump - 0.012 * (pace + 0.5) ** 2 - 0.03 * max(0, at + 2.4) ** 2
 
 
-def _candidates(best: dict[str, float]) -> list[Candidate]:
+def _candidates(best: dict[str, float], n_rungs: int) -> list[Candidate]:
     sources: list[tuple[float, float, Source]] = [
         (0, 0.31, "zero"),
         (best["weight_decay"], best["lr"], "search"),
     ]
-    for rung in range(9):
-        sources.append((10 ** (-5 + 3 * rung / 8), 10 ** (-0.5 - 0.03 * rung), "ladder"))
+    for rung in range(n_rungs):
+        share = rung / (n_rungs - 1)
+        sources.append((10 ** (-5 + 3 * share), 10 ** (-0.5 - 0.24 * share), "ladder"))
     return [Candidate(weight_decay=wd, lr=lr, source=s) for wd, lr, s in sorted(sources)]
 
 
@@ -111,7 +113,9 @@ def _make_rung(candidate: Candidate) -> Rung:
     )
 
 
-def _make_confirming_study(loaded: LoadedStudy, rungs: tuple[Rung, ...]) -> None:
+def _make_confirming_study(
+    loaded: LoadedStudy, rungs: tuple[Rung, ...], last_loss: float | None
+) -> None:
     study = create_or_resume(
         loaded.storage, f"{loaded.name}/confirm", {"dataset": "digits"}, n_trials=60
     ).study
@@ -132,7 +136,7 @@ def _make_confirming_study(loaded: LoadedStudy, rungs: tuple[Rung, ...]) -> None
                         "seed": seed,
                         "source": rung.candidate.source,
                         "training_accuracy": 1 - 0.04 * strength / (1 + strength) * (1 + noise),
-                        "training_loss": [2.0, 0.5, loss],
+                        "training_loss": [2.0, 0.5, last_loss or loss],
                         "weight_norm": 14 / (1 + strength) * (1 + noise / 3),
                     },
                 )
