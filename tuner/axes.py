@@ -104,6 +104,7 @@ class Panel:
             y1=y[1],
             xref=xref,
             yref=yref,
+            layer="below",
             line={"color": look.color, "dash": look.dash, "width": look.width},
             name=look.name,
             showlegend=bool(look.name),

@@ -20,7 +20,6 @@ from tuner.axes import (
     add_panel,
     bounds_of,
     choice_looks,
-    format_number,
     log_axis,
     new_figure,
 )
@@ -57,7 +56,7 @@ def draw_map(shown: LambdaMap, path: LambdaPath | None = None, size: Size = "pag
     for point in points:
         if point.number == shown.best:
             panel.add(_star(point))
-    figure.update_layout(coloraxis=_colors(shown))
+    figure.update_layout(coloraxis=_colors(shown, figure.layout.font.to_plotly_json()))
     return figure
 
 
@@ -135,27 +134,27 @@ def _add_rungs(panel: Panel, path: LambdaPath) -> None:
         panel.mark_lambda(value, look)
 
 
-def _colors(shown: LambdaMap) -> dict[str, Any]:
-    """Return the colour axis: the worst quarter has one colour, or a few bad trials take all."""
-    values = sorted(p.value for p in shown.points if p.value is not None)
-    axis: dict[str, Any] = {"colorscale": "Viridis", "colorbar": {"thickness": 16}}
+def _colors(shown: LambdaMap, font: dict[str, Any]) -> dict[str, Any]:
+    """Return the colour axis; its end for bad values is the worst quarter of complete trials.
+
+    Or else a few bad trials would take all colours but one.
+    """
+    complete = sorted(_short(p.value) for p in shown.points if p.outcome == "complete")
     title = f"{shown.metric} (fraction)" if "accuracy" in shown.metric else shown.metric
-    axis["colorbar"] |= {"title": {"text": title, "side": "right"}}
-    if len(values) < 4:
+    bar = {"thickness": 16, "title": {"text": title, "side": "right", "font": font}}
+    is_upward = shown.direction == "maximize"
+    axis = {"colorscale": "Viridis", "reversescale": not is_upward, "colorbar": bar}
+    if len(complete) < 4:
         return axis
-    quarters = statistics.quantiles(values, n=4)
-    if shown.direction == "maximize":
-        low, high, sign = quarters[0], values[-1], "≤ "
-    else:
-        low, high, sign = values[0], quarters[2], "≥ "
-        axis["reversescale"] = True
+    first, _, last = statistics.quantiles(complete, n=4)
+    low, high = (first, complete[-1]) if is_upward else (complete[0], last)
     if low == high:
         return axis
     ticks = [low + (high - low) * share for share in (0, 0.25, 0.5, 0.75, 1)]
-    texts = [format_number(tick) for tick in ticks]
-    clamped = 0 if shown.direction == "maximize" else -1
-    texts[clamped] = sign + texts[clamped]
-    axis["colorbar"] |= {"tickvals": ticks, "ticktext": texts}
+    texts = [f"{tick:.4g}" for tick in ticks]
+    worst = 0 if is_upward else -1
+    texts[worst] = ("≤ " if is_upward else "≥ ") + texts[worst]
+    bar |= {"tickvals": ticks, "ticktext": texts}
     return axis | {"cmin": low, "cmax": high}
 
 

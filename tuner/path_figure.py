@@ -26,6 +26,7 @@ from tuner.axes import (
     add_panel,
     bounds_of,
     choice_looks,
+    format_number,
     new_figure,
 )
 from tuner.path import LambdaPath, Measure, PathRung
@@ -63,7 +64,7 @@ def draw_path(path: LambdaPath, size: Size = "page") -> go.Figure:
     """Return the figure; panels of measures that were not kept are left out."""
     subtitle = f"mean ± standard error over {path.n_seeds} fresh seeds"
     if any(rung.is_dropped for rung in path.rungs):
-        subtitle += "; hollow: dropped early"
+        subtitle += "; hollow: dropped from the choice"
     figure = new_figure(f"Path of λ in {html.escape(path.study)}", subtitle, size)
     small = _small_panels(path)
     main = _add(figure, path, _large_panel(path, is_zoomed=bool(small)), LAMBDA_TITLE)
@@ -129,6 +130,8 @@ def _add_line(panel: Panel, path: LambdaPath, line: _Line) -> None:
     if ladder:
         panel.add(_band(ladder, line))
         panel.add(_means(ladder, line, mode="lines+markers", showlegend=bool(line.name)))
+        if dropped := [rung for rung in ladder if rung.is_dropped]:
+            panel.add(_holes(dropped, line))
     for zero in (rung for rung in measured if rung.weight_decay == 0):
         panel.add(
             _means([zero], line, mode="markers", error_y=_errors([zero], line.measure)),
@@ -152,26 +155,37 @@ def _band(rungs: list[PathRung], line: _Line) -> go.Scatter:
 
 
 def _means(rungs: list[PathRung], line: _Line, **more: Any) -> go.Scatter:
-    """Return the means as marks; those of rungs that were dropped early are hollow."""
+    """Return the means as marks, with their seeds to be seen on hovering."""
     scores = [rung.measures[line.measure] for rung in rungs]
-    symbols = [f"{line.symbol}-open" if rung.is_dropped else line.symbol for rung in rungs]
     return go.Scatter(
         x=_short(rung.weight_decay for rung in rungs),
         y=_short(score.mean for score in scores),
         name=line.name,
         line={"color": line.color, "width": 2},
-        marker={"color": line.color, "symbol": symbols, "size": 7},
+        marker={"color": line.color, "symbol": line.symbol, "size": 8},
         customdata=[
             [
                 *_short([rung.lr, score.standard_error or 0]),
                 score.n_seeds,
-                " (dropped early)" * rung.is_dropped,
+                " (dropped)" * rung.is_dropped,
             ]
             for rung, score in zip(rungs, scores, strict=True)
         ],
         hovertemplate="λ %{x:.3g}, lr %{customdata[0]:.3g}<br>%{y:.4g} ± %{customdata[1]:.2g}, "
         "%{customdata[2]} seeds%{customdata[3]}<extra></extra>",
         **{"showlegend": False, **more},
+    )
+
+
+def _holes(rungs: list[PathRung], line: _Line) -> go.Scatter:
+    """Return what makes the marks of dropped rungs hollow."""
+    return go.Scatter(
+        x=_short(rung.weight_decay for rung in rungs),
+        y=_short(rung.measures[line.measure].mean for rung in rungs),
+        mode="markers",
+        marker={"color": "white", "symbol": line.symbol, "size": 4},
+        hoverinfo="skip",
+        showlegend=False,
     )
 
 
@@ -187,7 +201,8 @@ def _add_choice(panel: Panel, path: LambdaPath) -> None:
     name = f"one standard error {side} the best"
     panel.mark_height(threshold, Look(PURPLE, "dashdot", 1, name))
     for rung in path.by_source("search"):
-        star = _Line("value", VERMILLION, "star", "search's best trial, fresh seeds")
+        name = f"search's best trial (lr {format_number(rung.lr)}), fresh seeds"
+        star = _Line("value", VERMILLION, "star", name)
         mean = _means(
             [rung], star, mode="markers", showlegend=True, error_y=_errors([rung], "value")
         )

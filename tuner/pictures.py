@@ -28,7 +28,7 @@ _GRAPH_IDS: dict[Name, str] = {"path": "lambda-path", "map": "lambda-map"}
 
 _WIDTH, _HEIGHT = 1200, 750  # pixels, of an SVG; a PNG has twice as many each way
 _PNG_SCALE = 2
-_RENDER_SECONDS = 60  # of one picture; the browser needs about one
+_RENDER_SECONDS = 120  # of one picture: one second, but for a machine that is busy
 
 _NO_KALEIDO = "PNG and SVG need Kaleido: pip install 'lambda-tuner[plots]'"
 _NO_BROWSER = "PNG and SVG need Chromium or Chrome: install it, or set BROWSER_PATH to it"
