@@ -71,7 +71,7 @@ def _optimism(confirmation: Confirmation) -> str:
 def _row(rung: Rung, position: int, confirmation: Confirmation) -> str:
     rules = {"λ_min": confirmation.lambda_min, "λ_1se": confirmation.lambda_1se}
     remarks = [name for name, chosen in rules.items() if chosen == position]
-    remarks += [_SOURCES[rung.candidate.source], "dropped early" * rung.is_dropped]
+    remarks += [_SOURCES[rung.candidate.source], "dropped" * rung.is_dropped]
     candidate = rung.candidate
     return _line(
         format_number(candidate.weight_decay),
