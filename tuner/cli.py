@@ -25,6 +25,7 @@ from tuner.errors import TunerError, UsageError
 from tuner.export_command import add_export_command
 from tuner.leaving import INTERRUPTED_STATUS, Leaving
 from tuner.logs import set_up_logging
+from tuner.path_command import add_path_command
 from tuner.state_commands import add_state_commands
 from tuner.storage_commands import storage_app
 from tuner.train_command import add_train_command
@@ -288,6 +289,7 @@ def trials(
         _print_rich(trials_table(rows))
 
 
+add_path_command(app)
 add_export_command(app)
 add_state_commands(app)
 add_train_command(app)

@@ -388,6 +388,30 @@ ExportOutput = Annotated[
     Path | None,
     _option("--output", "File to write.", metavar="FILE", show_default="standard output"),
 ]
+OutputDir = Annotated[
+    Path, _option("--output-dir", "Folder that pictures are written to.", metavar="DIR")
+]
+# Not `--format` of an export, so with an environment variable of its own.
+PictureFormats = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        envvar="TUNER_PATH_FORMAT",
+        help="html, png, svg: one or several, with commas.",
+        metavar="NAMES",
+        show_default="all that can be made here",
+    ),
+]
+Only = Annotated[
+    str | None,
+    typer.Option(
+        "--only",
+        envvar="TUNER_PATH_ONLY",
+        help="path or map: this picture only.",
+        metavar="NAME",
+        show_default="both",
+    ),
+]
 Host = Annotated[
     str,
     _option(
