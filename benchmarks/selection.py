@@ -133,7 +133,17 @@ Ask = Callable[[Setting, Amounts, Task, int], Answer]
 def ask_tuner(setting: Setting, amounts: Amounts, task: Task, seed: int) -> Answer:
     """Answer by `tuner run`, as its users do, and read the answer from the database."""
     file, name = setting.folder / f"{task.dataset}-{seed}.db", "selection"
-    options = ["--study", name, "--dataset", task.dataset, "--seed", str(seed), "--workers", "2"]
+    options = [
+        "--confirm",
+        "--study",
+        name,
+        "--dataset",
+        task.dataset,
+        "--seed",
+        str(seed),
+        "--workers",
+        "2",
+    ]
     options += ["--trials", str(amounts.n_trials), "--epochs", str(amounts.epochs)]
     if task.train_size is not None:
         options += ["--train-size", str(task.train_size)]
@@ -172,16 +182,24 @@ def _score_choices(
 
 
 def _score(setting: Setting, amounts: Amounts, spec: Spec, chosen: Hyperparameters) -> float:
-    from objectives.alone import train_alone
+    """Return the mean test accuracy over fresh seeds, which are initialisations and orders."""
+    import torch
+
+    from objectives.lanes import open_lanes
+    from objectives.training import accuracy, choose_device, to_device
 
     config = spec.training_config(data_dir=setting.data_dir, device="cpu")
     test = load_test_data(config.dataset, data_dir=setting.data_dir)
-    accuracies = []
-    for fresh in range(amounts.n_fresh_seeds):
-        begin = _FRESH + fresh * amounts.epochs
-        passes = range(begin, begin + amounts.epochs)
-        *_, (_, score_on) = train_alone(config, chosen, passes=passes, trial_number=_FRESH + fresh)
-        accuracies.append(score_on(test))
+    torch.set_num_threads(1)  # as in a worker; the steps are too small for more
+    lanes, accuracies = open_lanes(config, 1), []
+    for number in range(_FRESH, _FRESH + amounts.n_fresh_seeds):
+        lanes.add(number, chosen)
+        lanes.go_to_pass(number * amounts.epochs)
+        for _ in range(amounts.epochs):
+            lanes.train_pass()
+        on_device = to_device(test, choose_device(config.device))
+        accuracies.append(accuracy(lanes.model(number), on_device))
+        lanes.remove(number)
     return statistics.fmean(accuracies)
 
 
