@@ -133,7 +133,17 @@ Ask = Callable[[Setting, Amounts, Task, int], Answer]
 def ask_tuner(setting: Setting, amounts: Amounts, task: Task, seed: int) -> Answer:
     """Answer by `tuner run`, as its users do, and read the answer from the database."""
     file, name = setting.folder / f"{task.dataset}-{seed}.db", "selection"
-    options = ["--study", name, "--dataset", task.dataset, "--seed", str(seed), "--workers", "2"]
+    options = [
+        "--confirm",
+        "--study",
+        name,
+        "--dataset",
+        task.dataset,
+        "--seed",
+        str(seed),
+        "--workers",
+        "2",
+    ]
     options += ["--trials", str(amounts.n_trials), "--epochs", str(amounts.epochs)]
     if task.train_size is not None:
         options += ["--train-size", str(task.train_size)]
@@ -172,15 +182,18 @@ def _score_choices(
 
 
 def _score(setting: Setting, amounts: Amounts, spec: Spec, chosen: Hyperparameters) -> float:
+    """Return the mean test accuracy over fresh seeds, which are initialisations and orders."""
+    import torch
+
     from objectives.alone import Beginning, train_alone
 
     config = spec.training_config(data_dir=setting.data_dir, device="cpu")
     test = load_test_data(config.dataset, data_dir=setting.data_dir)
+    torch.set_num_threads(1)  # as in a worker; the steps are too small for more
     accuracies = []
-    for fresh in range(amounts.n_fresh_seeds):
-        begin = _FRESH + fresh * amounts.epochs
-        passes = range(begin, begin + amounts.epochs)
-        *_, trained = train_alone(config, Beginning(chosen, _FRESH + fresh), passes)
+    for fresh in range(_FRESH, _FRESH + amounts.n_fresh_seeds):
+        passes = range(fresh * amounts.epochs, (fresh + 1) * amounts.epochs)
+        *_, trained = train_alone(config, Beginning(chosen, fresh), passes)
         accuracies.append(trained.score(test))
     return statistics.fmean(accuracies)
 

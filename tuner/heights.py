@@ -7,6 +7,11 @@ gained from that step on, their median. But what leads early need not lead late:
 correlation of the complete trials' values at that step with their last ones, its distance from the
 complete trials' median height is multiplied by r, and it counts r² of a complete trial. A trial
 that diverged is as bad as the worst.
+
+The correlation is held below the fourth root of the fraction of steps done: after one epoch it is
+large only because the slowest are the last then and later, while among large learning rates the
+order says little (MNIST, 1,000 images, after 1 and after 60 epochs: 0.68 and 0.8970 with a learning
+rate of 0.49, 0.55 and 0.8998 with 0.74).
 """
 
 import math
@@ -21,9 +26,9 @@ from tuner.spec import Direction
 from tuner.statistics import is_finite, sign_of
 from tuner.surface import Floats
 
-# As many complete trials count as much as the guess that r is the fraction of steps done.
+# As many complete trials count as much as the guess that r is its limit.
 _PRIOR_N = 4
-_MIN_CORRELATION = 0.4
+_MIN_CORRELATION = 0.1
 
 
 @dataclass(frozen=True)
@@ -109,9 +114,9 @@ class _Outlook:
             }
             growth = median([self._finals[n] - v for n, v in then.items()]) if then else 0.0
             found = _rank_correlation(np.array(list(then.values())), self._finals[list(then)])
-            guessed = min(1.0, step / self._last_step) if self._last_step > 0 else 1.0
-            blended = (len(then) * found + _PRIOR_N * guessed) / (len(then) + _PRIOR_N)
-            self._known[step] = float(growth), max(blended, _MIN_CORRELATION)
+            limit = min(1.0, step / self._last_step) ** 0.25 if self._last_step > 0 else 1.0
+            blended = (len(then) * found + _PRIOR_N * limit) / (len(then) + _PRIOR_N)
+            self._known[step] = float(growth), max(min(blended, limit), _MIN_CORRELATION)
         return self._known[step]
 
 

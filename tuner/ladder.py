@@ -20,6 +20,9 @@ from tuner.surface import fit_surface
 # With fewer the surface would say less than the best trial does.
 _MIN_N_USABLE = 5
 
+# No learning rate is chosen beyond those of trials that were complete, or pruned late.
+_MAX_DOUBT = 2.0
+
 
 def make_candidates(
     trials: Sequence[FrozenTrial],
@@ -32,9 +35,9 @@ def make_candidates(
 
     They are ``n_rungs`` λ from end to end of the searched range, evenly on a log scale; λ = 0, with
     the learning rate of the lowest of them; and what the best trial was trained with. A rung's
-    learning rate is where the surface is highest at its λ, within the learning rates that trials
-    did not diverge with. Raises NoResultError without a complete trial, UsageError if the search
-    was not over float parameters ``weight_decay`` and ``lr``.
+    learning rate is where the surface is highest at its λ, within the learning rates that
+    trials came to an end with, or near it. Raises NoResultError without a complete trial,
+    UsageError if the search was not over float parameters ``weight_decay`` and ``lr``.
     """
     best = find_best_trial(list(trials), direction)
     if best is None:
@@ -92,7 +95,7 @@ def _choose_lrs(
     trials: Sequence[FrozenTrial], best: FrozenTrial, direction: Direction, rungs: list[float]
 ) -> list[float]:
     heights = measure_heights(trials, direction)
-    lrs = [height.lr for height in heights if not height.is_diverged]
+    lrs = [height.lr for height in heights if not height.is_diverged and height.doubt < _MAX_DOUBT]
     if len(lrs) < _MIN_N_USABLE:
         return [float(best.params["lr"])] * len(rungs)
     surface = fit_surface(
