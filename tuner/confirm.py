@@ -120,10 +120,10 @@ class _Race:
     looked_at: float = field(default=0.0)
     n_wanted: dict[Candidate, int] = field(default_factory=dict)
 
-    def advance(self) -> None:
+    def set_queue(self, *, only_if_changed: bool = False) -> None:
         """Let those trials wait that are worth it, by the values there are now."""
         n_wanted = self._find_n_wanted()
-        if n_wanted == self.n_wanted:
+        if only_if_changed and n_wanted == self.n_wanted:
             return
         wanted = [
             make_trial(candidate, seed, self.best.params)
@@ -136,9 +136,9 @@ class _Race:
         self.n_wanted = n_wanted
 
     def on_tick(self) -> None:
-        """Advance now and then."""
+        """Drop the hopeless now and then."""
         if time.monotonic() - self.looked_at > _RACE_SECONDS:
-            self.advance()
+            self.set_queue(only_if_changed=True)
             self.looked_at = time.monotonic()
 
     def judge(self) -> Confirmation:
@@ -220,12 +220,13 @@ def _train(
     race: _Race, config: WorkerConfig, n_workers: int | None, screen: tuple[Console, Leaving]
 ) -> None:
     confirming, retry = race.confirming, config.retry(screen[1])
-    retry.call("plan the confirmation", race.advance)
+    retry.call("plan the confirmation", race.set_queue)
     if confirming.load_budget().is_spent:
         return
     set_study_state(confirming.storage.engine, confirming.study_id, "open")
     n, console = len(race.candidates), screen[0]
     console.print(f"Confirming {n} candidates on {race.n_seeds} fresh seeds", highlight=False)
+    # Another confirmation, told other numbers of seeds or rungs, may have withdrawn some of ours.
     while not confirming.load_budget().is_spent:
         train_locally(confirming, config, n_workers, race.on_tick, screen)
         if confirming.load_budget().state == "stopped":
@@ -233,7 +234,7 @@ def _train(
                 f"The confirmation of study {race.searched.name!r} was stopped: `tuner confirm` "
                 "goes on with it"
             )
-        retry.call("plan the confirmation", race.advance)
+        retry.call("plan the confirmation", race.set_queue)
 
 
 def _chosen(confirmation: Confirmation) -> dict[str, Rung]:

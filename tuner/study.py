@@ -80,6 +80,11 @@ def create_or_resume(  # noqa: PLR0913 (keywords that may be left out)
         found = _find(storage, name)
         if found is None:
             found = _create(storage, name, options, n_trials or DEFAULT_N_TRIALS)
+        elif found.spec.confirms is not None:
+            raise UsageError(
+                f"Study {name!r} confirms study {found.spec.confirms!r}, whose `tuner confirm` "
+                "decides on its trials"
+            )
         else:
             check_same_spec(name, found.spec, options)
         change_budget(
@@ -105,8 +110,8 @@ def open_confirmation(searched: LoadedStudy) -> LoadedStudy:
         found = _find(storage, name) or _create(storage, name, options, n_trials=0)
     if found.spec != Spec(**options):
         raise UsageError(
-            f"Study {name!r} confirms another study {searched.name!r} than there is now: "
-            "delete it, or search under another name"
+            f"Study {name!r} does not confirm study {searched.name!r} as it is now: delete it, or "
+            "search under another name"
         )
     change_budget(
         storage.engine,

@@ -20,7 +20,7 @@ from tests.tuner.conftest import Crew, wait_until
 from tuner import processes
 from tuner.confirm import ConfirmRequest, PlanOptions, confirm_study, find_confirmation
 from tuner.confirmation import Confirmation
-from tuner.errors import NoResultError, UsageError
+from tuner.errors import NoResultError, StudyNotFoundError, UsageError
 from tuner.leaving import Leaving
 from tuner.plan import find_ended
 from tuner.run import RunRequest, RunResult, run_study, summary
@@ -217,11 +217,12 @@ CONFIRM = ("--seeds", "3", "--rungs", "3", "--lanes", "2", "--no-racing")
 
 
 def _n_complete(crew: Crew) -> int:
-    storage = create_storage(crew.url)
-    if not any(study.study_name == "s/confirm" for study in storage.get_all_studies()):
+    """Return how many trials of the confirmation are complete; there may be none of it yet."""
+    try:
+        confirming = load_study(create_storage(crew.url), "s/confirm")
+    except StudyNotFoundError:
         return 0
-    trials = load_study(storage, "s/confirm").study.get_trials(states=(TrialState.COMPLETE,))
-    return len(trials)
+    return len(confirming.study.get_trials(states=(TrialState.COMPLETE,)))
 
 
 def _kill_a_worker(crew: Crew) -> None:
