@@ -33,6 +33,7 @@ from storage.exports import (
     who_am_i,
 )
 from storage.leases import LEASE_SECONDS, Lease, find_leases_of
+from storage.queue import QueuedTrial, find_key, set_queue
 from storage.resilience import Retry
 from storage.upgrade import Upgrade, upgrade_storage
 from storage.url import mask_url, parse_url
@@ -51,6 +52,7 @@ __all__ = [
     "Export",
     "Lease",
     "NewExport",
+    "QueuedTrial",
     "Retry",
     "SchemaError",
     "StorageError",
@@ -66,6 +68,7 @@ __all__ = [
     "creation_lock",
     "explain_database_error",
     "find_budget",
+    "find_key",
     "find_last_export",
     "find_leases_of",
     "give_back",
@@ -79,6 +82,7 @@ __all__ = [
     "read_uptime",
     "record_export",
     "register_worker",
+    "set_queue",
     "set_study_state",
     "sign_off_worker",
     "upgrade_storage",

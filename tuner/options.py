@@ -220,7 +220,7 @@ Timeout = Annotated[
     float | None,
     _option(
         "--timeout",
-        "Start no trial later than this from now, e.g. 90s, 30m, 2h.",
+        "Start no trial of the search later than this from now, e.g. 90s, 30m, 2h.",
         metavar="DURATION",
         parser=parse_duration,
         show_default="none",
@@ -234,6 +234,44 @@ MaxRetries = Annotated[
         metavar="N",
         min=0,
         show_default="2",
+    ),
+]
+Confirm = Annotated[
+    bool,
+    _option(
+        "--confirm/--no-confirm",
+        "Confirm λ on fresh seeds at the end, or leave that out.",
+        show_default="on",
+    ),
+]
+Seeds = Annotated[
+    int | None,
+    _option(
+        "--seeds",
+        "Fresh seeds that each candidate is trained on.",
+        metavar="N",
+        min=2,
+        max=1000,
+        show_default="5",
+    ),
+]
+Rungs = Annotated[
+    int | None,
+    _option(
+        "--rungs",
+        "How many λ, evenly on a log scale, are candidates beside λ = 0 and the search's best.",
+        metavar="N",
+        min=2,
+        max=100,
+        show_default="9",
+    ),
+]
+Racing = Annotated[
+    bool | None,
+    _option(
+        "--racing/--no-racing",
+        "Drop hopeless candidates after three seeds, or train all to the end.",
+        show_default="on",
     ),
 ]
 Lease = Annotated[
@@ -349,6 +387,30 @@ JsonSchema = Annotated[bool, _option("--schema", "Print the JSON Schema of the d
 ExportOutput = Annotated[
     Path | None,
     _option("--output", "File to write.", metavar="FILE", show_default="standard output"),
+]
+OutputDir = Annotated[
+    Path, _option("--output-dir", "Folder that pictures are written to.", metavar="DIR")
+]
+# Not `--format` of an export, so with an environment variable of its own.
+PictureFormats = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        envvar="TUNER_PATH_FORMAT",
+        help="html, png, svg: one or several, with commas.",
+        metavar="NAMES",
+        show_default="all that can be made here",
+    ),
+]
+Only = Annotated[
+    str | None,
+    typer.Option(
+        "--only",
+        envvar="TUNER_PATH_ONLY",
+        help="path or map: this picture only.",
+        metavar="NAME",
+        show_default="both",
+    ),
 ]
 Host = Annotated[
     str,
