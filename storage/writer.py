@@ -12,9 +12,9 @@ from storage.resilience import Retry
 
 logger = logging.getLogger(__name__)
 
-# A burst becomes one transaction: the end of a trial, and what the next one begins with. Long beside
-# a transaction (2 to 5 ms), so that the database is idle most of the time; short beside an epoch and
-# beside what people notice.
+# A burst becomes one transaction: the end of a trial, and what the next one begins with. Long
+# beside a transaction (2 to 5 ms), so that the database is idle most of the time; short beside an
+# epoch and beside what people notice.
 FLUSH_SECONDS = 0.1
 # Two renewals may be late before a lease runs out.
 _RENEWALS_PER_LEASE = 3

@@ -25,8 +25,8 @@ _TABLES = (
 # With few rows in a table, MariaDB would rather read all of it, and wait for the locks of others.
 _BY_PRIMARY_KEY = "FORCE INDEX (PRIMARY)"
 
-# A lease before its trial, as everywhere. With the trials' ids: on SQLite the id of a lease that has
-# ended is soon another's.
+# A lease before its trial, as everywhere. With the trials' ids: on SQLite the id of a lease that
+# has ended is soon another's.
 _LOCK = (
     select(tables.trials.c.trial_id, tables.trials.c.state)
     .join_from(leases, tables.trials, tables.trials.c.trial_id == leases.c.trial_id)
