@@ -197,9 +197,10 @@ class _Worker:
             self.storage.refresh()
             gc.freeze()  # finished trials stay: looking through 5,000 of them cost 2 ms a trial
             while True:
-                self._obey()
+                self._check_leaving()
                 self._give_back_expired()
                 self._refill()
+                self._obey()
                 if self._is_training:
                     self._train()
                 elif self._is_over():
@@ -225,9 +226,7 @@ class _Worker:
     def _obey(self) -> None:
         """Wait while the study is paused; raise Interrupted if it is time to leave."""
         while True:
-            if self.is_orphaned():
-                self.leaving.reason = "the end of its launcher"
-            self.leaving.check()
+            self._check_leaving()
             if time.monotonic() - self.looked_at < _POLL_SECONDS:
                 return
             state = self._load_budget().state
@@ -238,6 +237,11 @@ class _Worker:
                 return
             else:
                 time.sleep(_POLL_SECONDS)
+
+    def _check_leaving(self) -> None:
+        if self.is_orphaned():
+            self.leaving.reason = "the end of its launcher"
+        self.leaving.check()
 
     def _load_budget(self) -> Budget:
         """Return the budget; during an outage those that train go on as if it were open."""
@@ -268,7 +272,10 @@ class _Worker:
         is_patient = not self._is_training
         if not self.trainer.n_free:
             return self.storage.refresh(is_patient=False)
-        for _ in range(self.storage.claim(self.trainer.n_free, is_patient=is_patient)):
+        n_claimed = self.storage.claim(self.trainer.n_free, is_patient=is_patient)
+        if n_claimed:  # so the study is open
+            self.looked_at = time.monotonic()
+        for _ in range(n_claimed):
             trial = self.study.ask()
             try:
                 trial.set_user_attr("worker", self.name)
