@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.confirmation import CONFIRMATION, Confirmation, Rung, Score, Source
+from tuner.confirmation import Confirmation, Rung, Score, Source
 from tuner.errors import NoResultError, StudyNotFoundError
 from tuner.report import follow_up
-from tuner.selection import find_best_trial
+from tuner.selection import find_best_trial, find_confirmation
 from tuner.study import LoadedStudy, load_study
 
 Measure = Literal["value", "training_accuracy", "training_loss", "weight_norm"]
@@ -87,12 +87,6 @@ class LambdaMap:
     direction: Literal["maximize", "minimize"]
     points: tuple[MapPoint, ...]
     best: int | None
-
-
-def find_confirmation(loaded: LoadedStudy) -> Confirmation | None:
-    """Return what fresh seeds say of this study, once `tuner confirm` has asked them."""
-    stored = loaded.study.user_attrs.get(CONFIRMATION)
-    return None if stored is None else Confirmation.model_validate(stored)
 
 
 def get_confirmation(loaded: LoadedStudy) -> Confirmation:

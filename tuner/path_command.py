@@ -37,8 +37,9 @@ def _path(
 ) -> None:
     """Draw accuracy, loss and weight norm along λ, and the map of the search."""
     from storage import open_storage
-    from tuner.path import as_document, build_map, build_path, find_confirmation, get_confirmation
+    from tuner.path import as_document, build_map, build_path, get_confirmation
     from tuner.pictures import draw
+    from tuner.selection import find_confirmation
     from tuner.study import load_study
 
     if only not in (None, "path", "map"):

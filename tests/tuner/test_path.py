@@ -15,9 +15,9 @@ from tuner.path import (
     as_document,
     build_map,
     build_path,
-    find_confirmation,
     get_confirmation,
 )
+from tuner.selection import find_confirmation
 from tuner.study import LoadedStudy, create_or_resume, load_study
 
 
