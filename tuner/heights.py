@@ -8,7 +8,7 @@ correlation of the complete trials' values at that step with their last ones, it
 complete trials' median height is multiplied by r, and it counts r² of a complete trial. A trial
 that diverged is as bad as the worst.
 
-The correlation is held below the fourth root of the fraction of steps done: after one epoch it is
+The correlation is held below the square root of the fraction of steps done: after one epoch it is
 large only because the slowest are the last then and later, while among large learning rates the
 order says little (MNIST, 1,000 images, after 1 and after 60 epochs: 0.68 and 0.8970 with a learning
 rate of 0.49, 0.55 and 0.8998 with 0.74).
@@ -114,7 +114,7 @@ class _Outlook:
             }
             growth = median([self._finals[n] - v for n, v in then.items()]) if then else 0.0
             found = _rank_correlation(np.array(list(then.values())), self._finals[list(then)])
-            limit = min(1.0, step / self._last_step) ** 0.25 if self._last_step > 0 else 1.0
+            limit = min(1.0, step / self._last_step) ** 0.5 if self._last_step > 0 else 1.0
             blended = (len(then) * found + _PRIOR_N * limit) / (len(then) + _PRIOR_N)
             self._known[step] = float(growth), max(min(blended, limit), _MIN_CORRELATION)
         return self._known[step]
