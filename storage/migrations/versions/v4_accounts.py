@@ -1,4 +1,4 @@
-"""Version 3: users, tokens, sessions, attempts to sign in, and the audit of the service.
+"""Version 4: users, tokens, sessions, attempts to sign in, and the audit of the service.
 
 Creates what is missing, so that it can be repeated where a statement commits.
 """
@@ -6,8 +6,8 @@ Creates what is missing, so that it can be repeated where a statement commits.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "3"
-down_revision = "2"
+revision = "4"
+down_revision = "3"
 
 _metadata = sa.MetaData()
 
