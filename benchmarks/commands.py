@@ -16,7 +16,7 @@ _SCRIPT = Path(__file__).parent / "textbook_script.py"
 def tuner_run(setting: Setting, storage_url: str, options: Sequence[str]) -> float:
     """Run a study by ``tuner run`` with these options; return the seconds it took."""
     command = [
-        *("-m", "tuner", "run", "--storage", storage_url, "--dataset", DATASET),
+        *("-m", "tuner", "run", "--no-confirm", "--storage", storage_url, "--dataset", DATASET),
         *("--data-dir", str(setting.data_dir), "--output", str(setting.folder / "best.json")),
         *options,
     ]

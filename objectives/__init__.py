@@ -3,7 +3,7 @@
 Importing this package does not import torch; ``objectives.training`` does.
 """
 
-from objectives.base import EpochResult, Hyperparameters, Lanes, SearchSpace, TrainingConfig
+from objectives.base import EpochResult, Fit, Hyperparameters, Lanes, SearchSpace, TrainingConfig
 from objectives.catalog import DATASETS, OBJECTIVES, DatasetFacts, Recipe
 from objectives.errors import DataError, ObjectiveError, UnknownNameError
 
@@ -13,6 +13,7 @@ __all__ = [
     "DataError",
     "DatasetFacts",
     "EpochResult",
+    "Fit",
     "Hyperparameters",
     "Lanes",
     "ObjectiveError",

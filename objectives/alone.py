@@ -1,35 +1,63 @@
-"""Train one trial by itself, as whatever worker ran it did: to replay it, or to score its model."""
+"""Train trials apart from any worker, as whatever worker ran them did: to replay or score them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from objectives.base import EpochResult, Hyperparameters, TrainingConfig
 from objectives.datasets import Split
-from objectives.lanes import open_lanes
+from objectives.lanes import BatchedLanes, open_lanes
 from objectives.training import accuracy, build_model, choose_device, to_device
 
 
-def train_alone(
-    config: TrainingConfig,
-    hyperparameters: Hyperparameters,
-    *,
-    passes: Iterable[int],
-    trial_number: int = 0,
-) -> Iterator[tuple[EpochResult, Callable[[Split], float]]]:
-    """Train one trial, an epoch in each of the passes; equal arguments give equal results.
+@dataclass(frozen=True)
+class Beginning:
+    """What a training begins with; ``init`` is the number of its initialisation."""
 
-    With each result comes a function that scores the model as it is then on another split.
+    hyperparameters: Hyperparameters
+    init: int = 0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training after an epoch; ``score`` gives its model's accuracy on another split, as it is
+    until the next epoch begins.
+    """
+
+    result: EpochResult
+    score: Callable[[Split], float]
+
+
+def train_side_by_side(
+    config: TrainingConfig, beginnings: Sequence[Beginning], passes: Iterable[int]
+) -> Iterator[list[Trained]]:
+    """Train, an epoch in each of the passes; equal arguments give equal results.
+
     Raises DataError, and UnknownNameError for a device not to be had.
     """
-    lanes = open_lanes(config, 1)
-    lanes.add(trial_number, hyperparameters)
-
-    def score(split: Split) -> float:
-        return accuracy(lanes.model(trial_number), to_device(split, choose_device(config.device)))
-
+    lanes = open_lanes(config, len(beginnings))
+    for lane, beginning in enumerate(beginnings):
+        lanes.add(lane, beginning.hyperparameters, init=beginning.init)
     for number in passes:
         lanes.go_to_pass(number)
-        yield lanes.train_pass()[trial_number], score
+        results = lanes.train_pass()
+        yield [
+            Trained(results[lane], partial(_score, config, lanes, lane))
+            for lane in range(len(beginnings))
+        ]
+
+
+def _score(config: TrainingConfig, lanes: BatchedLanes, lane: int, split: Split) -> float:
+    return accuracy(lanes.model(lane), to_device(split, choose_device(config.device)))
+
+
+def train_alone(
+    config: TrainingConfig, beginning: Beginning, passes: Iterable[int]
+) -> Iterator[Trained]:
+    """Train one, an epoch in each of the passes; see ``train_side_by_side``."""
+    for (trained,) in train_side_by_side(config, [beginning], passes):
+        yield trained
 
 
 def score_state(config: TrainingConfig, state: Mapping[str, Any], split: Split) -> float:

@@ -23,15 +23,24 @@ class Hyperparameters:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """The ranges searched, each ``(low, high)`` with 0 < low < high, both log-uniform."""
+    """The ranges searched, each ``(low, high)`` with 0 < low < high, both log-uniform.
+
+    ``with_zero``: weight_decay may be 0, which no log scale has; so it is uniform in [0, high].
+    """
 
     weight_decay: tuple[float, float]
     lr: tuple[float, float]
+    with_zero: bool = False
 
     def suggest(self, trial: "optuna.Trial") -> Hyperparameters:
         """State the search space on the trial and return what its sampler chose."""
+        low, high = self.weight_decay
+        if self.with_zero:
+            weight_decay = trial.suggest_float("weight_decay", 0.0, high)
+        else:
+            weight_decay = trial.suggest_float("weight_decay", low, high, log=True)
         return Hyperparameters(
-            weight_decay=trial.suggest_float("weight_decay", *self.weight_decay, log=True),
+            weight_decay=weight_decay,
             lr=trial.suggest_float("lr", *self.lr, log=True),
         )
 
@@ -63,12 +72,22 @@ class EpochResult:
         return not math.isfinite(self.loss)
 
 
+@dataclass(frozen=True)
+class Fit:
+    """What a trained model is like: its accuracy on the training images (a fraction in 0..1), and
+    the Euclidean norm of all parameters that decay.
+    """
+
+    training_accuracy: float
+    weight_norm: float
+
+
 class Lanes(Protocol):
     """Trials in training side by side; each pass over the data trains every one for an epoch.
 
     All lanes of a pass see the same batches, whose order depends on (study seed, pass number)
-    alone; a model's initialisation depends on (study seed, trial number) alone. So a trial's
-    results do not depend on the lane, the worker or the neighbours it had.
+    alone; a model's initialisation depends on (study seed, initialisation number) alone. So a
+    trial's results do not depend on the lane, the worker or the neighbours it had.
     """
 
     @property
@@ -87,8 +106,16 @@ class Lanes(Protocol):
         hyperparameters: Hyperparameters,
         epoch: int = 0,
         state: Mapping[str, Any] | None = None,
+        init: int | None = None,
     ) -> None:
-        """Give a free lane to a trial; one that goes on had this state after this epoch."""
+        """Give a free lane to a trial; one that goes on had this state after this epoch.
+
+        ``init`` is the number of its initialisation, the trial's own unless given.
+        """
+        ...
+
+    def go_to_pass(self, number: int) -> None:
+        """Let ``train_pass`` run this pass next."""
         ...
 
     def train_pass(self) -> Mapping[int, EpochResult]:
@@ -97,6 +124,10 @@ class Lanes(Protocol):
 
     def state(self, trial_number: int) -> Mapping[str, Any]:
         """Return a copy of what the trial's model consists of, by name."""
+        ...
+
+    def fit(self, trial_number: int) -> Fit:
+        """Score a trial's model, as it is now, on the training images."""
         ...
 
     def remove(self, trial_number: int) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from objectives.base import EpochResult, Hyperparameters, TrainingConfig
+from objectives.base import EpochResult, Fit, Hyperparameters, TrainingConfig
 from objectives.datasets import load_training_data
 from objectives.perceptron import Perceptrons
 from objectives.seeds import derive_seed, permutation
@@ -66,6 +66,10 @@ class Program(Protocol):
         """
         ...
 
+    def training_accuracy(self, model: nn.Module) -> float:
+        """Return the fraction of training images that a model classifies correctly."""
+        ...
+
 
 class OneByOne:
     """Trains models one after another, each by plain torch: right for every model."""
@@ -91,6 +95,10 @@ class OneByOne:
             )
             for model, chosen in zip(models, hyperparameters, strict=True)
         ]
+
+    def training_accuracy(self, model: nn.Module) -> float:
+        """Return the fraction of training images that a model classifies correctly."""
+        return accuracy(model, self._train)
 
 
 @dataclass
@@ -138,10 +146,15 @@ class BatchedLanes:
         hyperparameters: Hyperparameters,
         epoch: int = 0,
         state: Mapping[str, Any] | None = None,
+        init: int | None = None,
     ) -> None:
-        """Give a free lane to a trial; one that goes on had this state after this epoch."""
+        """Give a free lane to a trial; one that goes on had this state after this epoch.
+
+        ``init`` is the number of its initialisation, the trial's own unless given.
+        """
         assert self.n_free > 0
-        model = self._build(derive_seed(self._seed, "init", trial_number))
+        number = trial_number if init is None else init
+        model = self._build(derive_seed(self._seed, "init", number))
         if state is not None:
             model.load_state_dict(state)
         self._lanes[trial_number] = _Lane(model, hyperparameters, epoch)
@@ -180,6 +193,12 @@ class BatchedLanes:
         """Return a copy of a trial's parameters and buffers, on the CPU."""
         tensors = self.model(trial_number).state_dict()
         return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+
+    def fit(self, trial_number: int) -> Fit:
+        """Score a trial's model, as it is now, on the training images."""
+        model = self.model(trial_number)
+        squares = [float(each.detach().double().square().sum()) for each in model.parameters()]
+        return Fit(self.program.training_accuracy(model), math.sqrt(sum(squares)))
 
     def model(self, trial_number: int) -> nn.Module:
         """Return the model of a trial in training."""

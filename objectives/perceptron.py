@@ -149,10 +149,17 @@ class Perceptrons:
         perceptrons = [model for model in models if isinstance(model, SimpleNet)]
         weights = _Weights(perceptrons, self._columns, self._train.split.images.shape[1])
         losses = self._train_epoch(weights, hyperparameters, order)
-        correct = self._count_correct(weights)
+        correct = _count_correct(weights, self._validation)
         weights.store(perceptrons)
         accuracies = [n / len(self._validation.split.labels) for n in correct.tolist()]
         return list(zip(losses.tolist(), accuracies, strict=True))
+
+    @torch.no_grad()
+    def training_accuracy(self, model: nn.Module) -> float:
+        """Return the fraction of training images that a model classifies correctly."""
+        assert isinstance(model, SimpleNet)
+        weights = _Weights([model], self._columns, self._train.split.images.shape[1])
+        return int(_count_correct(weights, self._train)) / len(self._train.split.labels)
 
     def _train_epoch(
         self,
@@ -183,25 +190,25 @@ class Perceptrons:
                 weights.scale(lane, scale)
         return torch.stack([buffers.losses.sum(1) for buffers in work.values()]).sum(0) / len(order)
 
-    def _count_correct(self, weights: _Weights) -> torch.Tensor:
-        """Return how many validation images each lane classifies correctly, ``(lanes,)``."""
-        n_lanes, _, n_hidden = weights.output.shape
-        data = self._validation.split
-        everything = torch.arange(len(data.labels))
-        widths = _batch_widths(self._validation, everything, _SCORING_BATCH_SIZE)
-        correct = torch.zeros(n_lanes, dtype=torch.int64, device=weights.output.device)
-        for images, labels, width in zip(
-            torch.split(data.images, _SCORING_BATCH_SIZE),
-            torch.split(data.labels, _SCORING_BATCH_SIZE),
-            widths,
-            strict=True,
-        ):
-            pixels = data.scaled(images[:, :width])
-            hidden = torch.mm(weights.hidden[:, :width], pixels.t()).relu_()
-            hidden = hidden.view(n_lanes, n_hidden, len(images))
-            logits = torch.baddbmm(weights.bias, weights.output, hidden)
-            correct += (logits.argmax(1) == labels).sum(1)
-        return correct
+
+def _count_correct(weights: _Weights, pixels: _Pixels) -> torch.Tensor:
+    """Return how many images each lane classifies correctly, ``(lanes,)``."""
+    n_lanes, _, n_hidden = weights.output.shape
+    data = pixels.split
+    widths = _batch_widths(pixels, torch.arange(len(data.labels)), _SCORING_BATCH_SIZE)
+    correct = torch.zeros(n_lanes, dtype=torch.int64, device=weights.output.device)
+    for images, labels, width in zip(
+        torch.split(data.images, _SCORING_BATCH_SIZE),
+        torch.split(data.labels, _SCORING_BATCH_SIZE),
+        widths,
+        strict=True,
+    ):
+        scaled = data.scaled(images[:, :width])
+        hidden = torch.mm(weights.hidden[:, :width], scaled.t()).relu_()
+        hidden = hidden.view(n_lanes, n_hidden, len(images))
+        logits = torch.baddbmm(weights.bias, weights.output, hidden)
+        correct += (logits.argmax(1) == labels).sum(1)
+    return correct
 
 
 def _take_step(

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from objectives.base import Hyperparameters
-from objectives.training import TensorSplit
+from objectives.training import TensorSplit, accuracy
 
 # Bounds the memory that the activations of all lanes take while images are scored.
 _SCORING_BATCH_SIZE = 1_000
@@ -52,6 +52,10 @@ class StackedModels:
         _store(models, {**parameters, **buffers})
         accuracies = [n / len(self._validation.labels) for n in correct.tolist()]
         return list(zip(losses.tolist(), accuracies, strict=True))
+
+    def training_accuracy(self, model: nn.Module) -> float:
+        """Return the fraction of training images that a model classifies correctly."""
+        return accuracy(model, self._train)
 
     def _train_epoch(
         self,

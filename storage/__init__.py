@@ -51,8 +51,17 @@ from storage.errors import (
     StorageError,
     UnreachableError,
 )
+from storage.exports import (
+    Export,
+    NewExport,
+    find_last_export,
+    list_exports,
+    record_export,
+    who_am_i,
+)
 from storage.leases import LEASE_SECONDS, Lease, find_leases_of
 from storage.logins import begin_login, forget_failures
+from storage.queue import QueuedTrial, find_key, set_queue
 from storage.resilience import Retry
 from storage.upgrade import Upgrade, upgrade_storage
 from storage.url import mask_url, parse_url
@@ -72,7 +81,10 @@ __all__ = [
     "Budget",
     "Claimant",
     "EmptyStorageError",
+    "Export",
     "Lease",
+    "NewExport",
+    "QueuedTrial",
     "Retry",
     "Role",
     "SchemaError",
@@ -96,6 +108,8 @@ __all__ = [
     "end_session",
     "explain_database_error",
     "find_budget",
+    "find_key",
+    "find_last_export",
     "find_leases_of",
     "find_password_hash",
     "find_session",
@@ -106,6 +120,7 @@ __all__ = [
     "has_accounts",
     "is_given_back",
     "list_audit",
+    "list_exports",
     "list_tokens",
     "list_users",
     "list_workers",
@@ -115,13 +130,16 @@ __all__ = [
     "parse_url",
     "read_uptime",
     "record_action",
+    "record_export",
     "register_worker",
     "remove_user",
     "replace_hash",
     "revoke_token",
     "set_password_hash",
+    "set_queue",
     "set_role",
     "set_study_state",
     "sign_off_worker",
     "upgrade_storage",
+    "who_am_i",
 ]

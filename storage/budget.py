@@ -10,7 +10,7 @@ from typing import Literal
 from sqlalchemy import Engine, delete, func, insert, select, update
 
 from storage.clock import epoch_now
-from storage.schema import budgets, leases, workers
+from storage.schema import budgets, exports, leases, workers
 
 StudyState = Literal["open", "paused", "stopped"]
 
@@ -24,6 +24,7 @@ class Budget:
     n_leased: int
     is_past_deadline: bool
     state: StudyState = "open"
+    max_retries: int = 2
 
     @property
     def is_spent(self) -> bool:
@@ -39,7 +40,7 @@ def create_budget(engine: Engine, study_id: int, n_trials: int) -> None:
     Rows of a deleted study with the same id go first: SQLite reuses ids.
     """
     with engine.begin() as connection:
-        for table in (leases, workers, budgets):
+        for table in (exports, leases, workers, budgets):
             connection.execute(delete(table).where(table.c.study_id == study_id))
         connection.execute(insert(budgets).values(study_id=study_id, n_trials=n_trials))
 
@@ -51,6 +52,7 @@ def find_budget(engine: Engine, study_id: int) -> Budget | None:
         budgets.c.n_trials,
         budgets.c.n_claimed,
         budgets.c.state,
+        budgets.c.max_retries,
         leased.label("n_leased"),
         (budgets.c.deadline.is_not(None) & (budgets.c.deadline < epoch_now())).label(
             "is_past_deadline"
@@ -61,7 +63,14 @@ def find_budget(engine: Engine, study_id: int) -> Budget | None:
     if row is None:
         return None
     n_finished = row.n_claimed - row.n_leased
-    return Budget(row.n_trials, n_finished, row.n_leased, bool(row.is_past_deadline), row.state)
+    return Budget(
+        row.n_trials,
+        n_finished,
+        row.n_leased,
+        bool(row.is_past_deadline),
+        row.state,
+        row.max_retries,
+    )
 
 
 def change_budget(

@@ -5,11 +5,15 @@ Creates Optuna's tables and ours, one process at a time; translates the errors o
 
 import contextlib
 import errno
+import functools
 import logging
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import optuna
 import sqlalchemy
@@ -95,7 +99,11 @@ def _open(
 
 
 def _engine_options(url: URL) -> dict[str, Any]:
-    if url.drivername == "sqlite":
+    if (file := sqlite_file(url)) is not None:
+        if _is_frozen(file):
+            # SQLite cannot even read a write-ahead log's database where it may write no file.
+            name = f"file:{quote(str(file.resolve()))}?immutable=1"
+            return {"creator": lambda: sqlite3.connect(name, uri=True, check_same_thread=False)}
         return {"connect_args": {"timeout": _SQLITE_BUSY_SECONDS}}
     # One connection for the trials, one for the writer's thread; the dashboard's threads need more.
     options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 6}
@@ -104,6 +112,13 @@ def _engine_options(url: URL) -> dict[str, Any]:
         options["isolation_level"] = "READ COMMITTED"
     options["connect_args"] = {"connect_timeout": _CONNECT_TIMEOUT_SECONDS}
     return options
+
+
+def _is_frozen(file: Path) -> bool:
+    """Tell whether neither we can write to an SQLite database, nor anybody does now."""
+    may_write = functools.partial(os.access, mode=os.W_OK, effective_ids=True)
+    is_open = Path(f"{file}-wal").exists()
+    return file.exists() and not (is_open or may_write(file) or may_write(file.parent))
 
 
 def _set_up_sqlite(engine: Engine, *, begin: str) -> None:
@@ -209,8 +224,9 @@ def _check_is_initialised(url: URL) -> None:
 
 def _bare_engine(url: URL) -> Engine:
     """Return an engine without a pool: each connection is closed, not kept."""
-    connect_args = _engine_options(url)["connect_args"]
-    return sqlalchemy.create_engine(url, poolclass=NullPool, connect_args=connect_args)
+    options = _engine_options(url)
+    kept = {name: options[name] for name in ("connect_args", "creator") if name in options}
+    return sqlalchemy.create_engine(url, poolclass=NullPool, **kept)
 
 
 @contextlib.contextmanager

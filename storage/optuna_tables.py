@@ -121,3 +121,10 @@ def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any
             index_elements=keys, set_={name: adding.excluded[name] for name in changed}
         )
     connection.execute(statement, rows)
+
+
+def write_attrs(
+    connection: Connection, table: Table, trial_id: int, attrs: Mapping[str, Any]
+) -> None:
+    """Write user or system attributes of a trial."""
+    upsert(connection, table, [{"trial_id": trial_id, **attr_row(*attr)} for attr in attrs.items()])

@@ -1,4 +1,4 @@
-"""Our own tables, beside Optuna's: how much a study may spend, who works on it, what they hold;
+"""Our own tables, beside Optuna's: how much a study may spend, who works on it, what came of it;
 and who may use the service.
 
 Queries are made from this; ``storage.migrations`` creates the tables, and a test compares the two.
@@ -6,7 +6,7 @@ Moments are seconds since 1970 by the database's clock (see ``storage.clock``): 
 clocks differ. Optuna's tables are left as they are.
 """
 
-from sqlalchemy import Column, Double, ForeignKey, Index, Integer, MetaData, String, Table
+from sqlalchemy import Column, Double, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
 metadata = MetaData()
 
@@ -60,6 +60,29 @@ leases = Table(
     Index("ix_tuner_leases_study_id", "study_id"),
     Index("ix_tuner_leases_trial_id", "trial_id", unique=True),
     Index("ix_tuner_leases_worker_id", "worker_id"),
+)
+
+# The answers of a study that were exported: version 1, 2, ..., each in place of the one before.
+# `document` is the whole answer as JSON; the columns before it are for reading with plain SQL.
+exports = Table(
+    "tuner_exports",
+    metadata,
+    Column("export_id", Integer, primary_key=True),
+    Column("study_id", ForeignKey(budgets.c.study_id, ondelete="CASCADE"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("rule", String(16), nullable=False),  # best, min, 1se
+    Column("weight_decay", Double),
+    Column("lr", Double),
+    Column("value", Double),  # in the search
+    Column("mean", Double),  # over fresh seeds, with its standard error
+    Column("standard_error", Double),
+    Column("trial", Integer),
+    Column("pinned_trial", Integer),
+    Column("reason", String(1000), nullable=False),
+    Column("exported_by", String(255), nullable=False),  # user@host
+    Column("exported_at", Double, nullable=False),
+    Column("document", Text, nullable=False),
+    Index("ix_tuner_exports_study_id_version", "study_id", "version", unique=True),
 )
 
 # Who may use the service. No password is kept, only its argon2 hash; of tokens and sessions, only
@@ -120,4 +143,4 @@ audit = Table(
     Index("ix_tuner_audit_at", "at"),
 )
 
-own_tables = [budgets, workers, leases, users, tokens, sessions, logins, audit]
+own_tables = [budgets, workers, leases, exports, users, tokens, sessions, logins, audit]

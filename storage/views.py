@@ -1,7 +1,7 @@
 """Views for people who read with plain SQL: `tuner_trials`, one row a trial, and `tuner_best`.
 
-They read Optuna's tables only. Optuna's own upgrade cannot change tables that views stand on,
-so `tuner storage upgrade` drops them first. A changed view needs a migration that creates it.
+Optuna's own upgrade cannot change tables that views stand on, so `tuner storage upgrade` drops
+them first. A changed view needs a migration that creates it.
 """
 
 from dataclasses import dataclass
@@ -18,13 +18,28 @@ class _Dialect:
     text: str  # a type to cast enumerations to
     infinity: str
     unquoted: str  # a JSON string without its quotes
+    moment: str  # seconds since 1970 as a time in UTC
 
 
 _DIALECTS = {
-    "sqlite": _Dialect("TEXT", "9e999", "TRIM({}, '\"')"),
-    "postgresql": _Dialect("VARCHAR", "CAST('Infinity' AS DOUBLE PRECISION)", "TRIM('\"' FROM {})"),
-    # MySQL has no infinity: the largest double stands for it.
-    "mysql": _Dialect("CHAR", "1.7976931348623157e308", "TRIM('\"' FROM {})"),
+    "sqlite": _Dialect(
+        text="TEXT",
+        infinity="9e999",
+        unquoted="TRIM({}, '\"')",
+        moment="DATETIME({}, 'unixepoch')",
+    ),
+    "postgresql": _Dialect(
+        text="VARCHAR",
+        infinity="CAST('Infinity' AS DOUBLE PRECISION)",
+        unquoted="TRIM('\"' FROM {})",
+        moment="DATE_TRUNC('second', TO_TIMESTAMP({}) AT TIME ZONE 'UTC')",
+    ),
+    "mysql": _Dialect(
+        text="CHAR",
+        infinity="1.7976931348623157e308",  # it has none: the largest double stands for it
+        unquoted="TRIM('\"' FROM {})",
+        moment="TIMESTAMP('1970-01-01') + INTERVAL FLOOR({}) SECOND",
+    ),
 }
 
 # Optuna stores an infinite value as a type without a value.
@@ -56,10 +71,31 @@ JOIN studies s ON s.study_id = t.study_id
 LEFT JOIN trial_values v ON v.trial_id = t.trial_id AND v.objective = 0
 LEFT JOIN trial_user_attributes a ON a.trial_id = t.trial_id AND a.key = 'worker'"""
 
+# Of a study whose answer was exported, the last of it; of others, the best complete trial.
 # Studies with several objectives have no best trial. Partitioned by name, so that a query for one
 # study ranks that study's trials alone. The order is that of `tuner.selection.find_best_trial`.
 _BEST = """CREATE VIEW tuner_best AS
-SELECT study, weight_decay, weight_decay / 2 AS l2_penalty, lr, value, trial, direction
+SELECT
+    s.study_name AS study,
+    e.weight_decay AS weight_decay,
+    e.weight_decay / 2 AS l2_penalty,
+    e.lr AS lr,
+    e.value AS value,
+    e.trial AS trial,
+    LOWER(CAST(d.direction AS {text})) AS direction,
+    e.rule AS rule,
+    e.mean AS mean,
+    e.standard_error AS standard_error,
+    e.version AS version,
+    e.pinned_trial AS pinned_trial,
+    {exported_at} AS exported_at
+FROM tuner_exports e
+JOIN studies s ON s.study_id = e.study_id
+JOIN study_directions d ON d.study_id = e.study_id AND d.objective = 0
+WHERE e.version = (SELECT MAX(x.version) FROM tuner_exports x WHERE x.study_id = e.study_id)
+UNION ALL
+SELECT study, weight_decay, weight_decay / 2, lr, value, trial, direction, 'best',
+    NULL, NULL, NULL, NULL, NULL
 FROM (
     SELECT r.*, ROW_NUMBER() OVER (
         PARTITION BY study
@@ -82,6 +118,7 @@ FROM (
         {lr}
         WHERE t.state = 'COMPLETE' AND NOT EXISTS (
             SELECT 1 FROM study_directions o WHERE o.study_id = t.study_id AND o.objective > 0)
+            AND NOT EXISTS (SELECT 1 FROM tuner_exports e WHERE e.study_id = t.study_id)
     ) r
 ) ranked
 WHERE place = 1"""
@@ -96,6 +133,7 @@ def create_views(connection: Connection) -> None:
         "epochs": _EPOCHS,
         "value": _VALUE.format(infinity=dialect.infinity),
         "worker": dialect.unquoted.format("a.value_json"),
+        "exported_at": dialect.moment.format("e.exported_at"),
         "weight_decay": _PARAM.format(alias="w", name="weight_decay"),
         "lr": _PARAM.format(alias="l", name="lr"),
     }

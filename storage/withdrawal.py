@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, Row, Table, delete, select, update
 from storage import optuna_tables as tables
 from storage.clock import epoch_now
 from storage.leases import Lease, find_expired_leases
+from storage.queue import FIXED_PARAMS, QUEUED
 from storage.schema import budgets, leases
 from storage.writes import GIVEN_BACK
 
@@ -99,16 +100,18 @@ def _fail(connection: Connection, trial_id: int, attr: str, reason: str) -> None
         .where(tables.trials.c.trial_id == trial_id)
         .values(state=TrialState.FAIL, datetime_complete=tables.utc_now())
     )
-    _write_attrs(connection, tables.user_attrs, trial_id, {attr: reason})
+    tables.write_attrs(connection, tables.user_attrs, trial_id, {attr: reason})
 
 
 def _queue_rerun(connection: Connection, trial: Row[Any], n_retries: int) -> None:
     """Add a WAITING trial with the same parameters, as ``Study.enqueue_trial`` makes it.
 
-    Without those, the trial had none yet and there is nothing to rerun.
+    One whose worker died before it had any is queued too: its deaths are counted. Given back by a
+    living worker, it leaves nothing to rerun. What was queued by ``storage.queue`` keeps the
+    attributes that it was queued with.
     """
     params = _read_params(connection, trial.trial_id)
-    if not params:
+    if not params and not n_retries:
         return
     origin = _read_attr(connection, tables.user_attrs, trial.trial_id, RERUN_OF, trial.number)
     last_number = connection.execute(
@@ -118,9 +121,14 @@ def _queue_rerun(connection: Connection, trial: Row[Any], n_retries: int) -> Non
         .limit(1)
     ).scalar_one()
     rerun_id = tables.insert_trial(connection, trial.study_id, last_number + 1, TrialState.WAITING)
-    attrs = {RERUN_OF: origin, RETRY: n_retries}
-    _write_attrs(connection, tables.user_attrs, rerun_id, attrs)
-    _write_attrs(connection, tables.system_attrs, rerun_id, {"fixed_params": params})
+    user_attrs: dict[str, Any] = {RERUN_OF: origin, RETRY: n_retries}
+    system_attrs: dict[str, Any] = {FIXED_PARAMS: params}
+    queued = _read_attr(connection, tables.system_attrs, trial.trial_id, QUEUED, None)
+    if queued is not None:
+        user_attrs |= queued["user_attrs"]
+        system_attrs[QUEUED] = queued
+    tables.write_attrs(connection, tables.user_attrs, rerun_id, user_attrs)
+    tables.write_attrs(connection, tables.system_attrs, rerun_id, system_attrs)
 
 
 def _read_params(connection: Connection, trial_id: int) -> dict[str, Any]:
@@ -137,7 +145,7 @@ def _read_params(connection: Connection, trial_id: int) -> dict[str, Any]:
         for row in rows
     }
     return {
-        **_read_attr(connection, tables.system_attrs, trial_id, "fixed_params", {}),
+        **_read_attr(connection, tables.system_attrs, trial_id, FIXED_PARAMS, {}),
         **suggested,
     }
 
@@ -147,10 +155,3 @@ def _read_attr(connection: Connection, table: Table, trial_id: int, key: str, de
         select(table.c.value_json).where(table.c.trial_id == trial_id, table.c.key == key)
     ).scalar_one_or_none()
     return default if stored is None else json.loads(stored)
-
-
-def _write_attrs(
-    connection: Connection, table: Table, trial_id: int, attrs: dict[str, Any]
-) -> None:
-    rows = [{"trial_id": trial_id, **tables.attr_row(*attr)} for attr in attrs.items()]
-    tables.upsert(connection, table, rows)

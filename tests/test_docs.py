@@ -1,15 +1,22 @@
 """README, help and code say the same: commands, options and variables are compared and run."""
 
+import os
 import re
 import shlex
+import sqlite3
+import subprocess
+import sys
 import tomllib
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
 from benchmarks.results import FOLDER, find_quote
-from tests.conftest import ROOT, Cli
+from tests.conftest import ROOT, Cli, clean_environment
+from tests.tuner.answers import confirm, make_study
 from tuner.cli import app
 
 README = (ROOT / "README.md").read_text()
@@ -120,14 +127,47 @@ def test_every_command_has_a_help_text_with_an_example(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_readme_commands_run(cli: Cli) -> None:
+def test_readme_commands_run(call: Cli) -> None:
     """The README's commands on the small data set work one after another, as written."""
     block = README.split("<!-- tested -->")[1].split("```")[1]
     lines = [line for line in block.splitlines()[1:] if line.startswith("tuner ")]
     assert len(lines) >= 4
     for line in lines:
-        result = cli(*shlex.split(line, comments=True)[1:])
+        result = call(*shlex.split(line, comments=True)[1:])
         assert result.returncode == 0, f"{line}\n{result.stderr}"
+
+
+@pytest.mark.slow
+def test_use_the_answer_runs_block_by_block(tmp_path: Path) -> None:
+    """What the page shows, in shell, Python and SQL, works as written, one after another."""
+    file = tmp_path / "tuner.db"
+    confirm(make_study(f"sqlite:///{file}", "digits"))
+    command = tmp_path / "bin" / "tuner"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m tuner "$@"\n')
+    command.chmod(0o755)
+    environment = clean_environment(
+        PATH=f"{command.parent}:{os.environ['PATH']}", TUNER_STUDY="digits"
+    )
+    page = (ROOT / "docs" / "use-the-answer.md").read_text()
+    blocks = re.findall(r"^```(sh|python|sql)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert {kind for kind, _ in blocks} == {"sh", "python", "sql"}
+    programs = {"sh": ["bash", "-euc"], "python": [sys.executable, "-c"]}
+    for kind, block in blocks:
+        if kind == "sql":
+            with closing(sqlite3.connect(file)) as connection:
+                for query in block.strip().split(";\n"):
+                    assert connection.execute(query).fetchall(), query
+        else:
+            result = subprocess.run(
+                [*programs[kind], block],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert result.returncode == 0, f"{block}\n{result.stderr}"
 
 
 def test_version_is_in_the_changelog() -> None:

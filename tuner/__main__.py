@@ -9,7 +9,7 @@ import sys
 def main() -> None:
     """Run the command line."""
     try:
-        if sys.argv[1:2] == ["run"] and not {"-h", "--help"} & set(sys.argv):
+        if sys.argv[1:2] in (["run"], ["confirm"]) and not {"-h", "--help"} & set(sys.argv):
             _run()
         else:
             from tuner import cli

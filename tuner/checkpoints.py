@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 class Checkpoint:
     """A trial after some epochs: all that it takes to go on as if nothing had happened.
 
-    ``trial`` is the number whose weights it began with; passes, accuracies and losses are by epoch.
+    ``trial`` is the number of its initialisation: in a search that of the trial that began.
+    ``passes``, ``accuracies`` and ``losses`` are by epoch.
     """
 
     trial: int
@@ -58,26 +59,33 @@ class Checkpoints:
         return self._folder / f"trial-{first}.pt"
 
 
-class BestModel:
-    """The model of a worker's best complete trial, kept so that scoring it need not train again."""
+class FinalModels:
+    """Models of a worker's complete trials, kept so that scoring them need not train again.
 
-    def __init__(self, folder: Path) -> None:
+    All of them, or only that of the best trial.
+    """
+
+    def __init__(self, folder: Path, *, only_best: bool) -> None:
         self._folder = folder
+        self._only_best = only_best
         self._kept: tuple[float, int, int] | None = None
 
     def offer(self, trial: int, accuracy: float, epochs: int, state: Mapping[str, Any]) -> None:
-        """Keep the model if its trial is better than all before, as ``tuner.selection`` has it."""
+        """Keep the model; or only if its trial is the best so far by ``tuner.selection``."""
+        if not self._only_best:
+            return _write(_model_path(self._folder, trial), dict(state))
         rank = (-accuracy, epochs, trial)
         if self._kept is not None and self._kept < rank:
-            return
+            return None
         _write(_model_path(self._folder, trial), dict(state))
         if self._kept is not None:
             _model_path(self._folder, self._kept[-1]).unlink(missing_ok=True)
         self._kept = rank
+        return None
 
 
 def find_model(folder: Path | None, trial: int) -> Mapping[str, Any] | None:
-    """Return the state of a trial's model, if it was the best of a worker of this run."""
+    """Return the state of a trial's model, if a worker of this run has kept it."""
     return None if folder is None else _read(_model_path(folder, trial))
 
 

@@ -19,19 +19,22 @@ from rich.console import Console
 
 from objectives import ObjectiveError, UnknownNameError
 from tuner import options
+from tuner.confirm_command import add_confirm_command
 from tuner.errors import TunerError, UsageError
+from tuner.export_command import add_export_command
 from tuner.leaving import INTERRUPTED_STATUS, Leaving
 from tuner.logs import set_up_logging
+from tuner.path_command import add_path_command
 from tuner.serve_commands import add_serve_commands
 from tuner.state_commands import add_state_commands
 from tuner.storage_commands import storage_app
 from tuner.token_commands import token_app
+from tuner.train_command import add_train_command
 from tuner.user_commands import user_app
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from objectives import EpochResult
     from tuner.run import RunResult
     from tuner.study import LoadedStudy
 
@@ -126,6 +129,9 @@ def run(
     trials: options.Trials = None,
     timeout: options.Timeout = None,
     max_retries: options.MaxRetries = None,
+    confirm: options.Confirm = True,
+    seeds: options.Seeds = None,
+    rungs: options.Rungs = None,
     workers: options.Workers = None,
     data_dir: options.DataDir = Path("data"),
     device: options.Device = "auto",
@@ -138,7 +144,8 @@ def run(
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Find the best λ: create or resume the study, train it with local workers, write the export.
+    """Find the best λ: create or resume the study, train it with local workers, confirm λ on fresh
+    seeds, write the export.
 
     Ctrl-C gives running trials back; the same command resumes the study.
     """
@@ -149,6 +156,7 @@ def run(
 
         options.check_new_study(storage, context)
         processes.preload()  # if that has not been done earlier
+        from tuner.confirm import PlanOptions
         from tuner.run import RunRequest, run_study, summary
         from tuner.worker import WorkerConfig
 
@@ -172,6 +180,7 @@ def run(
             max_retries=max_retries,
             n_workers=workers,
             output=output,
+            plan=PlanOptions(seeds, rungs) if confirm else None,
         )
         result = run_study(request, Console(stderr=True, markup=False), leaving)
     if as_json:
@@ -212,6 +221,9 @@ def create(
     else:
         print(f"Study {study!r}: {status.n_finished} of {status.n_trials} trials finished")
         print(f"Workers join with: {follow_up('worker', storage)} --study {shlex.quote(study)}")
+
+
+add_confirm_command(app)
 
 
 @app.command(epilog="Example: tuner worker --storage postgresql://user@host/tuner --study NAME")
@@ -281,71 +293,11 @@ def trials(
         _print_rich(trials_table(rows))
 
 
-@app.command(epilog="Example: tuner export --format toml --output best_lambda.toml")
-def export(
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    study: options.StudyName = options.DEFAULT_STUDY,
-    format_name: options.Format = "json",
-    output: options.ExportOutput = None,
-    as_json: options.Json = False,
-) -> None:
-    """Print the best λ of a study, and what it means, for other projects."""
-    from tuner.export import FORMATS, build_document, write_file
-
-    format_name = "json" if as_json else format_name
-    if format_name not in FORMATS:
-        raise UsageError(f"Unknown format {format_name!r}: choose one of {', '.join(FORMATS)}")
-    text = FORMATS[format_name](build_document(_open_study(storage, study)))
-    if output is None:
-        print(text, end="")
-    else:
-        write_file(output, text)
-        print(f"Written to {output}", file=sys.stderr)
-
-
+add_path_command(app)
+add_export_command(app)
 add_state_commands(app)
+add_train_command(app)
 add_serve_commands(app)
-
-
-@app.command(epilog="Example: tuner train --weight-decay 1e-4 --lr 0.3 --epochs 3")
-@options.with_spec_options("objective", "dataset", "train_size", "batch_size", "epochs", "seed")
-def train(
-    context: typer.Context,
-    train_weight_decay: options.TrainWeightDecay = None,
-    train_lr: options.TrainLr = None,
-    trial: options.TrialNumber = None,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    study: options.StudyName = options.DEFAULT_STUDY,
-    data_dir: options.DataDir = Path("data"),
-    device: options.Device = "auto",
-    threads: options.Threads = 1,
-) -> None:
-    """Train once with a given λ and lr, or replay a trial of a study, and print each epoch."""
-    from objectives import Hyperparameters
-    from tuner.train import TrainRequest, replay_trial, train_once
-
-    request = TrainRequest(data_dir, device, threads)
-    if trial is not None:
-        if train_weight_decay is not None or train_lr is not None or options.given(context):
-            raise UsageError("--trial replays a trial as it was: leave the other settings out")
-        for result, recorded in replay_trial(_open_study(storage, study), trial, request):
-            _print_epoch(result, "Validation", result.accuracy, recorded)
-    elif train_weight_decay is None or train_lr is None:
-        raise UsageError("Give --weight-decay and --lr, or --study and --trial to replay one")
-    else:
-        hyperparameters = Hyperparameters(train_weight_decay, train_lr)
-        for result, accuracy in train_once(options.given(context), hyperparameters, request):
-            _print_epoch(result, "Test", accuracy)
-
-
-def _print_epoch(
-    result: "EpochResult", kind: str, accuracy: float, recorded: float | None = None
-) -> None:
-    was = "" if recorded is None else f" (recorded: {recorded:.4f})"
-    line = f"Epoch {result.epoch}, Average Loss: {result.loss:.4f}, {kind} Accuracy: {accuracy:.4f}"
-    print(line + was, flush=True)
 
 
 def _open_study(storage_url: str, name: str) -> "LoadedStudy":
@@ -370,6 +322,7 @@ def _run_json(result: "RunResult") -> dict[str, Any]:
     return {
         **asdict(result.status),
         "best": result.best,
+        "confirmation": result.confirmation and result.confirmation.model_dump(mode="json"),
         "output": str(result.output),
         "seconds": round(result.seconds, 3),
     }

@@ -1,186 +1,36 @@
-"""The answer, in the forms other projects read: one document, schema ``lambda-tuner/best/1``.
+"""Hand a study's answer out: as text in any form, into a file that is written whole."""
 
-The JSON document carries every fact; the other formats carry the same ones as far as they can.
-"""
-
-import json
-import math
 import os
-import pprint
-import shlex
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from optuna.trial import FrozenTrial
+from tuner.answer import Document
+from tuner.errors import TunerError, UsageError
+from tuner.formats import FORMATS
+from tuner.frameworks import FRAMEWORKS, OPTIMIZERS, Optimizer, write_lines
 
-from objectives import DATASETS, OBJECTIVES
-from storage import is_given_back
-from tuner.errors import TunerError
-from tuner.selection import find_test_accuracy, get_best_trial
-from tuner.spec import Spec
-from tuner.study import LoadedStudy
-
-SCHEMA = "lambda-tuner/best/1"
-
-Document = dict[str, Any]
-
-# A choice this close to an end of the searched range, as a fraction of the range on a log scale,
-# says that the range may be too narrow.
-_EDGE_FRACTION = 0.05
+# The published JSON Schema of the document, kept as a file for those who read the source.
+SCHEMA_FILE = Path(__file__).with_name("best.schema.json")
 
 
-def build_document(loaded: LoadedStudy) -> Document:
-    """Return the answer of a study as plain data; raises NoResultError.
-
-    Facts that are not known are None: those of a function objective, which keeps them to itself,
-    and those that only fresh seeds can tell.
-    """
-    best = get_best_trial(loaded)
-    weight_decay = best.params.get("weight_decay")
-    return {
-        "schema": SCHEMA,
-        "study": loaded.name,
-        "rule": "best",
-        "weight_decay": weight_decay,
-        "l2_penalty": None if weight_decay is None else weight_decay / 2,
-        "lr": best.params.get("lr"),
-        "params": best.params,
-        "meaning": _meaning(loaded.spec),
-        "evidence": _evidence(loaded, best),
-        "provenance": _provenance(loaded, best),
-    }
+def check_form(format_name: str, optimizer: str | None, *, force: bool) -> None:
+    """Raise UsageError unless this is a form that can be asked for."""
+    names = (*FORMATS, *FRAMEWORKS)
+    if format_name not in names:
+        raise UsageError(f"Unknown format {format_name!r}: choose one of {', '.join(names)}")
+    if format_name not in FRAMEWORKS and (optimizer is not None or force):
+        option = "--force" if optimizer is None else f"--optimizer {optimizer}"
+        raise UsageError(f"{option} is for --format {', '.join(FRAMEWORKS)}, not {format_name}")
+    if optimizer is not None and optimizer not in OPTIMIZERS:
+        raise UsageError(f"Unknown optimizer {optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
 
 
-def _meaning(spec: Spec) -> Document:
-    if spec.is_function:
-        return {"objective": spec.objective, "epochs": None, "dataset": None}
-    recipe = asdict(OBJECTIVES[spec.objective])
-    del recipe["name"]
-    dataset = DATASETS[spec.dataset]
-    return {
-        "objective": spec.objective,
-        **recipe,
-        "penalty_formula": "loss + l2_penalty * ||w||^2, with l2_penalty = weight_decay / 2",
-        "batch_size": spec.batch_size,
-        "epochs": spec.epochs,
-        "dataset": {
-            "name": spec.dataset,
-            "sha256": dataset.sha256,
-            "n_train": spec.train_size or dataset.n_train,
-            "n_validation": dataset.n_validation,
-            "n_test": dataset.n_test,
-            "split_seed": spec.seed,
-        },
-    }
-
-
-def _evidence(loaded: LoadedStudy, best: FrozenTrial) -> Document:
-    return {
-        "metric": "objective value" if loaded.spec.is_function else "validation accuracy",
-        "direction": loaded.spec.direction,
-        "search_value": best.value,
-        "mean": None,
-        "standard_error": None,
-        "n_seeds": 0,
-        "optimism": None,
-        "test_accuracy": find_test_accuracy(loaded, best),
-        "range": None if loaded.spec.is_function else list(loaded.spec.weight_decay),
-        "edge": _edge(loaded.spec, best),
-        "verdict": None,
-    }
-
-
-def _edge(spec: Spec, best: FrozenTrial) -> str | None:
-    """Return ``low`` or ``high`` if the choice lies at an end of the searched range."""
-    if spec.is_function:
-        return None
-    low, high = map(math.log, spec.weight_decay)
-    position = (math.log(best.params["weight_decay"]) - low) / (high - low)
-    if position < _EDGE_FRACTION:
-        return "low"
-    return "high" if position > 1 - _EDGE_FRACTION else None
-
-
-def _provenance(loaded: LoadedStudy, best: FrozenTrial) -> Document:
-    trials = loaded.study.get_trials(deepcopy=False)
-    states = Counter(t.state.name for t in trials if not is_given_back(t))
-    return {
-        "trial": best.number,
-        "trials_by_state": dict(sorted(states.items())),
-        "seed": loaded.spec.seed,
-        "sampler": loaded.spec.sampler,
-        "pruner": loaded.spec.pruner,
-        "spec_hash": loaded.spec.hash,
-        "versions": {name: version(name) for name in ("lambda-tuner", "optuna", "torch")},
-        "exported_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _to_json(document: Document) -> str:
-    return json.dumps(document, indent=2) + "\n"
-
-
-def _to_yaml(document: Document) -> str:
-    import yaml
-
-    text: str = yaml.safe_dump(document, sort_keys=False)
-    return text
-
-
-def _to_toml(document: Document) -> str:
-    import tomli_w
-
-    return tomli_w.dumps(_without_none(document))
-
-
-def _without_none(document: Document) -> Document:
-    """Drop what is not known: TOML has no null."""
-    return {
-        key: _without_none(value) if isinstance(value, dict) else value
-        for key, value in document.items()
-        if value is not None
-    }
-
-
-def _to_env(document: Document) -> str:
-    return "".join(
-        f"BEST_{name.upper()}={shlex.quote(value)}\n" for name, value in _flatten(document)
-    )
-
-
-def _flatten(document: Document, prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in document.items():
-        name = prefix + key.replace("-", "_")
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{name}_")
-        elif isinstance(value, list):
-            yield name, " ".join(map(str, value))
-        elif value is not None:
-            yield name, str(value)
-
-
-def _to_python(document: Document) -> str:
-    return (
-        f'"""The best weight decay of study {document["study"]!r}, by lambda-tuner."""\n\n'
-        f"WEIGHT_DECAY = {document['weight_decay']!r}\n"
-        f"L2_PENALTY = {document['l2_penalty']!r}\n"
-        f"LR = {document['lr']!r}\n"
-        f"BEST = {pprint.pformat(document, sort_dicts=False)}\n"
-    )
-
-
-FORMATS: dict[str, Callable[[Document], str]] = {
-    "json": _to_json,
-    "yaml": _to_yaml,
-    "toml": _to_toml,
-    "env": _to_env,
-    "python": _to_python,
-}
+def render(
+    document: Document, format_name: str, optimizer: Optimizer | None = None, *, force: bool = False
+) -> str:
+    """Return the document in a form; raises UsageError where it would change λ's meaning."""
+    if format_name in FORMATS:
+        return FORMATS[format_name](document)
+    return write_lines(document, format_name, optimizer or "sgd", force=force)
 
 
 def check_writable(path: Path) -> None:

@@ -7,8 +7,10 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
+from typing import TypeVar
 
 from objectives import ObjectiveError
 from storage import (
@@ -34,15 +36,20 @@ _LEAVE_SECONDS = 30.0
 # A worker that is killed again and again (say, for its memory) is not replaced for ever.
 _REPLACEMENTS_PER_WORKER = 3
 
+T = TypeVar("T")
+
 _Errors = SimpleQueue[ObjectiveError | StorageError | TunerError]
 
 
 def call_in_worker_process(
-    function: Callable[[WorkerConfig], None], config: WorkerConfig, leaving: Leaving
-) -> None:
-    """Run a function where torch is loaded already; what it raises on purpose is raised here."""
-    errors = context.SimpleQueue()
-    process = _start(function, config, errors)
+    function: Callable[[WorkerConfig], T], config: WorkerConfig, leaving: Leaving
+) -> T:
+    """Return what a function returns that runs where torch is loaded already; a little data.
+
+    What it raises on purpose is raised here.
+    """
+    errors, results = context.SimpleQueue(), context.SimpleQueue()
+    process = _start(partial(_put_result, function, results), config, errors)
     try:
         while process.is_alive():
             leaving.check()
@@ -53,6 +60,14 @@ def call_in_worker_process(
         raise errors.get()
     if process.exitcode != 0:
         raise WorkersFailedError(f"A helper process ended with status {process.exitcode}")
+    result: T = results.get()
+    return result
+
+
+def _put_result(
+    function: Callable[[WorkerConfig], T], results: SimpleQueue[T], config: WorkerConfig
+) -> None:
+    results.put(function(config))
 
 
 def run_local_workers(

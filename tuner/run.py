@@ -7,23 +7,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import joblib
 from rich.console import Console
 
-from objectives.datasets import load_training_data
 from storage import create_storage, set_study_state
-from tuner import export, launcher
+from tuner import launcher
+from tuner.answer import Document
+from tuner.confirm import ConfirmRequest, PlanOptions, confirm_study, find_reason_against
+from tuner.confirmation import Confirmation
+from tuner.errors import NoResultError
+from tuner.export import check_writable, render, write_file
 from tuner.leaving import Leaving
+from tuner.local import train_locally
+from tuner.record import publish
 from tuner.report import (
     StudyStatus,
     follow_up,
     format_seconds,
     format_value,
     load_status,
-    show_progress,
     states_text,
 )
 from tuner.selection import find_test_accuracy, get_best_trial, measure_test_accuracy
+from tuner.story import tell_confirmation
 from tuner.study import LoadedStudy, create_or_resume
 from tuner.worker import WorkerConfig
 
@@ -39,14 +44,20 @@ class RunRequest:
     max_retries: int | None
     n_workers: int | None
     output: Path
+    plan: PlanOptions | None  # of the confirmation; None leaves it out
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What came of it: the study's end, the answer, and the file it was written to."""
+    """What came of it: the study's end, the answer, and the file it was written to.
+
+    Without a confirmation, ``unconfirmed`` says why, unless nobody wanted one.
+    """
 
     status: StudyStatus
-    best: export.Document
+    best: Document
+    confirmation: Confirmation | None
+    unconfirmed: str | None
     output: Path
     seconds: float
     was_finished_before: bool
@@ -58,7 +69,7 @@ def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunRes
     Raises Interrupted when asked to leave; the study then resumes with the next call.
     """
     started = time.monotonic()
-    export.check_writable(request.output)
+    check_writable(request.output)
     storage = create_storage(request.worker.storage_url)
     loaded = create_or_resume(
         storage,
@@ -70,33 +81,54 @@ def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunRes
     )
     was_finished_before = loaded.load_budget().is_spent
     leaving.check()
+    confirmation, unconfirmed = None, None
     with tempfile.TemporaryDirectory(prefix="tuner-") as models_dir:
         config = replace(request.worker, models_dir=Path(models_dir))
         if not was_finished_before:
             set_study_state(storage.engine, loaded.study_id, "open")  # it may be paused or stopped
-            _train(loaded, replace(request, worker=config), console, leaving)
-        best = get_best_trial(loaded)
-        if not loaded.spec.is_function and find_test_accuracy(loaded, best) is None:
-            with console.status(f"Scoring trial {best.number} on the test set"):
-                launcher.call_in_worker_process(measure_test_accuracy, config, leaving)
-    document = export.build_document(loaded)
-    export.write_file(request.output, export.FORMATS["json"](document))
-    seconds = time.monotonic() - started
-    return RunResult(load_status(loaded), document, request.output, seconds, was_finished_before)
+            screen = console, leaving
+            train_locally(loaded, config, request.n_workers, lambda: None, screen)
+        if request.plan is not None:
+            confirmation, unconfirmed = _confirm(loaded, request, console, leaving)
+        if confirmation is None:
+            _score_best(loaded, config, console, leaving)
+    document = publish(loaded).document
+    write_file(request.output, render(document, "json"))
+    return RunResult(
+        load_status(loaded),
+        document,
+        confirmation,
+        unconfirmed,
+        request.output,
+        time.monotonic() - started,
+        was_finished_before,
+    )
 
 
-def _train(loaded: LoadedStudy, request: RunRequest, console: Console, leaving: Leaving) -> None:
-    spec = loaded.spec
-    if not spec.is_function:
-        # Fetches the data once, while torch is being imported (see `tuner.processes`).
-        data_dir = request.worker.data_dir
-        with leaving.interruptible():
-            load_training_data(spec.dataset, seed=spec.seed, data_dir=data_dir)
-    budget = loaded.load_budget()
-    n_workers = request.n_workers or joblib.cpu_count(only_physical_cores=True)
-    n_workers = min(n_workers, budget.n_trials - budget.n_finished)
-    with show_progress(loaded, console) as on_tick:
-        launcher.run_local_workers(loaded, request.worker, n_workers, on_tick, leaving)
+def _confirm(
+    loaded: LoadedStudy, request: RunRequest, console: Console, leaving: Leaving
+) -> tuple[Confirmation | None, str | None]:
+    """Return the confirmation, or why there is none."""
+    assert request.plan is not None
+    get_best_trial(loaded)
+    if loaded.load_budget().state == "stopped":
+        return None, "the search was stopped"
+    if loaded.spec.is_function and (reason := find_reason_against(loaded)) is not None:
+        return None, reason
+    confirming = ConfirmRequest(request.worker, request.n_workers, request.plan)
+    try:
+        return confirm_study(confirming, console, leaving), None
+    except NoResultError as error:
+        return None, str(error)
+
+
+def _score_best(
+    loaded: LoadedStudy, config: WorkerConfig, console: Console, leaving: Leaving
+) -> None:
+    best = get_best_trial(loaded)
+    if not loaded.spec.is_function and find_test_accuracy(loaded, best) is None:
+        with console.status(f"Scoring trial {best.number} on the test set"):
+            launcher.call_in_worker_process(measure_test_accuracy, config, leaving)
 
 
 def summary(result: RunResult, storage_url: str) -> str:
@@ -116,7 +148,11 @@ def summary(result: RunResult, storage_url: str) -> str:
         facts["test accuracy"] = evidence["test_accuracy"]
     lines = [f"Study {status.study} {headline}"]
     lines += [f"  {name:<20} {format_value(value)}" for name, value in facts.items()]
-    if evidence["edge"]:
+    if result.confirmation is not None:
+        lines += tell_confirmation(result.confirmation)
+    elif result.unconfirmed is not None:
+        lines.append(f"  Not confirmed: {result.unconfirmed}")
+    if evidence["edge"] and result.confirmation is None:
         lines.append(f"  λ lies at the {evidence['edge']} end of its range: consider widening it")
     return "\n".join(
         [

@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -12,7 +13,7 @@ from storage import open_storage
 from tuner.checkpoints import find_model
 from tuner.errors import NoResultError
 from tuner.study import LoadedStudy, load_study
-from tuner.train import train_trial_again
+from tuner.train import find_course
 from tuner.worker import WorkerConfig
 
 logger = logging.getLogger(__name__)
@@ -57,40 +58,73 @@ def find_test_accuracy(loaded: LoadedStudy, trial: FrozenTrial) -> float | None:
 def measure_test_accuracy(config: WorkerConfig) -> None:
     """Score the best trial's model on the test set, and store the result.
 
-    The model is the one that a worker of this run has left, or else is trained once more, as it
-    was. The test set is read here and nowhere else, once for a choice: a second call for the same
-    trial does nothing.
+    The test set is read here and for a confirmation, nowhere else, once for a choice: a second call
+    for the same trial does nothing.
     """
-    import torch
-
     loaded = load_study(open_storage(config.storage_url), config.study_name)
     best = get_best_trial(loaded)
     if find_test_accuracy(loaded, best) is not None:
         return
-    torch.set_num_threads(config.n_threads)
-    training = loaded.spec.training_config(data_dir=config.data_dir, device=config.device)
-    state = find_model(config.models_dir, best.number)
-    test = load_test_data(loaded.spec.dataset, data_dir=config.data_dir)
-    if state is None:
-        accuracy = _train_and_score(training, best, test)
-    else:
-        from objectives.alone import score_state
-
-        accuracy = score_state(training, state, test)
+    accuracy = score_on_test(config, [best.number])[best.number]
     loaded.study.set_user_attr(_TEST, {"trial": best.number, "accuracy": accuracy})
 
 
-def _train_and_score(training: TrainingConfig, best: FrozenTrial, test: Split) -> float:
-    *_, (last, score_on) = train_trial_again(training, best)
-    if abs(last.accuracy - _value(best)) > 0.002:
+def score_on_test(config: WorkerConfig, numbers: Sequence[int]) -> dict[int, float]:
+    """Return the test accuracies of the models of some complete trials, by number.
+
+    The models are those that workers of this run have left, or else are trained once more, as they
+    were.
+    """
+    import torch
+
+    from objectives.alone import score_state
+
+    loaded = load_study(open_storage(config.storage_url), config.study_name)
+    torch.set_num_threads(config.n_threads)
+    training = loaded.spec.training_config(data_dir=config.data_dir, device=config.device)
+    test = load_test_data(loaded.spec.dataset, data_dir=config.data_dir)
+    scores: dict[int, float] = {}
+    missing: list[FrozenTrial] = []
+    trials = loaded.study.get_trials(deepcopy=False)
+    for number in sorted(set(numbers)):
+        state = find_model(config.models_dir, number)
+        if state is None:
+            missing.append(trials[number])
+        else:
+            scores[number] = score_state(training, state, test)
+    return scores | _train_and_score(training, missing, test)
+
+
+def _train_and_score(
+    training: TrainingConfig, trials: Sequence[FrozenTrial], test: Split
+) -> dict[int, float]:
+    """Train trials once more, those of the same passes side by side."""
+    from objectives.alone import Beginning, train_side_by_side
+
+    courses = {trial.number: find_course(trial) for trial in trials}
+    scores: dict[int, float] = {}
+    for passes in {course.passes for course in courses.values()}:
+        together = [trial for trial in trials if courses[trial.number].passes == passes]
+        beginnings = [
+            Beginning(courses[trial.number].hyperparameters, courses[trial.number].init)
+            for trial in together
+        ]
+        *_, last = train_side_by_side(training, beginnings, passes)
+        for trial, trained in zip(together, last, strict=True):
+            _check_is_same(trial, trained.result.accuracy)
+            scores[trial.number] = trained.score(test)
+    return scores
+
+
+def _check_is_same(trial: FrozenTrial, accuracy: float) -> None:
+    if abs(accuracy - _value(trial)) > 0.002:
         logger.warning(
             "Trial %d gave validation accuracy %.4f, trained again %.4f: another device or "
             "torch version?",
-            best.number,
-            _value(best),
-            last.accuracy,
+            trial.number,
+            _value(trial),
+            accuracy,
         )
-    return score_on(test)
 
 
 def _value(trial: FrozenTrial) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from tuner import options
+from tuner import options, service_options
 from tuner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ def add_serve_commands(app: typer.Typer) -> None:
 def dashboard(
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
-    host: options.Host = "127.0.0.1",
-    port: options.Port = 8080,
-    writable: options.Writable = False,
+    host: service_options.Host = "127.0.0.1",
+    port: service_options.Port = 8080,
+    writable: service_options.Writable = False,
 ) -> None:
     """Serve the Optuna dashboard on this storage: on loopback and read-only unless asked."""
     from tuner.dashboard import serve as serve_dashboard
@@ -49,9 +49,9 @@ def dashboard(
 def serve(
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
-    host: options.Host = "127.0.0.1",
-    port: options.Port = 8080,
-    trusted_proxy: options.TrustedProxies = None,
+    host: service_options.Host = "127.0.0.1",
+    port: service_options.Port = 8080,
+    trusted_proxy: service_options.TrustedProxies = None,
 ) -> None:
     """Serve dashboard and API behind a login; without any account, read-only on loopback.
 

@@ -16,9 +16,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from objectives import DATASETS, OBJECTIVES, SearchSpace, TrainingConfig
 from objectives.functions import load_function
 from tuner.errors import UsageError
+from tuner.fresh_seeds import MAX_N_TRIALS
 
 _MAX_NAME_LENGTH = 250  # a little less than Optuna's column takes
-_MAX_N_TRIALS = 1_000_000  # Optuna itself slows down long before
 
 SamplerName = Literal["tpe", "gp", "random", "qmc", "cmaes", "grid"]
 PrunerName = Literal["median", "asha", "hyperband", "none"]
@@ -53,6 +53,9 @@ class Spec(BaseModel):
     direction: Direction = "maximize"
     # Points of the grid sampler: (weight_decay, lr). Chosen when the study is created.
     grid: tuple[int, int] | None = None
+    # The searched study whose candidates this one trains on fresh seeds (see `tuner.confirm`).
+    # Not stored when None: older workers know no such field, and a spec keeps its hash.
+    confirms: str | None = Field(default=None, exclude_if=lambda name: name is None)
 
     @property
     def is_function(self) -> bool:
@@ -62,7 +65,8 @@ class Spec(BaseModel):
     @property
     def space(self) -> SearchSpace:
         """The ranges that a built-in objective searches."""
-        return SearchSpace(weight_decay=self.weight_decay, lr=self.lr)
+        with_zero = self.confirms is not None
+        return SearchSpace(weight_decay=self.weight_decay, lr=self.lr, with_zero=with_zero)
 
     def training_config(self, *, data_dir: Path, device: str) -> TrainingConfig:
         """Return what a built-in objective has to know of the study."""
@@ -136,8 +140,8 @@ def check_name_and_budget(name: str, n_trials: int | None) -> None:
         raise UsageError(
             f"--study {name[:40]!r}: a name has 1 to {_MAX_NAME_LENGTH} printable characters"
         )
-    if n_trials is not None and not 0 < n_trials <= _MAX_N_TRIALS:
-        raise UsageError(f"--trials {n_trials}: a budget is 1 to {_MAX_N_TRIALS} trials")
+    if n_trials is not None and not 0 < n_trials <= MAX_N_TRIALS:
+        raise UsageError(f"--trials {n_trials}: a budget is 1 to {MAX_N_TRIALS} trials")
 
 
 def check_same_spec(study_name: str, stored: Spec, options: Mapping[str, Any]) -> None:

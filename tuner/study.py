@@ -27,7 +27,7 @@ from optuna.storages import BaseStorage, RDBStorage
 
 from objectives.seeds import derive_seed
 from storage import Budget, change_budget, create_budget, creation_lock, find_budget
-from tuner.errors import StudyNotFoundError
+from tuner.errors import StudyNotFoundError, UsageError
 from tuner.median import IncrementalMedianPruner
 from tuner.spec import Spec, build_spec, check_name_and_budget, check_same_spec
 from tuner.tpe import IncrementalTPESampler
@@ -92,6 +92,37 @@ def create_or_resume(  # noqa: PLR0913 (keywords that may be left out)
     return found
 
 
+def open_confirmation(searched: LoadedStudy) -> LoadedStudy:
+    """Create or load the study in which candidates of a searched study meet fresh seeds.
+
+    A new one has a budget of no trials. Raises UsageError if there is one by that name whose trials
+    were trained otherwise. Safe when many processes create it at once.
+    """
+    storage, name = searched.storage, confirmation_name(searched.name)
+    own = {"sampler": "random", "pruner": "none", "grid": None, "confirms": searched.name}
+    options = {**searched.spec.model_dump(exclude_defaults=True), **own}
+    with creation_lock(storage.url):
+        found = _find(storage, name) or _create(storage, name, options, n_trials=0)
+    if found.spec != Spec(**options):
+        raise UsageError(
+            f"Study {name!r} confirms another study {searched.name!r} than there is now: "
+            "delete it, or search under another name"
+        )
+    change_budget(
+        storage.engine,
+        found.study_id,
+        n_trials=None,
+        timeout_seconds=None,
+        max_retries=searched.load_budget().max_retries,
+    )
+    return found
+
+
+def confirmation_name(name: str) -> str:
+    """Return the name of the study that confirms the study of this name."""
+    return f"{name}/confirm"
+
+
 def load_study(storage: RDBStorage, name: str) -> LoadedStudy:
     """Load a study of ours, or raise StudyNotFoundError with the names there are."""
     found = _find(storage, name)
@@ -100,6 +131,16 @@ def load_study(storage: RDBStorage, name: str) -> LoadedStudy:
         known = f"it holds {', '.join(names)}" if names else "it holds none"
         raise StudyNotFoundError(f"There is no study {name!r} in this storage: {known}")
     return found
+
+
+def load_only_study(storage: RDBStorage) -> LoadedStudy:
+    """Load the one study of ours in a storage; raises StudyNotFoundError unless there is one."""
+    ours = {s.study_name for s in storage.get_all_studies() if _SPEC in s.user_attrs}
+    names = sorted(ours - {f"{name}/confirm" for name in ours})  # fresh seeds of another study
+    if len(names) != 1:
+        known = f"holds {len(names)}: {', '.join(names)}; name one" if names else "holds none"
+        raise StudyNotFoundError(f"Which study? This storage {known}")
+    return load_study(storage, names[0])
 
 
 def _find(storage: RDBStorage, name: str) -> LoadedStudy | None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tuner import options
+from tuner import options, service_options
 from tuner.user_commands import moment, parse_role, record
 
 token_app = typer.Typer(
@@ -25,9 +25,9 @@ Number = Annotated[int, typer.Argument(help="Number, as `tuner token list` shows
 def create(
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
-    role: options.RoleName = "viewer",
-    expires: options.Expires = None,
-    name: options.TokenName = "",
+    role: service_options.RoleName = "viewer",
+    expires: service_options.Expires = None,
+    name: service_options.TokenName = "",
     as_json: options.Json = False,
 ) -> None:
     """Make a token and show it, this once: send it as `Authorization: Bearer TOKEN`."""

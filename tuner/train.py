@@ -1,14 +1,14 @@
 """One training outside any search: with given hyperparameters, or a trial once more, as it was."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from objectives import EpochResult, Hyperparameters, TrainingConfig
-from objectives.datasets import Split, load_test_data
+from objectives import EpochResult, Hyperparameters
+from objectives.datasets import load_test_data
 from tuner.errors import UsageError
 from tuner.spec import build_spec
 from tuner.study import LoadedStudy
@@ -29,7 +29,7 @@ def train_once(
     """Train with the training split of a search; yield each epoch with its test accuracy."""
     import torch
 
-    from objectives.alone import train_alone
+    from objectives.alone import Beginning, train_alone
     from objectives.training import choose_device
 
     spec = build_spec(options)
@@ -39,27 +39,32 @@ def train_once(
     torch.set_num_threads(request.n_threads)
     test = load_test_data(spec.dataset, data_dir=request.data_dir)
     config = spec.training_config(data_dir=request.data_dir, device=request.device)
-    for result, score in train_alone(config, hyperparameters, passes=range(spec.epochs)):
-        yield result, score(test)
+    for trained in train_alone(config, Beginning(hyperparameters), range(spec.epochs)):
+        yield trained.result, trained.score(test)
 
 
-def train_trial_again(
-    config: TrainingConfig, trial: FrozenTrial
-) -> Iterator[tuple[EpochResult, Callable[[Split], float]]]:
-    """Train a trial as it was, with the weights it began with and the passes it was trained in.
+@dataclass(frozen=True)
+class Course:
+    """How a trial was trained: its hyperparameters, the number of its initialisation, its passes.
 
-    One that went on from a checkpoint has the weights and the first passes of another.
+    One that went on from a checkpoint has the initialisation and the first passes of another.
     """
-    from objectives.alone import train_alone
 
-    began = trial.user_attrs.get("resumed", {"trial": trial.number, "passes": []})
+    hyperparameters: Hyperparameters
+    init: int
+    passes: tuple[int, ...]
+
+
+def find_course(trial: FrozenTrial) -> Course:
+    """Return what a trial has recorded of its training; it has begun to train."""
+    own = trial.user_attrs.get("init", trial.number)
+    began = trial.user_attrs.get("resumed", {"trial": own, "passes": []})
     first = trial.user_attrs["first_pass"]
     n_own = max(1, len(trial.intermediate_values) - len(began["passes"]))
-    return train_alone(
-        config,
+    return Course(
         Hyperparameters(trial.params["weight_decay"], trial.params["lr"]),
-        passes=[*began["passes"], *range(first, first + n_own)],
-        trial_number=began["trial"],
+        init=began["trial"],
+        passes=(*began["passes"], *range(first, first + n_own)),
     )
 
 
@@ -73,6 +78,8 @@ def replay_trial(
     """
     import torch
 
+    from objectives.alone import Beginning, train_alone
+
     trials = loaded.study.get_trials(deepcopy=False)
     if loaded.spec.is_function or not 0 <= number < len(trials):
         raise UsageError(f"Study {loaded.name!r} has no trial {number} that can be replayed")
@@ -81,5 +88,7 @@ def replay_trial(
         raise UsageError(f"Trial {number} ({trial.state.name}) has not begun to train")
     torch.set_num_threads(request.n_threads)
     config = loaded.spec.training_config(data_dir=request.data_dir, device=request.device)
-    for result, _ in train_trial_again(config, trial):
-        yield result, trial.intermediate_values.get(result.epoch)
+    course = find_course(trial)
+    beginning = Beginning(course.hyperparameters, course.init)
+    for trained in train_alone(config, beginning, course.passes):
+        yield trained.result, trial.intermediate_values.get(trained.result.epoch)

@@ -6,17 +6,18 @@ A trainer knows trials, not budgets or leases: which trials there are is the wor
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import optuna
 from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from objectives import EpochResult, Lanes
+from objectives import EpochResult, Hyperparameters, Lanes
 from objectives.functions import ObjectiveFunction
 from storage import StorageError
-from tuner.checkpoints import BestModel, Checkpoint, Checkpoints
+from tuner.checkpoints import Checkpoint, Checkpoints, FinalModels
+from tuner.fresh_seeds import SEED, first_pass, init_number
 from tuner.leaving import Leaving
 from tuner.spec import Spec
 
@@ -57,11 +58,15 @@ class Trainer(Protocol):
         ...
 
 
-@dataclass
-class _InTraining:
+@dataclass(eq=False)
+class _Held:
+    """A trial that was taken, and how far it has come."""
+
     trial: optuna.Trial
+    hyperparameters: Hyperparameters
     first: int  # of the trial and those that it reruns
-    began_as: int  # the trial whose weights it began with
+    init: int  # the number of its initialisation
+    state: Mapping[str, Any] | None = None  # of a checkpoint to go on from
     passes: list[int] = field(default_factory=list)
     accuracies: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
@@ -72,7 +77,7 @@ class ModelFiles:
     """What a worker keeps of its trials' models, if anything."""
 
     checkpoints: Checkpoints | None = None
-    best: BestModel | None = None
+    final: FinalModels | None = None
 
 
 class LaneTrainer:
@@ -82,7 +87,7 @@ class LaneTrainer:
 
     def __init__(self, lanes: Lanes, spec: Spec, files: ModelFiles, leaving: Leaving) -> None:
         self._lanes, self._spec, self._files, self._leaving = lanes, spec, files, leaving
-        self._in_training: dict[int, _InTraining] = {}
+        self._in_training: dict[int, _Held] = {}
         self.n_lanes = lanes.n_free
 
     @property
@@ -92,20 +97,28 @@ class LaneTrainer:
 
     def start(self, trial: optuna.Trial) -> None:
         """Suggest the trial's hyperparameters and give it a lane; one that was begun goes on."""
+        self._begin(self._prepare(trial, init=trial.number))
+
+    def _prepare(self, trial: optuna.Trial, init: int) -> _Held:
+        """Suggest the trial's hyperparameters, and look whether it was begun."""
         hyperparameters = self._spec.space.suggest(trial)
-        trial.set_user_attr("first_pass", self._lanes.next_pass)
         first = trial.user_attrs.get("rerun_of", trial.number)
         found = self._find_checkpoint(trial, first)
         if found is None:
-            held = _InTraining(trial, first, began_as=trial.number)
-            self._lanes.add(trial.number, hyperparameters)
-        else:
-            kept = found.passes, found.accuracies, found.losses
-            held = _InTraining(trial, first, found.trial, *kept)
-            self._lanes.add(trial.number, hyperparameters, len(found.passes), found.state)
-            trial.set_user_attr("resumed", {"trial": found.trial, "passes": found.passes})
-            for epoch, accuracy in enumerate(found.accuracies, start=1):
+            return _Held(trial, hyperparameters, first, init)
+        done = found.passes, found.accuracies, found.losses
+        return _Held(trial, hyperparameters, first, found.trial, found.state, *done)
+
+    def _begin(self, held: _Held) -> None:
+        """Give the trial a lane."""
+        trial, n_epochs = held.trial, len(held.passes)
+        trial.set_user_attr("first_pass", self._lanes.next_pass)
+        if held.passes:
+            trial.set_user_attr("resumed", {"trial": held.init, "passes": held.passes})
+            for epoch, accuracy in enumerate(held.accuracies, start=1):
                 trial.report(accuracy, step=epoch)
+        self._lanes.add(trial.number, held.hyperparameters, n_epochs, held.state, held.init)
+        held.state = None  # the lanes have it now
         self._in_training[trial.number] = held
 
     def _find_checkpoint(self, trial: optuna.Trial, first: int) -> Checkpoint | None:
@@ -136,8 +149,9 @@ class LaneTrainer:
             del self._in_training[number]
         return ended
 
-    def _report(self, held: _InTraining, result: EpochResult) -> Ended | None:
-        trial, attrs = held.trial, {"training_loss": held.losses}
+    def _report(self, held: _Held, result: EpochResult) -> Ended | None:
+        trial = held.trial
+        attrs: dict[str, Any] = {"training_loss": held.losses}
         if result.is_diverged:
             # Its accuracy means nothing: the trial keeps that of the epoch before.
             return Ended(trial, TrialState.PRUNED, user_attrs={**attrs, "diverged": True})
@@ -145,25 +159,83 @@ class LaneTrainer:
         held.losses.append(result.loss)
         held.accuracies.append(result.accuracy)
         if result.epoch == self._spec.epochs:
+            attrs |= self._describe(trial.number)
             return Ended(trial, TrialState.COMPLETE, result.accuracy, attrs)
         if trial.should_prune():
             return Ended(trial, TrialState.PRUNED, user_attrs=attrs)
         return None
 
-    def _keep_files(self, held: _InTraining, ended: Ended | None) -> None:
+    def _describe(self, number: int) -> dict[str, Any]:  # noqa: ARG002 (a search needs no more)
+        """Return what else to record of a complete trial."""
+        return {}
+
+    def _keep_files(self, held: _Held, ended: Ended | None) -> None:
         number, files = held.trial.number, self._files
         if ended is None and files.checkpoints is not None:
             state = self._lanes.state(number)
             params = dict(held.trial.params)
             done = held.passes, held.accuracies, held.losses
-            checkpoint = Checkpoint(held.began_as, params, *done, state)
+            checkpoint = Checkpoint(held.init, params, *done, state)
             files.checkpoints.save(held.first, checkpoint)
         elif ended is not None and ended.state is not None:
             if files.checkpoints is not None:
                 files.checkpoints.remove(held.first)
-            if files.best is not None and ended.value is not None:
+            if files.final is not None and ended.value is not None:
                 epochs = len(held.accuracies)
-                files.best.offer(number, ended.value, epochs, self._lanes.state(number))
+                files.final.offer(number, ended.value, epochs, self._lanes.state(number))
+
+
+class FreshSeedsTrainer(LaneTrainer):
+    """Trials of a confirmation: those with the same seed begin with the same weights and see the
+    same batches, whatever worker and lane they have.
+
+    So they have to be in the same passes: trials that do not fit into those now being trained wait
+    until the lanes are free.
+    """
+
+    def __init__(self, lanes: Lanes, spec: Spec, files: ModelFiles, leaving: Leaving) -> None:
+        super().__init__(lanes, spec, files, leaving)
+        self._waiting: list[_Held] = []
+
+    @property
+    def n_free(self) -> int:
+        """How many more trials it can take now: others may be free for those that would wait."""
+        return 0 if self._in_training else self.n_lanes - len(self._waiting)
+
+    def start(self, trial: optuna.Trial) -> None:
+        """Suggest the trial's hyperparameters; it gets a lane when its passes come."""
+        self._waiting.append(self._prepare(trial, init=init_number(_seed(trial))))
+
+    def train(self) -> list[Ended]:
+        """Train an epoch, report it, and return the trials that are complete, or were lost."""
+        lost = self._gather()
+        return [*lost, *super().train()] if self._in_training else lost
+
+    def _gather(self) -> list[Ended]:
+        """Give lanes to those that wait for the next pass; return those that were taken away."""
+        if not self._in_training:
+            self._lanes.go_to_pass(min(map(self._next_pass, self._waiting)))
+        ready = [h for h in self._waiting if self._next_pass(h) == self._lanes.next_pass]
+        self._waiting = [held for held in self._waiting if held not in ready]
+        lost = []
+        for held in ready:
+            try:
+                held.trial.set_user_attr("init", held.init)
+                self._begin(held)
+            except UpdateFinishedTrialError:
+                lost.append(Ended(held.trial, None))
+        return lost
+
+    def _next_pass(self, held: _Held) -> int:
+        return first_pass(_seed(held.trial), self._spec.epochs) + len(held.passes)
+
+    def _describe(self, number: int) -> dict[str, Any]:
+        return asdict(self._lanes.fit(number))
+
+
+def _seed(trial: optuna.Trial) -> int:
+    """Return the fresh seed of a trial; one that a plain Optuna program has added has none."""
+    return int(trial.user_attrs.get(SEED, 0))
 
 
 class FunctionTrainer:

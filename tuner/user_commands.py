@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuner import options
+from tuner import options, service_options
 from tuner.errors import UsageError
 from tuner.serve_commands import check_extra
 
@@ -35,8 +35,8 @@ def add(
     name: Name,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
-    role: options.RoleName = "viewer",
-    password_stdin: options.PasswordStdin = False,
+    role: service_options.RoleName = "viewer",
+    password_stdin: service_options.PasswordStdin = False,
     as_json: options.Json = False,
 ) -> None:
     """Add a user; asks for the password twice."""
@@ -93,7 +93,7 @@ def passwd(
     name: Name,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
-    password_stdin: options.PasswordStdin = False,
+    password_stdin: service_options.PasswordStdin = False,
     as_json: options.Json = False,
 ) -> None:
     """Change a user's password; sessions of that user end at once."""
@@ -110,7 +110,7 @@ def passwd(
 @user_app.command(epilog="Example: tuner user role ann --role operator")
 def role(
     name: Name,
-    role: options.RoleName,
+    role: service_options.RoleName,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
     as_json: options.Json = False,
@@ -137,13 +137,9 @@ def parse_role(text: str) -> "Role":
 
 def record(engine: "Engine", action: str) -> None:
     """Add what was done here to the audit."""
-    from storage import record_action
+    from storage import record_action, who_am_i
 
-    try:
-        who = getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        who = "?"
-    record_action(engine, f"cli:{who}", action, "local")
+    record_action(engine, f"cli:{who_am_i()}", action, "local")
 
 
 def moment(seconds: float) -> str:

@@ -36,11 +36,19 @@ from storage import (
     register_worker,
     sign_off_worker,
 )
-from tuner.checkpoints import BestModel, Checkpoints
+from tuner.checkpoints import Checkpoints, FinalModels
 from tuner.leaving import INTERRUPTED_STATUS, Interrupted, Leaving
 from tuner.spec import Spec
 from tuner.study import LoadedStudy, load_study, with_sampler
-from tuner.trainers import Ended, FunctionTrainer, LaneTrainer, ModelFiles, Trainer, describe
+from tuner.trainers import (
+    Ended,
+    FreshSeedsTrainer,
+    FunctionTrainer,
+    LaneTrainer,
+    ModelFiles,
+    Trainer,
+    describe,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -69,17 +77,17 @@ class WorkerConfig:
     lease_seconds: float = LEASE_SECONDS
     patience_seconds: float = 600.0
     checkpoint_dir: Path | None = None
-    models_dir: Path | None = None  # where the best model is left for whoever scores it
+    models_dir: Path | None = None  # where models are left for whoever scores them
     log_level: int = logging.INFO
 
     def files(self, spec: Spec) -> ModelFiles:
         """Return what keeps the models of the study with this spec."""
-        checkpoints = best = None
+        checkpoints = final = None
         if self.checkpoint_dir is not None:
             checkpoints = Checkpoints(self.checkpoint_dir, self.study_name, spec.hash)
         if self.models_dir is not None:
-            best = BestModel(self.models_dir)
-        return ModelFiles(checkpoints, best)
+            final = FinalModels(self.models_dir, only_best=spec.confirms is None)
+        return ModelFiles(checkpoints, final)
 
     def retry(self, leaving: Leaving) -> Retry:
         """Return what waits for the study's database, as long as this process need not leave."""
@@ -137,7 +145,8 @@ def _open_trainer(spec: Spec, config: WorkerConfig, leaving: Leaving) -> Trainer
 
     torch.set_num_threads(config.n_threads)
     training = spec.training_config(data_dir=config.data_dir, device=config.device)
-    return LaneTrainer(open_lanes(training, config.n_lanes), spec, config.files(spec), leaving)
+    kind = LaneTrainer if spec.confirms is None else FreshSeedsTrainer
+    return kind(open_lanes(training, config.n_lanes), spec, config.files(spec), leaving)
 
 
 def _register(loaded: LoadedStudy, n_lanes: int, lease_seconds: float) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 import torch
 
-from objectives.alone import train_alone
+from objectives.alone import Beginning, train_alone
 from objectives.base import EpochResult, Hyperparameters, TrainingConfig
 from objectives.datasets import load_test_data, load_training_data
 from objectives.lanes import open_lanes
@@ -17,13 +17,9 @@ OTHER = Hyperparameters(weight_decay=1e-2, lr=0.3)
 def _alone(
     hyperparameters: Hyperparameters, *, trial_number: int, first_pass: int, epochs: int
 ) -> list[EpochResult]:
-    trained = train_alone(
-        CONFIG,
-        hyperparameters,
-        passes=range(first_pass, first_pass + epochs),
-        trial_number=trial_number,
-    )
-    return [result for result, _ in trained]
+    passes = range(first_pass, first_pass + epochs)
+    trained = train_alone(CONFIG, Beginning(hyperparameters, trial_number), passes)
+    return [each.result for each in trained]
 
 
 def test_train_alone_replays_what_lanes_trained_beside_others() -> None:
@@ -53,23 +49,23 @@ def test_train_alone_with_another_trial_number_or_pass_gives_other_results() -> 
 
 def test_train_alone_for_ten_epochs_learns_the_digits() -> None:
     """Training really trains: nine of ten images are recognised that were never trained on."""
-    *_, (result, score) = train_alone(CONFIG, Hyperparameters(1e-4, 0.3), passes=range(10))
-    assert result.epoch == 10
-    assert result.accuracy > 0.9
-    assert score(load_test_data("digits")) > 0.9
+    *_, last = train_alone(CONFIG, Beginning(Hyperparameters(1e-4, 0.3)), range(10))
+    assert last.result.epoch == 10
+    assert last.result.accuracy > 0.9
+    assert last.score(load_test_data("digits")) > 0.9
 
 
 def test_train_alone_scores_the_validation_images_as_its_result_says() -> None:
     """The scoring function belongs to the model whose accuracy was reported."""
     _, validation = load_training_data("digits", seed=CONFIG.seed)
-    for result, score in train_alone(CONFIG, GOOD, passes=range(2)):
-        assert score(validation) == result.accuracy
+    for trained in train_alone(CONFIG, Beginning(GOOD), range(2)):
+        assert trained.score(validation) == trained.result.accuracy
 
 
 def test_train_alone_starts_from_the_weights_that_its_seed_names() -> None:
     """With a learning rate of zero the score is that of the model as it was built."""
     frozen = Hyperparameters(weight_decay=1e-4, lr=0.0)
-    [(result, _)] = train_alone(CONFIG, frozen, passes=[0], trial_number=6)
+    [trained] = train_alone(CONFIG, Beginning(frozen, init=6), [0])
     model = build_model("simplenet", "digits", derive_seed(CONFIG.seed, "init", 6))
     _, validation = load_training_data("digits", seed=CONFIG.seed)
-    assert result.accuracy == accuracy(model, to_device(validation, torch.device("cpu")))
+    assert trained.result.accuracy == accuracy(model, to_device(validation, torch.device("cpu")))

@@ -12,15 +12,17 @@ from sqlalchemy.pool import NullPool
 from storage import parse_url
 from storage.migrations import migrate
 
-# Study `digits` with 5 of 6 trials finished, and a lease whose worker died before it asked for
-# its trial; made by 0.1.0 (commit c264fa5) and dumped.
-OLD_DUMP = Path(__file__).parent / "old" / "v1.sql"
+# Databases as they were dumped, by version:
+# v1: study `digits` with 5 of 6 trials finished, and a lease whose worker died before it asked for
+# its trial; made by 0.1.0 (commit c264fa5).
+# v2: study `digits` with 6 trials finished, and its views; made by commit 1ccaa6e.
+_OLD_DUMPS = Path(__file__).parent / "old"
 
 
-def restore_old_file(path: Path) -> str:
-    """Write the kept database of version 1 to a file; return its URL."""
+def restore_old_file(path: Path, version: int = 1) -> str:
+    """Write the kept database of an older version to a file; return its URL."""
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(OLD_DUMP.read_text())
+        connection.executescript((_OLD_DUMPS / f"v{version}.sql").read_text())
     return f"sqlite:///{path}"
 
 

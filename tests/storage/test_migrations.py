@@ -132,7 +132,7 @@ def test_interrupted_upgrade_is_not_taken_for_done_and_can_be_repeated(old_url: 
             _execute(connection, "CREATE TABLE tuner_best (in_the_way INTEGER)")
         with pytest.raises(SQLAlchemyError), engine.begin() as connection:
             migrate(connection)
-        assert find_version(engine) == 1
+        assert find_version(engine) < NEWEST_VERSION
         with engine.begin() as connection:
             _execute(connection, "DROP TABLE tuner_best")
         upgrade_storage(old_url)
@@ -153,12 +153,18 @@ def test_interrupted_upgrade_leaves_the_tables_as_they_were(
     engine = open_storage(url, any_version=True).engine
     with engine.begin() as connection:
         _execute(connection, "CREATE TABLE tuner_best (in_the_way INTEGER)")
-    before = str(sqlalchemy.inspect(engine).get_multi_columns())
+    before = _columns(engine)
     with pytest.raises(SQLAlchemyError), engine.begin() as connection:
         migrate(connection)
+    assert _columns(engine) == before
+    assert not sqlalchemy.inspect(engine).has_table(VERSION_TABLE)
+
+
+def _columns(engine: Engine) -> dict[str, str]:
+    """Return a description of those of our tables that are there."""
     inspector = sqlalchemy.inspect(engine)
-    assert str(inspector.get_multi_columns()) == before
-    assert not inspector.has_table(VERSION_TABLE)
+    names = [t.name for t in schema.own_tables if inspector.has_table(t.name)]
+    return {name: str(inspector.get_columns(name)) for name in names}
 
 
 def test_older_version_with_studies_is_refused_and_left_alone(old_url: str) -> None:

@@ -109,6 +109,10 @@ def test_best_is_the_trial_that_the_tuner_selects(study: optuna.Study) -> None:
             "value": value,
             "trial": best.number,
             "direction": study.direction.name.lower(),
+            "rule": "best",
+            **dict.fromkeys(
+                ["mean", "standard_error", "version", "pinned_trial", "exported_at"], None
+            ),
         }
     ]
 

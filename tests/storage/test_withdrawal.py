@@ -48,11 +48,21 @@ def test_graceful_leaving_is_no_retry(study: WorkedStudy) -> None:
     assert study.budget().n_finished == 0
 
 
-def test_trial_without_parameters_opens_its_slot_and_queues_nothing(study: WorkedStudy) -> None:
-    """There is nothing to rerun."""
-    give_back(study.engine, _claim(study, x=None), "its worker was lost", is_death=True)
+def test_trial_without_parameters_that_is_given_back_queues_nothing(study: WorkedStudy) -> None:
+    """There is nothing to rerun: its slot opens again, and that is all."""
+    give_back(study.engine, _claim(study, x=None), "SIGTERM")
     assert study.states() == [TrialState.FAIL]
     assert (study.budget().n_finished, study.budget().n_leased) == (0, 0)
+
+
+def test_deaths_before_the_first_parameter_are_counted_too(study: WorkedStudy) -> None:
+    """An objective that kills its worker at once spends its slot in the end, and no more."""
+    for _ in range(3):
+        give_back(study.engine, _claim(study, x=None), "its worker was lost", is_death=True)
+    assert study.states() == [TrialState.FAIL] * 3
+    *_, failed = study.trials()
+    assert failed.user_attrs == {"error": "its worker was lost", "rerun_of": 0, "retry": 2}
+    assert (study.budget().n_finished, study.budget().n_leased) == (1, 0)
 
 
 def test_two_workers_that_settle_one_lease_do_it_once(study: WorkedStudy) -> None:
@@ -96,4 +106,4 @@ def test_only_leases_that_have_run_out_are_given_back(study: WorkedStudy) -> Non
     held = [lease.lease_id for lease in find_leases_of(study.engine, kept.worker_id)]
     renew_leases(study.engine, kept.worker_id, held, 60)
     assert give_back_expired(study.engine, study.study_id, "its worker was lost") == 1
-    assert study.states() == [TrialState.FAIL, TrialState.RUNNING]
+    assert study.states() == [TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING]

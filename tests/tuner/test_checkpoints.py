@@ -12,7 +12,7 @@ import torch
 from optuna.trial import TrialState
 
 from storage import create_storage
-from tuner.checkpoints import BestModel, Checkpoint, Checkpoints, find_model
+from tuner.checkpoints import Checkpoint, Checkpoints, FinalModels, find_model
 from tuner.leaving import Leaving
 from tuner.study import LoadedStudy, create_or_resume
 from tuner.train import TrainRequest, replay_trial
@@ -53,7 +53,7 @@ def test_checkpoint_that_is_damaged_or_cannot_be_written_costs_no_trial(
 
 def test_best_model_keeps_the_one_that_selection_chooses(tmp_path: Path) -> None:
     """By accuracy, then fewer epochs, then the lower number; and no more than one file."""
-    best = BestModel(tmp_path)
+    best = FinalModels(tmp_path, only_best=True)
     for trial, accuracy, epochs in [
         (3, 0.5, 5),
         (4, 0.7, 5),
@@ -73,7 +73,7 @@ def test_trial_given_back_goes_on_from_its_checkpoint(
 ) -> None:
     """The rerun reports the epochs that were done, trains the others, and can be replayed."""
     url, n_epochs = f"sqlite:///{tmp_path}/tuner.db", 400
-    options = {"dataset": "digits", "epochs": n_epochs, "pruner": "none"}
+    options = {"dataset": "digits", "train_size": 200, "epochs": n_epochs, "pruner": "none"}
     loaded = create_or_resume(create_storage(url), "s", options, n_trials=1)
     config = WorkerConfig(url, "s", checkpoint_dir=tmp_path / "checkpoints")
     watcher = threading.Thread(target=_terminate_after_some_epochs, args=(loaded,))

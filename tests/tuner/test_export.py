@@ -7,54 +7,34 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 import yaml
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 
 from storage import create_storage
-from tuner import export
+from tests.tuner.answers import make_study, trial
+from tuner.answer import Document, build_document
 from tuner.errors import NoResultError, TunerError
+from tuner.export import render, write_file
 from tuner.selection import find_best_trial
 from tuner.study import LoadedStudy, create_or_resume
-
-DISTRIBUTIONS = {
-    "weight_decay": optuna.distributions.FloatDistribution(1e-5, 1e-2, log=True),
-    "lr": optuna.distributions.FloatDistribution(1e-3, 1, log=True),
-}
-
-
-def _trial(
-    value: float, weight_decay: float, state: TrialState = TrialState.COMPLETE, epochs: int = 5
-) -> optuna.trial.FrozenTrial:
-    return create_trial(
-        state=state,
-        value=value,
-        params={"weight_decay": weight_decay, "lr": 0.1},
-        distributions=DISTRIBUTIONS,
-        intermediate_values=dict.fromkeys(range(1, epochs + 1), value),
-    )
 
 
 @pytest.fixture
 def loaded(sqlite_url: str) -> LoadedStudy:
     """Return a study with three trials, the best being number 1."""
-    loaded = create_or_resume(create_storage(sqlite_url), "s's", {}, n_trials=3)
-    for value, weight_decay in [(0.9, 1e-3), (0.97, 2e-4), (0.95, 1e-4)]:
-        loaded.study.add_trial(_trial(value, weight_decay))
-    loaded.study.set_user_attr("test", {"trial": 1, "accuracy": 0.965})
-    return loaded
+    return make_study(sqlite_url)
 
 
 @pytest.fixture
-def document(loaded: LoadedStudy) -> export.Document:
+def document(loaded: LoadedStudy) -> Document:
     """Return the study's answer."""
-    return export.build_document(loaded)
+    return build_document(loaded)
 
 
 def test_best_trial_is_never_a_pruned_one() -> None:
     """A pruned trial's value, however good, is not that of a whole training."""
-    trials = [_trial(0.99, 1e-3, TrialState.PRUNED, epochs=1), _trial(0.9, 1e-4)]
+    trials = [trial(0.99, 1e-3, TrialState.PRUNED, epochs=1), trial(0.9, 1e-4)]
     best = find_best_trial(trials, "maximize")
     assert best is not None
     assert best.value == 0.9
@@ -62,9 +42,9 @@ def test_best_trial_is_never_a_pruned_one() -> None:
 
 def test_best_trial_of_equals_has_fewer_epochs_then_the_lower_number() -> None:
     """Ties, which accuracies have often, do not depend on the database's order."""
-    trials = [_trial(0.9, 1e-3), _trial(0.9, 1e-4, epochs=3), _trial(0.9, 1e-5, epochs=3)]
-    for number, trial in enumerate(trials):
-        trial.number = number
+    trials = [trial(0.9, 1e-3), trial(0.9, 1e-4, epochs=3), trial(0.9, 1e-5, epochs=3)]
+    for number, one in enumerate(trials):
+        one.number = number
     best = find_best_trial(trials[::-1], "maximize")
     assert best is not None
     assert best.number == 1
@@ -72,12 +52,12 @@ def test_best_trial_of_equals_has_fewer_epochs_then_the_lower_number() -> None:
 
 def test_best_trial_follows_the_direction() -> None:
     """A loss is minimised."""
-    best = find_best_trial([_trial(0.9, 1e-3), _trial(0.1, 1e-4)], "minimize")
+    best = find_best_trial([trial(0.9, 1e-3), trial(0.1, 1e-4)], "minimize")
     assert best is not None
     assert best.value == 0.1
 
 
-def test_document_has_the_schema_s_facts(document: export.Document) -> None:
+def test_document_has_the_schema_s_facts(document: Document) -> None:
     """The names other people's scripts rely on are there, with both meanings of λ."""
     assert document["schema"] == "lambda-tuner/best/1"
     assert document["study"] == "s's"
@@ -89,6 +69,7 @@ def test_document_has_the_schema_s_facts(document: export.Document) -> None:
     assert document["meaning"]["dataset"]["n_train"] == 50_000
     assert document["evidence"]["search_value"] == 0.97
     assert document["evidence"]["test_accuracy"] == 0.965
+    assert document["evidence"]["test_n_seeds"] == 1
     assert document["evidence"]["edge"] is None
     assert document["provenance"]["trial"] == 1
     assert document["provenance"]["trials_by_state"] == {"COMPLETE": 3}
@@ -99,22 +80,22 @@ def test_choice_at_an_end_of_the_range_is_marked(
     loaded: LoadedStudy, weight_decay: float, edge: str
 ) -> None:
     """A λ at the edge says that the range may be too narrow."""
-    loaded.study.add_trial(_trial(0.99, weight_decay))
-    assert export.build_document(loaded)["evidence"]["edge"] == edge
+    loaded.study.add_trial(trial(0.99, weight_decay))
+    assert build_document(loaded)["evidence"]["edge"] == edge
 
 
 def test_test_accuracy_of_another_choice_is_not_exported(loaded: LoadedStudy) -> None:
     """What was measured for an earlier best trial says nothing of the new one."""
-    loaded.study.add_trial(_trial(0.99, 1e-4))
-    assert export.build_document(loaded)["evidence"]["test_accuracy"] is None
+    loaded.study.add_trial(trial(0.99, 1e-4))
+    assert build_document(loaded)["evidence"]["test_accuracy"] is None
 
 
 def test_document_of_a_study_without_complete_trial_is_an_error(sqlite_url: str) -> None:
     """There is no answer before there is a result."""
     loaded = create_or_resume(create_storage(sqlite_url), "s", {}, n_trials=3)
-    loaded.study.add_trial(_trial(0.9, 1e-4, TrialState.PRUNED))
+    loaded.study.add_trial(trial(0.9, 1e-4, TrialState.PRUNED))
     with pytest.raises(NoResultError, match=r"no complete trial .*: 1 PRUNED"):
-        export.build_document(loaded)
+        build_document(loaded)
 
 
 @pytest.mark.parametrize(
@@ -122,33 +103,33 @@ def test_document_of_a_study_without_complete_trial_is_an_error(sqlite_url: str)
     [("json", json.loads), ("yaml", yaml.safe_load)],
 )
 def test_format_with_null_carries_every_fact(
-    document: export.Document, format_name: str, read: Any
+    document: Document, format_name: str, read: Any
 ) -> None:
     """JSON and YAML read back as the document itself."""
-    assert read(export.FORMATS[format_name](document)) == document
+    assert read(render(document, format_name)) == document
 
 
-def test_toml_carries_every_fact_that_is_known(document: export.Document) -> None:
+def test_toml_carries_every_fact_that_is_known(document: Document) -> None:
     """TOML has no null: what is not known is left out, the rest is equal."""
-    read = tomllib.loads(export.FORMATS["toml"](document))
+    read = tomllib.loads(render(document, "toml"))
     assert read["weight_decay"] == document["weight_decay"]
     assert read["meaning"] == document["meaning"]
     assert "mean" not in read["evidence"]
 
 
-def test_env_is_read_by_a_shell(document: export.Document, tmp_path: Path) -> None:
+def test_env_is_read_by_a_shell(document: Document, tmp_path: Path) -> None:
     """Values with quotes and spaces survive `. file`."""
     file = tmp_path / "best.env"
-    file.write_text(export.FORMATS["env"](document))
+    file.write_text(render(document, "env"))
     shell = f'. {file}; printf "%s|" "$BEST_WEIGHT_DECAY" "$BEST_STUDY" "$BEST_MEANING_DECAY"'
     result = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True)
     assert result.stdout == "0.0002|s's|coupled|"
 
 
-def test_python_is_imported(document: export.Document, tmp_path: Path) -> None:
+def test_python_is_imported(document: Document, tmp_path: Path) -> None:
     """The Python form is a module with the numbers as constants."""
     file = tmp_path / "best.py"
-    file.write_text(export.FORMATS["python"](document))
+    file.write_text(render(document, "python"))
     module = runpy.run_path(str(file))
     assert module["WEIGHT_DECAY"] == 2e-4
     assert module["BEST"] == document
@@ -158,7 +139,7 @@ def test_write_file_replaces_whole_or_not_at_all(tmp_path: Path) -> None:
     """An export is complete, readable by others, and leaves no temporary file."""
     path = tmp_path / "best.json"
     path.write_text("old")
-    export.write_file(path, "new")
+    write_file(path, "new")
     assert path.read_text() == "new"
     assert path.stat().st_mode & 0o444 == 0o444
     assert list(tmp_path.iterdir()) == [path]
@@ -167,7 +148,7 @@ def test_write_file_replaces_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_write_file_through_a_link_keeps_the_link(tmp_path: Path) -> None:
     """A symbolic link is somebody's arrangement: what it points to is written."""
     (tmp_path / "link.json").symlink_to(tmp_path / "best.json")
-    export.write_file(tmp_path / "link.json", "new")
+    write_file(tmp_path / "link.json", "new")
     assert (tmp_path / "link.json").is_symlink()
     assert (tmp_path / "best.json").read_text() == "new"
 
@@ -176,4 +157,4 @@ def test_write_file_through_a_link_keeps_the_link(tmp_path: Path) -> None:
 def test_write_file_where_it_cannot_says_so(tmp_path: Path, name: str) -> None:
     """A path that cannot be written is named with the reason."""
     with pytest.raises(TunerError, match="Cannot write"):
-        export.write_file(tmp_path / name, "x")
+        write_file(tmp_path / name, "x")

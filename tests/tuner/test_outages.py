@@ -11,6 +11,8 @@ from storage import create_storage
 from tests.servers import PrivatePostgres
 from tests.tuner.conftest import FUNCTION, LANES, Crew, n_reporting, wait_until
 
+pytestmark = pytest.mark.slow
+
 LONG_LANES = {**LANES, "epochs": 100_000}
 WORK = pytest.mark.parametrize(
     ("command", "options"),
@@ -36,7 +38,7 @@ def _no_study_before(crew: Crew) -> None:
 
 
 def _options(command: str, patience: str = "60s") -> list[str]:
-    own = ["--workers", "1"] if command == "run" else []
+    own = ["--workers", "1", "--no-confirm"] if command == "run" else []
     return ["--storage-patience", patience, "--lanes", "2", *own]
 
 

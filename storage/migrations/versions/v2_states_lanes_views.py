@@ -1,14 +1,12 @@
 """Version 2: studies can be paused, trials retried; workers say their lease; leases their trial.
 
-From here on a lease is bound to its trial when it is made, and views are there for reading.
+From here on a lease is bound to its trial when it is made. Its views are made anew by version 3.
 """
 
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
-
-from storage import views
 
 revision = "2"
 down_revision = "1"
@@ -24,7 +22,7 @@ _SUPERFLUOUS = """
 
 
 def upgrade() -> None:
-    """Add columns, end leases without a trial, make a trial's lease unique, create the views."""
+    """Add columns, end leases without a trial, make a trial's lease unique."""
     inspector = sa.inspect(op.get_bind())
     for table, columns in _new_columns().items():
         present = {column["name"] for column in inspector.get_columns(table)}
@@ -34,7 +32,6 @@ def upgrade() -> None:
     _end_superfluous_leases()
     if _TRIAL_INDEX not in {index["name"] for index in inspector.get_indexes("tuner_leases")}:
         op.create_index(_TRIAL_INDEX, "tuner_leases", ["trial_id"], unique=True)
-    views.create_views(op.get_bind())
 
 
 def _new_columns() -> dict[str, list[sa.Column[Any]]]:

@@ -1,0 +1,49 @@
+"""Means, standard errors and quantiles of the few values that fresh seeds give."""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import TypeGuard
+
+from tuner.spec import Direction
+
+# A candidate's values by seed; None where training diverged or failed.
+Values = Mapping[int, float | None]
+
+
+def summarise(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """Return mean and standard error of the mean, ``s / √n`` with n - 1 in s; None if too few."""
+    if not values:
+        return None, None
+    error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+    return fmean(values), error
+
+
+def find_paired_error(table: Sequence[Sequence[float]], row: int) -> float | None:
+    """Return the standard error of a row's mean, less what a column does to all rows.
+
+    Of the row's differences to the columns' means, times √(m / (m - 1)) for m rows: if all values
+    were independent it would be that of the row alone. None for a single row or column.
+    """
+    if len(table) < 2:
+        return None
+    columns = [fmean(column) for column in zip(*table, strict=True)]
+    _, error = summarise([v - mean for v, mean in zip(table[row], columns, strict=True)])
+    return None if error is None else error * math.sqrt(len(table) / (len(table) - 1))
+
+
+def find_t_quantile(probability: float, n_degrees: int) -> float:
+    """Return the quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(n_degrees, probability))
+
+
+def sign_of(direction: Direction) -> int:
+    """Return what a value is multiplied by so that the higher are the better."""
+    return 1 if direction == "maximize" else -1
+
+
+def is_finite(value: float | None) -> TypeGuard[float]:
+    """Tell whether there is a value, and it is a finite number."""
+    return value is not None and math.isfinite(value)
