@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from objectives import ObjectiveError, UnknownNameError
-from tuner import options
+from tuner import answer_options, options
 from tuner.confirm_command import add_confirm_command
 from tuner.errors import TunerError, UsageError
 from tuner.export_command import add_export_command
@@ -129,9 +129,9 @@ def run(
     trials: options.Trials = None,
     timeout: options.Timeout = None,
     max_retries: options.MaxRetries = None,
-    confirm: options.Confirm = True,
-    seeds: options.Seeds = None,
-    rungs: options.Rungs = None,
+    confirm: answer_options.Confirm = True,
+    seeds: answer_options.Seeds = None,
+    rungs: answer_options.Rungs = None,
     workers: options.Workers = None,
     data_dir: options.DataDir = Path("data"),
     device: options.Device = "auto",

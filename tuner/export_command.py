@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tuner import options
+from tuner import answer_options, options
 from tuner.best import Rule
 from tuner.errors import UsageError
 
@@ -30,16 +30,16 @@ def export(
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
     study: options.StudyName = options.DEFAULT_STUDY,
-    rule: options.Rule = None,
-    format_name: options.Format = "json",
-    optimizer: options.Optimizer = None,
-    force: options.Force = False,
-    pin: options.PinTrial = None,
-    unpin: options.Unpin = False,
-    reason: options.Reason = None,
-    list_all: options.ListVersions = False,
-    schema: options.JsonSchema = False,
-    output: options.ExportOutput = None,
+    rule: answer_options.Rule = None,
+    format_name: answer_options.Format = "json",
+    optimizer: answer_options.Optimizer = None,
+    force: answer_options.Force = False,
+    pin: answer_options.PinTrial = None,
+    unpin: answer_options.Unpin = False,
+    reason: answer_options.Reason = None,
+    list_all: answer_options.ListVersions = False,
+    schema: answer_options.JsonSchema = False,
+    output: answer_options.ExportOutput = None,
     as_json: options.Json = False,
 ) -> None:
     """Print the best λ of a study, and what it means, for other projects; and record it."""

@@ -129,7 +129,7 @@ def _default(name: str) -> str:
 
 
 def option(flag: str, help_text: str, **settings: Any) -> Any:
-    """Return an option whose variable is named after it."""
+    """Return a typer option whose environment variable is named after its flag."""
     name = flag.removeprefix("--").partition("/")[0]
     return typer.Option(
         flag, envvar=f"TUNER_{name.replace('-', '_').upper()}", help=help_text, **settings
@@ -244,44 +244,6 @@ MaxRetries = Annotated[
         show_default="2",
     ),
 ]
-Confirm = Annotated[
-    bool,
-    option(
-        "--confirm/--no-confirm",
-        "Confirm λ on fresh seeds at the end, or leave that out.",
-        show_default="on",
-    ),
-]
-Seeds = Annotated[
-    int | None,
-    option(
-        "--seeds",
-        "Fresh seeds that each candidate is trained on.",
-        metavar="N",
-        min=2,
-        max=1000,
-        show_default="5",
-    ),
-]
-Rungs = Annotated[
-    int | None,
-    option(
-        "--rungs",
-        "How many λ, evenly on a log scale, are candidates beside λ = 0 and the search's best.",
-        metavar="N",
-        min=2,
-        max=100,
-        show_default="9",
-    ),
-]
-Racing = Annotated[
-    bool | None,
-    option(
-        "--racing/--no-racing",
-        "Drop hopeless candidates after three seeds, or train all to the end.",
-        show_default="on",
-    ),
-]
 Lease = Annotated[
     float,
     option(
@@ -338,87 +300,15 @@ Lanes = Annotated[
 Output = Annotated[
     Path, option("--output", "File the best λ is written to, as JSON.", metavar="FILE")
 ]
-Rule = Annotated[
-    str | None,
-    option(
-        "--rule",
-        "Which λ: best, of the search; min or 1se, of fresh seeds.",
-        metavar="NAME",
-        show_default="1se once confirmed, else best",
-    ),
-]
-Format = Annotated[
+Host = Annotated[
     str,
     option(
-        "--format",
-        "json, yaml, toml, env or python; lines for torch, keras, optax or sklearn.",
-        metavar="NAME",
+        "--host", "Address to listen on; others than loopback let others read.", metavar="ADDRESS"
     ),
 ]
-Optimizer = Annotated[
-    str | None,
-    option(
-        "--optimizer",
-        "Of the lines for a framework: sgd, adam or adamw.",
-        metavar="NAME",
-        show_default="sgd",
-    ),
-]
-Force = Annotated[
-    bool,
-    option("--force", "Write lines for a framework that change what λ means, with a warning."),
-]
-PinTrial = Annotated[
-    int | None,
-    option(
-        "--pin",
-        "Export this trial in place of the rule's choice, from now on.",
-        metavar="TRIAL",
-        min=0,
-        show_default="none",
-    ),
-]
-Unpin = Annotated[bool, option("--unpin", "Let the rule choose again.")]
-Reason = Annotated[
-    str | None,
-    option(
-        "--reason",
-        "Why the answer changes, for the record.",
-        metavar="TEXT",
-        show_default="what has changed",
-    ),
-]
-ListVersions = Annotated[
-    bool, option("--list", "Show what was exported before: versions, by whom and why.")
-]
-JsonSchema = Annotated[bool, option("--schema", "Print the JSON Schema of the document.")]
-ExportOutput = Annotated[
-    Path | None,
-    option("--output", "File to write.", metavar="FILE", show_default="standard output"),
-]
-OutputDir = Annotated[
-    Path, option("--output-dir", "Folder that pictures are written to.", metavar="DIR")
-]
-# Not `--format` of an export, so with an environment variable of its own.
-PictureFormats = Annotated[
-    str | None,
-    typer.Option(
-        "--format",
-        envvar="TUNER_PATH_FORMAT",
-        help="html, png, svg: one or several, with commas.",
-        metavar="NAMES",
-        show_default="all that can be made here",
-    ),
-]
-Only = Annotated[
-    str | None,
-    typer.Option(
-        "--only",
-        envvar="TUNER_PATH_ONLY",
-        help="path or map: this picture only.",
-        metavar="NAME",
-        show_default="both",
-    ),
+Port = Annotated[int, option("--port", "Port to listen on.", metavar="N", min=0, max=65535)]
+Writable = Annotated[
+    bool, option("--writable", "Let everybody who reaches the dashboard change studies.")
 ]
 TrialNumber = Annotated[
     int | None,

@@ -126,7 +126,7 @@ def build_path(loaded: LoadedStudy, confirmation: Confirmation) -> LambdaPath:
 
 
 def _metric(loaded: LoadedStudy) -> str:
-    return "value" if loaded.spec.is_function else "validation accuracy"
+    return "objective value" if loaded.spec.is_function else "validation accuracy"
 
 
 def _path_rung(rung: Rung, trials: list[FrozenTrial]) -> PathRung:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from tuner import options
+from tuner import answer_options, options
 from tuner.errors import PicturesError, UsageError
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def _path(
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
     study: options.StudyName = options.DEFAULT_STUDY,
-    output_dir: options.OutputDir = Path(),
-    formats: options.PictureFormats = None,
-    only: options.Only = None,
+    output_dir: answer_options.OutputDir = Path(),
+    formats: answer_options.PictureFormats = None,
+    only: answer_options.Only = None,
     as_json: options.Json = False,
 ) -> None:
     """Draw accuracy, loss and weight norm along λ, and the map of the search."""
