@@ -15,7 +15,7 @@ $(BIN)/python:
 
 $(VENV)/.tuner-installed: pyproject.toml | $(BIN)/python
 	@echo "Installing lambda-tuner into $(VENV); torch is large, this takes minutes the first time"
-	$(PIP) --editable '.[postgres,mysql]'
+	$(PIP) --editable '.[postgres,mysql,serve]'
 	@touch $@
 
 $(VENV)/.dev-installed: pyproject.toml $(VENV)/.tuner-installed

@@ -1,5 +1,18 @@
 """Where a study is kept: its database, budget, workers and trials. Knows SQL; never torch."""
 
+from storage.accounts import (
+    Role,
+    User,
+    create_user,
+    find_password_hash,
+    has_accounts,
+    list_users,
+    remove_user,
+    replace_hash,
+    set_password_hash,
+    set_role,
+)
+from storage.audit import AuditEntry, list_audit, record_action
 from storage.budget import (
     Budget,
     StudyState,
@@ -11,13 +24,27 @@ from storage.budget import (
 from storage.check import StorageReport, check_storage
 from storage.claims import Claimant
 from storage.clock import read_uptime
+from storage.credentials import (
+    SESSION_SECONDS,
+    Bearer,
+    Token,
+    create_session,
+    create_token,
+    end_session,
+    find_session,
+    find_token,
+    list_tokens,
+    revoke_token,
+)
 from storage.engine import (
     create_storage,
     creation_lock,
     explain_database_error,
+    only_reading,
     open_storage,
 )
 from storage.errors import (
+    AccountError,
     BadUrlError,
     EmptyStorageError,
     SchemaError,
@@ -33,6 +60,7 @@ from storage.exports import (
     who_am_i,
 )
 from storage.leases import LEASE_SECONDS, Lease, find_leases_of
+from storage.logins import begin_login, forget_failures
 from storage.queue import QueuedTrial, find_key, set_queue
 from storage.resilience import Retry
 from storage.upgrade import Upgrade, upgrade_storage
@@ -45,7 +73,11 @@ from storage.writes import GIVEN_BACK
 __all__ = [
     "GIVEN_BACK",
     "LEASE_SECONDS",
+    "SESSION_SECONDS",
+    "AccountError",
+    "AuditEntry",
     "BadUrlError",
+    "Bearer",
     "Budget",
     "Claimant",
     "EmptyStorageError",
@@ -54,35 +86,58 @@ __all__ = [
     "NewExport",
     "QueuedTrial",
     "Retry",
+    "Role",
     "SchemaError",
     "StorageError",
     "StorageReport",
     "StudyState",
+    "Token",
     "UnreachableError",
     "Upgrade",
+    "User",
     "WorkerStorage",
+    "begin_login",
     "change_budget",
     "check_storage",
     "create_budget",
+    "create_session",
     "create_storage",
+    "create_token",
+    "create_user",
     "creation_lock",
+    "end_session",
     "explain_database_error",
     "find_budget",
     "find_key",
     "find_last_export",
     "find_leases_of",
+    "find_password_hash",
+    "find_session",
+    "find_token",
+    "forget_failures",
     "give_back",
     "give_back_expired",
+    "has_accounts",
     "is_given_back",
+    "list_audit",
     "list_exports",
+    "list_tokens",
+    "list_users",
     "list_workers",
     "mask_url",
+    "only_reading",
     "open_storage",
     "parse_url",
     "read_uptime",
+    "record_action",
     "record_export",
     "register_worker",
+    "remove_user",
+    "replace_hash",
+    "revoke_token",
+    "set_password_hash",
     "set_queue",
+    "set_role",
     "set_study_state",
     "sign_off_worker",
     "upgrade_storage",

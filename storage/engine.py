@@ -10,6 +10,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -38,6 +39,7 @@ _CONNECT_TIMEOUT_SECONDS = 10
 _SQLITE_BUSY_SECONDS = 60
 _CREATION_TIMEOUT_SECONDS = 60
 _READS_ONLY = "tuner_reads_only"
+_only_reads: ContextVar[bool] = ContextVar("only_reads", default=False)
 # Any constant will do; it must not be used by another program in the same database.
 _POSTGRES_LOCK_KEY = 0x74756E6572  # "tuner"
 
@@ -138,7 +140,7 @@ def _set_up_sqlite(engine: Engine, *, begin: str) -> None:
 
     @event.listens_for(engine, "begin")
     def _(connection: sqlalchemy.Connection) -> None:
-        is_read = connection.get_execution_options().get(_READS_ONLY, False)
+        is_read = _only_reads.get() or connection.get_execution_options().get(_READS_ONLY, False)
         connection.exec_driver_sql("BEGIN" if is_read else begin)
 
     engine.dispose()  # connections opened before these settings
@@ -156,6 +158,19 @@ def reading(engine: Engine) -> Iterator[sqlalchemy.Connection]:
         option["isolation_level"] = "AUTOCOMMIT"  # set by the driver, costs no statement
     with engine.connect() as connection:
         yield connection.execution_options(**option)
+
+
+@contextlib.contextmanager
+def only_reading() -> Iterator[None]:
+    """Promise that this thread only reads meanwhile: SQLite's write lock is left to others.
+
+    For a storage that writes too, and whose callers do not open its connections themselves.
+    """
+    reset = _only_reads.set(True)
+    try:
+        yield
+    finally:
+        _only_reads.reset(reset)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,8 @@ StorageError
 ├── BadUrlError        the storage URL cannot be used as written: wrong usage
 ├── UnreachableError   the database does not answer, or refuses us: check it, try again
 ├── EmptyStorageError  the database is there but holds no study yet: create one
-└── SchemaError        its tables belong to another version of ours or Optuna's: upgrade
+├── SchemaError        its tables belong to another version of ours or Optuna's: upgrade
+└── AccountError       no such user or token, or the name is taken: name another
 """
 
 
@@ -33,3 +34,7 @@ class EmptyStorageError(StorageError):
 
 class SchemaError(StorageError):
     """The tables were made by a version of this program, or of Optuna, that is not read here."""
+
+
+class AccountError(StorageError):
+    """There is no such user or token, or there is one of this name already."""

@@ -1,4 +1,5 @@
-"""Our own tables, beside Optuna's: how much a study may spend, who works on it, what came of it.
+"""Our own tables, beside Optuna's: how much a study may spend, who works on it, what came of it;
+and who may use the service.
 
 Queries are made from this; ``storage.migrations`` creates the tables, and a test compares the two.
 Moments are seconds since 1970 by the database's clock (see ``storage.clock``): workers' own
@@ -84,4 +85,62 @@ exports = Table(
     Index("ix_tuner_exports_study_id_version", "study_id", "version", unique=True),
 )
 
-own_tables = [budgets, workers, leases, exports]
+# Who may use the service. No password is kept, only its argon2 hash; of tokens and sessions, only
+# the SHA-256 digest: whoever reads this database cannot sign in with what stands here.
+users = Table(
+    "tuner_users",
+    metadata,
+    Column("user_id", Integer, primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("password_hash", String(255), nullable=False),
+    Column("role", String(16), nullable=False),  # viewer, operator, admin
+    Column("created_at", Double, nullable=False),
+    Index("ix_tuner_users_name", "name", unique=True),
+)
+
+tokens = Table(
+    "tuner_tokens",
+    metadata,
+    Column("token_id", Integer, primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
+    Index("ix_tuner_tokens_digest", "digest", unique=True),
+)
+
+sessions = Table(
+    "tuner_sessions",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("user_id", ForeignKey(users.c.user_id, ondelete="CASCADE"), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Index("ix_tuner_sessions_user_id", "user_id"),
+)
+
+# Attempts to sign in, by account and by address, so that all servers slow them down together.
+logins = Table(
+    "tuner_logins",
+    metadata,
+    Column("subject", String(128), primary_key=True),
+    Column("n_failed", Integer, nullable=False),
+    Column("tried_at", Double, nullable=False),
+    Column("ready_at", Double, nullable=False),
+)
+
+# Who did what, when, from where; rows are only ever added.
+audit = Table(
+    "tuner_audit",
+    metadata,
+    Column("audit_id", Integer, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("action", String(255), nullable=False),
+    Column("address", String(64), nullable=False),
+    Index("ix_tuner_audit_at", "at"),
+)
+
+own_tables = [budgets, workers, leases, exports, users, tokens, sessions, logins, audit]

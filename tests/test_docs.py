@@ -39,7 +39,7 @@ def _options() -> dict[tuple[str, str], Any]:
     found: dict[tuple[str, str], Any] = {}
     for command in COMMANDS.values():
         for parameter in command.params:
-            if parameter.name != "help":
+            if parameter.name != "help" and parameter.opts[0].startswith("--"):
                 found.setdefault((parameter.opts[0], parameter.envvar), parameter)
     return found
 

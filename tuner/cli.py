@@ -4,7 +4,6 @@ Exit status 0 done, 1 failed, 2 wrong usage, 130 interrupted. Results go to stdo
 stderr. What takes long to import is imported by the command that needs it.
 """
 
-import contextlib
 import json
 import logging
 import os
@@ -26,9 +25,12 @@ from tuner.export_command import add_export_command
 from tuner.leaving import INTERRUPTED_STATUS, Leaving
 from tuner.logs import set_up_logging
 from tuner.path_command import add_path_command
+from tuner.serve_commands import add_serve_commands
 from tuner.state_commands import add_state_commands
 from tuner.storage_commands import storage_app
+from tuner.token_commands import token_app
 from tuner.train_command import add_train_command
+from tuner.user_commands import user_app
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -46,6 +48,8 @@ app = typer.Typer(
 )
 
 app.add_typer(storage_app, name="storage")
+app.add_typer(user_app, name="user")
+app.add_typer(token_app, name="token")
 
 
 def main() -> None:
@@ -293,30 +297,7 @@ add_path_command(app)
 add_export_command(app)
 add_state_commands(app)
 add_train_command(app)
-
-
-@app.command(epilog="Example: tuner dashboard --port 8081")
-def dashboard(
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    host: options.Host = "127.0.0.1",
-    port: options.Port = 8080,
-    writable: options.Writable = False,
-) -> None:
-    """Serve the Optuna dashboard on this storage: on loopback and read-only unless asked."""
-    from tuner.dashboard import serve
-
-    mode = "writable" if writable else "read-only"
-    with contextlib.suppress(KeyboardInterrupt):
-        serve(
-            storage,
-            host,
-            port,
-            is_writable=writable,
-            on_start=lambda url: print(
-                f"Dashboard: {url} ({mode}); Ctrl-C ends it", file=sys.stderr
-            ),
-        )
+add_serve_commands(app)
 
 
 def _open_study(storage_url: str, name: str) -> "LoadedStudy":

@@ -16,11 +16,11 @@ import optuna_dashboard
 
 from storage import open_storage
 from tuner.errors import TunerError, UsageError
+from tuner.loopback import is_loopback, is_own_name
 
 logger = logging.getLogger(__name__)
 
 _READING = ("GET", "HEAD", "OPTIONS")
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 def build_app(storage_url: str, *, is_writable: bool) -> WSGIApplication:
@@ -44,9 +44,13 @@ def serve(
     if not host:
         raise UsageError("--host is empty: give an address, e.g. 127.0.0.1")
     app = build_app(storage_url, is_writable=is_writable)
-    if host in _LOOPBACK:
-        # A web page elsewhere can point its own name at 127.0.0.1 (DNS rebinding).
-        app = _allow(app, _is_for_loopback, "403 Forbidden", _WRONG_HOST)
+    if is_loopback(host):
+        app = _allow(
+            app,
+            lambda environ: is_own_name(environ.get("HTTP_HOST", ""), host),
+            "403 Forbidden",
+            _WRONG_HOST,
+        )
     try:
         server = make_server(
             host, port, app, server_class=_ThreadingServer, handler_class=_QuietHandler
@@ -62,11 +66,6 @@ def serve(
 
 def _reads(environ: WSGIEnvironment) -> bool:
     return environ["REQUEST_METHOD"] in _READING
-
-
-def _is_for_loopback(environ: WSGIEnvironment) -> bool:
-    name: str = environ.get("HTTP_HOST", "").rpartition(":")[0] or environ.get("HTTP_HOST", "")
-    return name in _LOOPBACK
 
 
 def _allow(

@@ -68,8 +68,15 @@ def _key(parameter: Any) -> str:
 
 
 def _all_commands(context: typer.Context) -> list[Any]:
-    group: Any = context.find_root().command
-    return list(group.commands.values())
+    return _commands_of(context.find_root().command)
+
+
+def _commands_of(group: Any) -> list[Any]:
+    """Return a group's commands, and those of the groups in it."""
+    found: list[Any] = []
+    for command in group.commands.values():
+        found += _commands_of(command) if hasattr(command, "commands") else [command]
+    return found
 
 
 def check_new_study(storage_url: str, context: typer.Context) -> None:

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy
 
 from storage import create_budget, create_storage, parse_url
+from storage.versions import NEWEST_VERSION
 from tests.conftest import Cli
 from tests.storage.databases import restore_old_file
 
@@ -33,8 +34,8 @@ def test_study_of_the_first_version_is_upgraded_and_resumes(
             "tuner: Storage sqlite:///tuner.db was made by an older version of lambda-tuner: run "
             "`tuner storage upgrade --storage sqlite:///tuner.db`"
         ]
-    assert "version 1 -> 3" in call("storage", "upgrade").stdout
-    assert "is current: version 3" in call("storage", "upgrade").stdout
+    assert f"version 1 -> {NEWEST_VERSION}" in call("storage", "upgrade").stdout
+    assert f"is current: version {NEWEST_VERSION}" in call("storage", "upgrade").stdout
 
     study = ("--study", "digits")
     result = cli("run", *study, "--trials", "8", "--workers", "2", "--no-confirm", "--json")
@@ -53,7 +54,7 @@ def test_study_of_the_second_version_is_upgraded_and_its_answer_recorded(
     """A kept database of version 2 keeps its best trial, which the first export makes version 1."""
     restore_old_file(tmp_path / "tuner.db", version=2)
     assert "run `tuner storage upgrade" in cli("export", "--study", "digits").stderr
-    assert "version 2 -> 3" in cli("storage", "upgrade").stdout
+    assert f"version 2 -> {NEWEST_VERSION}" in cli("storage", "upgrade").stdout
     best = "SELECT trial, weight_decay, version FROM tuner_best"
     ((trial, weight_decay, version),) = _read(tmp_path / "tuner.db", best)
     assert (trial, version) == (3, None)
@@ -75,7 +76,11 @@ def test_check_of_an_old_database_says_what_to_do(call: Cli, tmp_path: Path) -> 
     result = call("storage", "check", "--json")
     assert result.returncode == 1
     report = json.loads(result.stdout)
-    assert (report["version"], report["newest_version"], report["n_studies"]) == (1, 3, 1)
+    assert (report["version"], report["newest_version"], report["n_studies"]) == (
+        1,
+        NEWEST_VERSION,
+        1,
+    )
     assert result.stderr == f"tuner: {report['problems'][0]}\n"
     assert "run `tuner storage upgrade --storage sqlite:///tuner.db`" in result.stderr
 

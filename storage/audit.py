@@ -1,0 +1,39 @@
+"""Who did what in the service, when, from where: one row a write, never changed afterwards."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, insert, select
+
+from storage.clock import epoch_now
+from storage.engine import reading
+from storage.schema import audit
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """One row; ``at`` is seconds since 1970 by the database's clock."""
+
+    at: float
+    actor: str
+    action: str
+    address: str
+
+
+def record_action(engine: Engine, actor: str, action: str, address: str) -> None:
+    """Add a row. Never hand secrets to it: it is for reading."""
+    with engine.begin() as connection:
+        connection.execute(
+            insert(audit).values(
+                at=epoch_now(), actor=actor[:128], action=action[:255], address=address[:64]
+            )
+        )
+
+
+def list_audit(engine: Engine, limit: int = 100) -> list[AuditEntry]:
+    """Return the newest rows, newest first."""
+    query = select(audit).order_by(audit.c.audit_id.desc()).limit(limit)
+    with reading(engine) as connection:
+        return [
+            AuditEntry(row.at, row.actor, row.action, row.address)
+            for row in connection.execute(query)
+        ]

@@ -1,0 +1,148 @@
+"""Secrets that are handed out: tokens for programs, sessions for people. Only digests are kept.
+
+A secret is 256 random bits, so that its plain SHA-256 can neither be inverted nor guessed; that
+is what a lookup compares.
+"""
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, delete, insert, or_, select, update
+
+from storage.accounts import Role
+from storage.clock import epoch_now
+from storage.engine import reading
+from storage.errors import AccountError
+from storage.schema import sessions, tokens, users
+
+# So that a token found in a log or a repository is recognised as one.
+TOKEN_PREFIX = "tuner_"
+SESSION_SECONDS = 12 * 3600.0
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token as it is kept; moments are seconds since 1970 by the database's clock."""
+
+    token_id: int
+    name: str
+    role: Role
+    created_at: float
+    expires_at: float | None
+    revoked_at: float | None
+    is_valid: bool
+
+
+@dataclass(frozen=True)
+class Bearer:
+    """Who a secret stands for: the name is that of the user or the token."""
+
+    name: str
+    role: Role
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def create_token(
+    engine: Engine, role: Role, *, name: str = "", lifetime_seconds: float | None = None
+) -> tuple[int, str]:
+    """Make a token; return its id and its secret, which cannot be read again."""
+    secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    row = {"name": name[:64], "digest": _digest(secret), "role": role.value}
+    expires_at = None if lifetime_seconds is None else epoch_now() + lifetime_seconds
+    with engine.begin() as connection:
+        added = connection.execute(
+            insert(tokens).values(created_at=epoch_now(), expires_at=expires_at, **row)
+        )
+    assert added.inserted_primary_key is not None
+    return int(added.inserted_primary_key[0]), secret
+
+
+def list_tokens(engine: Engine) -> list[Token]:
+    """Return all tokens, the revoked and expired too, in the order in which they were made."""
+    query = select(tokens, _IS_VALID.label("is_valid")).order_by(tokens.c.token_id)
+    with reading(engine) as connection:
+        return [
+            Token(
+                row.token_id,
+                row.name,
+                Role(row.role),
+                row.created_at,
+                row.expires_at,
+                row.revoked_at,
+                bool(row.is_valid),
+            )
+            for row in connection.execute(query)
+        ]
+
+
+def revoke_token(engine: Engine, token_id: int) -> None:
+    """End a token for good; safe to repeat. Raises AccountError if there is none."""
+    with engine.begin() as connection:
+        is_it = tokens.c.token_id == token_id
+        if connection.execute(select(tokens.c.token_id).where(is_it)).first() is None:
+            raise AccountError(f"There is no token {token_id}: see `tuner token list`")
+        connection.execute(
+            update(tokens)
+            .where(is_it, tokens.c.revoked_at.is_(None))
+            .values(revoked_at=epoch_now())
+        )
+
+
+_IS_VALID = tokens.c.revoked_at.is_(None) & or_(
+    tokens.c.expires_at.is_(None), tokens.c.expires_at > epoch_now()
+)
+
+
+def find_token(engine: Engine, secret: str) -> Bearer | None:
+    """Return whose token this is; None unless it is valid now."""
+    if not secret.startswith(TOKEN_PREFIX):
+        return None
+    digest = _digest(secret)
+    query = select(tokens).where(tokens.c.digest == digest, _IS_VALID)
+    with reading(engine) as connection:
+        row = connection.execute(query).one_or_none()
+    if row is None or not hmac.compare_digest(row.digest, digest):
+        return None
+    return Bearer(row.name or str(row.token_id), Role(row.role))
+
+
+def create_session(engine: Engine, user_id: int) -> str:
+    """Begin a session of a user, and forget those that are over; return its secret."""
+    secret = secrets.token_urlsafe(32)
+    with engine.begin() as connection:
+        connection.execute(delete(sessions).where(sessions.c.expires_at < epoch_now()))
+        connection.execute(
+            insert(sessions).values(
+                digest=_digest(secret),
+                user_id=user_id,
+                created_at=epoch_now(),
+                expires_at=epoch_now() + SESSION_SECONDS,
+            )
+        )
+    return secret
+
+
+def find_session(engine: Engine, secret: str) -> Bearer | None:
+    """Return whose session this is, with the role that user has now; None if it is over."""
+    digest = _digest(secret)
+    query = (
+        select(sessions.c.digest, users.c.name, users.c.role)
+        .join(users, users.c.user_id == sessions.c.user_id)
+        .where(sessions.c.digest == digest, sessions.c.expires_at > epoch_now())
+    )
+    with reading(engine) as connection:
+        row = connection.execute(query).one_or_none()
+    if row is None or not hmac.compare_digest(row.digest, digest):
+        return None
+    return Bearer(row.name, Role(row.role))
+
+
+def end_session(engine: Engine, secret: str) -> None:
+    """End a session, if it is one."""
+    with engine.begin() as connection:
+        connection.execute(delete(sessions).where(sessions.c.digest == _digest(secret)))

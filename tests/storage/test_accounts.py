@@ -1,0 +1,248 @@
+"""Users, tokens, sessions, attempts to sign in and the audit, on each database."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine, text
+
+from storage import (
+    AccountError,
+    Bearer,
+    Role,
+    begin_login,
+    create_session,
+    create_storage,
+    create_token,
+    create_user,
+    end_session,
+    find_password_hash,
+    find_session,
+    find_token,
+    forget_failures,
+    has_accounts,
+    list_audit,
+    list_tokens,
+    list_users,
+    open_storage,
+    record_action,
+    remove_user,
+    replace_hash,
+    revoke_token,
+    set_password_hash,
+    set_role,
+)
+from storage.logins import OF_ACCOUNT, OF_ADDRESS
+
+pytestmark = pytest.mark.db
+
+_TABLES = ("tuner_sessions", "tuner_users", "tuner_tokens", "tuner_logins", "tuner_audit")
+
+
+@pytest.fixture
+def engine(shared_url: str) -> Iterator[Engine]:
+    """Return an engine on a database of each kind without any account."""
+    engine = create_storage(shared_url).engine
+    _execute(engine, *(f"DELETE FROM {table}" for table in _TABLES))
+    yield engine
+    engine.dispose()
+
+
+def _execute(engine: Engine, *statements: str) -> None:
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def _everything(engine: Engine) -> str:
+    """Return all that is kept, as one text."""
+    with engine.connect() as connection:
+        rows = [connection.execute(text(f"SELECT * FROM {table}")).all() for table in _TABLES]
+    return str(rows)
+
+
+def _session_of(engine: Engine, name: str) -> str:
+    found = find_password_hash(engine, name)
+    assert found is not None
+    return create_session(engine, found[0])
+
+
+def test_user_is_kept_with_name_role_and_hash(engine: Engine) -> None:
+    """What is created can be listed and found; before it nobody has access."""
+    assert not has_accounts(engine)
+    create_user(engine, "ann", "hash-a", Role.VIEWER)
+    create_user(engine, "a.n@example.org", "hash-b", Role.ADMIN)
+    assert has_accounts(engine)
+    assert [(user.name, user.role) for user in list_users(engine)] == [
+        ("a.n@example.org", Role.ADMIN),
+        ("ann", Role.VIEWER),
+    ]
+    found = find_password_hash(engine, "ann")
+    assert found is not None
+    assert found[1] == "hash-a"
+
+
+@pytest.mark.parametrize("name", ["", "Ann", "änn", "ann ", "-ann", "a" * 65, "a\nb", "a'b"])
+def test_name_that_databases_compare_loosely_is_none(engine: Engine, name: str) -> None:
+    """It can neither be created nor found, so each account has one name only."""
+    create_user(engine, "ann", "hash", Role.VIEWER)
+    with pytest.raises(AccountError, match="cannot be a user's name"):
+        create_user(engine, name, "hash", Role.VIEWER)
+    assert find_password_hash(engine, name) is None
+
+
+def test_taken_and_missing_names_are_refused(engine: Engine) -> None:
+    """Each refusal says what to do, and changes nothing."""
+    create_user(engine, "ann", "hash", Role.VIEWER)
+    with pytest.raises(AccountError, match="There is a user 'ann' already"):
+        create_user(engine, "ann", "other", Role.ADMIN)
+    for change in (
+        lambda: set_role(engine, "bob", Role.ADMIN),
+        lambda: set_password_hash(engine, "bob", "x"),
+        lambda: remove_user(engine, "bob"),
+        lambda: revoke_token(engine, 99),
+    ):
+        with pytest.raises(AccountError, match="There is no"):
+            change()
+    assert [user.role for user in list_users(engine)] == [Role.VIEWER]
+
+
+def test_session_has_the_role_that_its_user_has_now(engine: Engine) -> None:
+    """A change of role is felt by sessions that are open."""
+    create_user(engine, "ann", "hash", Role.ADMIN)
+    secret = _session_of(engine, "ann")
+    assert find_session(engine, secret) == Bearer("ann", Role.ADMIN)
+    set_role(engine, "ann", Role.VIEWER)
+    assert find_session(engine, secret) == Bearer("ann", Role.VIEWER)
+
+
+def test_session_ends_with_logout_password_user_and_time(engine: Engine) -> None:
+    """A session outlives none of them; those of others go on."""
+    create_user(engine, "ann", "hash", Role.ADMIN)
+    create_user(engine, "bob", "hash", Role.ADMIN)
+    others = _session_of(engine, "bob")
+    ended = [_session_of(engine, "ann")]
+    end_session(engine, ended[0])
+    ended.append(_session_of(engine, "ann"))
+    set_password_hash(engine, "ann", "new")
+    ended.append(_session_of(engine, "ann"))
+    remove_user(engine, "ann")
+    assert [find_session(engine, secret) for secret in ended] == [None] * 3
+    assert find_session(engine, others) == Bearer("bob", Role.ADMIN)
+    _execute(engine, "UPDATE tuner_sessions SET expires_at = 1")
+    assert find_session(engine, others) is None
+
+
+def test_new_hash_does_not_overwrite_a_new_password(engine: Engine) -> None:
+    """A hash made anew while somebody changed the password is dropped."""
+    create_user(engine, "ann", "old", Role.VIEWER)
+    user_id, _ = find_password_hash(engine, "ann") or (0, "")
+    set_password_hash(engine, "ann", "changed")
+    replace_hash(engine, user_id, "old", "rehashed")
+    assert find_password_hash(engine, "ann") == (user_id, "changed")
+
+
+def test_token_is_valid_until_it_expires_or_is_revoked(engine: Engine) -> None:
+    """A token stands for its name and role, and for nobody afterwards."""
+    number, secret = create_token(engine, Role.OPERATOR, name="ci")
+    _, mortal = create_token(engine, Role.VIEWER, lifetime_seconds=3600)
+    assert find_token(engine, secret) == Bearer("ci", Role.OPERATOR)
+    assert find_token(engine, mortal) is not None
+    _execute(engine, "UPDATE tuner_tokens SET expires_at = 1 WHERE expires_at IS NOT NULL")
+    for _ in range(2):
+        revoke_token(engine, number)
+    assert find_token(engine, secret) is find_token(engine, mortal) is None
+    assert [token.is_valid for token in list_tokens(engine)] == [False, False]
+    assert has_accounts(engine)  # those who had access are not let in as if nobody ever had
+
+
+def test_secrets_are_random_and_not_kept(engine: Engine) -> None:
+    """Who reads the database finds digests of 256 bits, none of which opens anything."""
+    create_user(engine, "ann", "hash", Role.ADMIN)
+    _, token = create_token(engine, Role.ADMIN)
+    session = _session_of(engine, "ann")
+    kept = _everything(engine)
+    for secret in (token, session):
+        assert secret not in kept
+        digest = hashlib.sha256(secret.encode()).hexdigest()
+        assert digest in kept
+        assert find_token(engine, digest) is find_session(engine, digest) is None
+    assert token.startswith("tuner_")
+    assert len(token.removeprefix("tuner_")) == len(session) == 43
+    assert find_token(engine, session) is find_session(engine, token) is None
+
+
+def test_failures_slow_down_an_account_from_anywhere(engine: Engine) -> None:
+    """After a few free failures each costs twice the wait of the one before, up to a limit."""
+    addresses = iter(f"10.0.0.{i}" for i in range(99))
+    for _ in range(OF_ACCOUNT.n_free + 1):
+        assert begin_login(engine, "ann", next(addresses)) == 0
+    assert 0 < begin_login(engine, "ann", next(addresses)) <= 1
+    _execute(engine, "UPDATE tuner_logins SET ready_at = 0")
+    assert begin_login(engine, "ann", next(addresses)) == 0
+    assert 1 < begin_login(engine, "ann", next(addresses)) <= 2
+    assert begin_login(engine, "bob", next(addresses)) == 0
+    assert OF_ACCOUNT.wait_after(1000) == OF_ACCOUNT.longest_seconds
+
+
+def test_failures_slow_down_an_address_whatever_the_account(engine: Engine) -> None:
+    """Trying many names, or one's own in between, does not help; another address may go on."""
+    for i in range(OF_ADDRESS.n_free + 1):
+        assert begin_login(engine, f"user{i}", "10.0.0.1") == 0
+        forget_failures(engine, f"user{i}")
+    assert begin_login(engine, "ann", "10.0.0.1") > 0
+    assert begin_login(engine, "ann", "10.0.0.2") == 0
+
+
+def test_success_lets_an_account_begin_anew(engine: Engine) -> None:
+    """Who has signed in has all free failures again."""
+    for _ in range(OF_ACCOUNT.n_free):
+        begin_login(engine, "ann", "10.0.0.1")
+    forget_failures(engine, "ann")
+    for _ in range(OF_ACCOUNT.n_free + 1):
+        assert begin_login(engine, "ann", "10.0.0.1") == 0
+
+
+def test_names_that_look_alike_have_counters_of_their_own(engine: Engine) -> None:
+    """What cannot be a name neither breaks a loosely comparing database nor slows others down."""
+    for _ in range(OF_ACCOUNT.n_free + 1):
+        assert begin_login(engine, "ANN", "10.0.0.1") == 0
+    assert begin_login(engine, "ANN", "10.0.0.1") > 0
+    for name in ("ann", "änn", "ann ", "x" * 300, "\x00"):
+        assert begin_login(engine, name, "10.0.0.2") == 0
+
+
+def test_attempts_at_once_are_counted_by_all_servers(engine: Engine, shared_url: str) -> None:
+    """Of many guesses sent together, to two servers, only the free ones are looked at."""
+    engines = [open_storage(shared_url).engine, engine]
+    waits: list[float] = []
+
+    def guess(i: int) -> None:
+        waits.append(begin_login(engines[i % 2], "ann", f"10.0.1.{i}"))
+
+    threads = [threading.Thread(target=guess, args=(i,)) for i in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    engines[0].dispose()
+    assert sorted(wait > 0 for wait in waits) == [False] * (OF_ACCOUNT.n_free + 1) + [True] * 7
+
+
+def test_old_attempts_are_forgotten(engine: Engine) -> None:
+    """After a day of silence nothing is left of them."""
+    begin_login(engine, "ann", "10.0.0.1")
+    _execute(engine, "UPDATE tuner_logins SET tried_at = 1, ready_at = 9e9")
+    assert begin_login(engine, "bob", "10.0.0.2") == 0
+    assert begin_login(engine, "ann", "10.0.0.1") == 0
+
+
+def test_audit_tells_who_did_what_when_and_from_where(engine: Engine) -> None:
+    """Rows come newest first; too long a text is cut, not refused."""
+    record_action(engine, "user:ann", "login", "10.0.0.1")
+    record_action(engine, "token:ci", "x" * 999, "::1")
+    newest, oldest = list_audit(engine)
+    assert (oldest.actor, oldest.action, oldest.address) == ("user:ann", "login", "10.0.0.1")
+    assert len(newest.action) == 255
+    assert newest.at >= oldest.at > 1.7e9

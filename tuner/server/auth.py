@@ -1,0 +1,152 @@
+"""Who is asking: a person with a session cookie, a program with a bearer token, or nobody.
+
+Routes say what they need by ``require(role)``; ``tuner.server.gate`` has asked before them, so a
+route that says nothing is still closed to strangers.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from typing import Literal
+
+from fastapi import HTTPException, Request
+from sqlalchemy import Engine
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from storage import Role, find_session, find_token, has_accounts
+
+PRINCIPAL = "tuner.principal"  # where the gate leaves it in the ASGI scope
+
+# Behind TLS the browser itself keeps the name from being set by other hosts, or without TLS.
+_PLAIN_COOKIE = "tuner_session"
+_TLS_COOKIE = "__Host-tuner_session"
+
+_ASK_AGAIN_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who is asking, with which role, and how that is known."""
+
+    name: str
+    role: Role
+    via: Literal["session", "token", "open"]
+
+    @property
+    def actor(self) -> str:
+        """The name as the audit has it."""
+        kind = {"session": "user", "token": "token", "open": "anybody"}[self.via]
+        return f"{kind}:{self.name}" if self.name else kind
+
+
+_ANYBODY = Principal("", Role.VIEWER, "open")
+
+
+class BadCredentialsError(Exception):
+    """Credentials were sent that are not, or no longer, good."""
+
+
+class Authenticator:
+    """Finds out who is asking; one for a process, shared by threads.
+
+    ``is_open``: as long as nobody has an account, anybody may read. This ends for good with the
+    first account, so that removing the last one opens nothing.
+    """
+
+    def __init__(
+        self, engine: Engine, *, is_open: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._engine = engine
+        self._is_open = is_open
+        self._clock = clock
+        self._asked_at = clock()
+        self._lock = threading.Lock()
+
+    def identify(self, scope: Scope) -> Principal | None:
+        """Return who is asking, None for nobody; raises BadCredentialsError.
+
+        A request with an Authorization header is a program's: its cookies count for nothing.
+        """
+        headers = Headers(scope=scope)
+        if given := headers.getlist("authorization"):
+            return self._identify_program(given)
+        if (secret := read_session_cookie(scope)) is not None:
+            bearer = find_session(self._engine, secret)
+            if bearer is not None:
+                return Principal(bearer.name, bearer.role, "session")
+        return _ANYBODY if self.is_open() else None
+
+    def _identify_program(self, given: list[str]) -> Principal:
+        scheme, _, secret = given[0].partition(" ")
+        if len(given) > 1 or scheme.lower() != "bearer":
+            raise BadCredentialsError("Send one header `Authorization: Bearer TOKEN`")
+        bearer = find_token(self._engine, secret.strip())
+        if bearer is None:
+            raise BadCredentialsError("The token is unknown, expired or revoked")
+        return Principal(bearer.name, bearer.role, "token")
+
+    def is_open(self) -> bool:
+        """Tell whether anybody may read, as nobody has an account yet."""
+        if not self._is_open:
+            return False
+        with self._lock:
+            now = self._clock()
+            if now - self._asked_at >= _ASK_AGAIN_SECONDS:
+                self._asked_at = now
+                self._is_open = not has_accounts(self._engine)
+            return self._is_open
+
+
+def is_tls(scope: Scope) -> bool:
+    """Tell whether the browser speaks TLS, to us or to a proxy that we trust."""
+    return scope.get("scheme") == "https"
+
+
+def session_cookie_name(scope: Scope) -> str:
+    """Return the cookie's name, which is another one behind TLS."""
+    return _TLS_COOKIE if is_tls(scope) else _PLAIN_COOKIE
+
+
+def read_session_cookie(scope: Scope) -> str | None:
+    """Return the secret of the session; None if there is none, or more than one."""
+    name = session_cookie_name(scope)
+    found = []
+    for header in Headers(scope=scope).getlist("cookie"):
+        for part in header.split(";"):
+            cookie: SimpleCookie = SimpleCookie()
+            try:
+                cookie.load(part.strip())
+            except CookieError:
+                continue
+            found += [morsel.value for key, morsel in cookie.items() if key == name]
+    return found[0] if len(found) == 1 else None
+
+
+def get_principal(request: Request) -> Principal:
+    """Return who is asking; on a public path, where nobody was asked, raises HTTPException 401."""
+    principal = request.scope.get(PRINCIPAL)
+    if not isinstance(principal, Principal):
+        raise HTTPException(401, "Sign in, or send a token", {"WWW-Authenticate": "Bearer"})
+    return principal
+
+
+def require(role: Role) -> Callable[[Request], Principal]:
+    """Return a dependency that lets a role pass, and those above it; else 403."""
+
+    def check(request: Request) -> Principal:
+        principal = get_principal(request)
+        if not principal.role.includes(role):
+            raise HTTPException(403, explain_role(principal, role))
+        return principal
+
+    return check
+
+
+def explain_role(principal: Principal, role: Role) -> str:
+    """Say what is missing."""
+    if principal.via == "open":
+        return "Read-only, as nobody has an account: see `tuner user add`"
+    return f"This needs the role {role}; {principal.actor} is {principal.role}"

@@ -1,0 +1,129 @@
+"""The Optuna dashboard within the service: each of its routes behind a role.
+
+The role is asked for where the dashboard's router has chosen the route, so there is no second
+reading of methods and paths that could differ from the first.
+"""
+
+import functools
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, cast
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+import optuna
+import optuna_dashboard
+from a2wsgi import WSGIMiddleware
+from bottle import Bottle, HTTPError, HTTPResponse, Route, request
+from optuna.artifacts._protocol import ArtifactStore
+from starlette.types import Receive, Scope, Send
+
+from storage import Role, only_reading
+from tuner.server.auth import PRINCIPAL, Principal, explain_role
+from tuner.server.pages import dashboard_page
+from tuner.server.problems import problem
+
+# A page is drawn from few requests at a time; each may hold a database connection.
+_N_THREADS = 6
+
+_PAGE = "/dashboard<:re:(/.*)?>"
+# What only reads. Whatever else the dashboard has, or gets with its next version, is for admins.
+READING_RULES = frozenset(
+    {
+        "/",
+        _PAGE,
+        "/api/meta",
+        "/api/studies",
+        "/api/studies/<study_id:int>",
+        "/api/studies/<study_id:int>/param_importances",
+        "/api/studies/<study_id:int>/plot/<plot_type>",
+        "/artifacts/<study_id:int>/<artifact_id:re:[0-9a-fA-F-]+>",
+        "/artifacts/<study_id:int>/<trial_id:int>/<artifact_id:re:[0-9a-fA-F-]+>",
+        "/csv/<study_id:int>",
+        "/favicon.ico",
+        "/incompatible-rdb-schema",
+        "/static/<filename:path>",
+    }
+)
+
+
+def required_role(route: Route) -> Role:
+    """Return who may use a route of the dashboard."""
+    is_reading = route.method == "GET" and route.rule in READING_RULES
+    return Role.VIEWER if is_reading else Role.ADMIN
+
+
+class Dashboard:
+    """The dashboard as an ASGI app that trusts the gate before it to know who asks."""
+
+    def __init__(
+        self,
+        storage: optuna.storages.BaseStorage,
+        artifact_store: ArtifactStore | None = None,
+    ) -> None:
+        # Cached: given a bare storage, the dashboard would read every trial at every refresh.
+        app = optuna_dashboard.wsgi(optuna.storages.get_storage(storage), artifact_store)
+        assert isinstance(app, Bottle)
+        app.install(_RoleGuard())
+        self.bottle = app
+        # Its types are a2wsgi's own.
+        self._asgi: Any = WSGIMiddleware(cast(Any, _with_usual_environment(app)), _N_THREADS)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what is a route of the dashboard's."""
+        # As the dashboard itself reads it.
+        place = {"REQUEST_METHOD": scope["method"], "PATH_INFO": scope["path"].rstrip("/")}
+        try:
+            self.bottle.router.match(place)
+        except HTTPError as error:
+            answer = "There is no such page" if error.status_code == 404 else "Not so"
+            await problem(error.status_code, answer)(scope, receive, send)
+            return
+        await self._asgi(scope, receive, send)
+
+
+class _RoleGuard:
+    """Bottle's way to wrap each route, the ones added later too."""
+
+    name = "tuner-roles"
+    api = 2
+
+    def apply(self, callback: Callable[..., Any], route: Route) -> Callable[..., Any]:
+        """Return the route's function behind its role."""
+        role = required_role(route)
+        answer = _show_page if route.rule == _PAGE else callback
+
+        @functools.wraps(callback)
+        def guarded(**arguments: Any) -> Any:
+            principal = request.environ["asgi.scope"][PRINCIPAL]
+            if not principal.role.includes(role):
+                return HTTPResponse({"reason": explain_role(principal, role)}, 403)
+            if role is not Role.VIEWER:
+                return answer(**arguments)
+            with only_reading():
+                return answer(**arguments)
+
+        return guarded
+
+
+@functools.cache
+def _index() -> str:
+    return Path(optuna_dashboard.__file__).with_name("index.html").read_text(encoding="utf-8")
+
+
+def _show_page(**_: Any) -> HTTPResponse:
+    principal: Principal = request.environ["asgi.scope"][PRINCIPAL]
+    page = dashboard_page(_index(), principal)
+    return HTTPResponse(page, 200, {"Content-Type": "text/html; charset=UTF-8"})
+
+
+def _with_usual_environment(
+    app: Bottle,
+) -> Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]:
+    def adapted(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ.setdefault("HTTP_ACCEPT_ENCODING", "")  # static files fail without
+        environ["wsgi.errors"] = sys.stderr
+        answer: Iterable[bytes] = app(environ, start_response)
+        return answer
+
+    return adapted

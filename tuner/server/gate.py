@@ -1,0 +1,93 @@
+"""The only way in: nothing but the few public paths answers before it is known who asks.
+
+ASGI middleware. Deny by default: a route that says nothing about roles is for those who may read,
+and its writes are for operators. Every write is in the audit before its answer is sent.
+"""
+
+from urllib.parse import quote
+
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import RedirectResponse, Response
+from sqlalchemy import Engine
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from storage import Role, record_action
+from tuner.server.auth import (
+    PRINCIPAL,
+    Authenticator,
+    BadCredentialsError,
+    Principal,
+    explain_role,
+)
+from tuner.server.origins import READING, client_address, is_same_origin
+from tuner.server.problems import answer_error, problem
+
+# What answers to anybody, and looks after itself.
+PUBLIC_PATHS = frozenset({"/healthz", "/login", "/logout", "/server.css", "/server.svg"})
+
+
+class Gate:
+    """Asks who it is, refuses writes by those who may only read, and records the others."""
+
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, engine: Engine) -> None:
+        self._app = app
+        self._authenticator = authenticator
+        self._engine = engine
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what is allowed, with the principal in the scope."""
+        if scope["type"] != "http" or scope["path"] in PUBLIC_PATHS:
+            await self._app(scope, receive, send)
+            return
+        try:
+            principal = await run_in_threadpool(self._authenticator.identify, scope)
+        except BadCredentialsError as error:
+            await _unauthorized(str(error))(scope, receive, send)
+            return
+        except Exception as error:  # noqa: BLE001 (translated; a stranger's request ends nothing)
+            await answer_error(error)(scope, receive, send)
+            return
+        if principal is None:
+            await _ask_to_sign_in(scope)(scope, receive, send)
+            return
+        scope = {**scope, PRINCIPAL: principal}
+        if scope["method"] in READING:
+            await self._app(scope, receive, send)
+        elif (refusal := _find_refusal(scope, principal)) is not None:
+            await problem(403, refusal)(scope, receive, send)
+        else:
+            await self._app(scope, receive, self._recording(scope, principal, send))
+
+    def _recording(self, scope: Scope, principal: Principal, send: Send) -> Send:
+        async def recorded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                action = f"{message['status']} {scope['method']} {scope['path']}"
+                await run_in_threadpool(
+                    record_action, self._engine, principal.actor, action, client_address(scope)
+                )
+            await send(message)
+
+        return recorded
+
+
+def _find_refusal(scope: Scope, principal: Principal) -> str | None:
+    if not principal.role.includes(Role.OPERATOR):
+        return explain_role(principal, Role.OPERATOR)
+    if principal.via == "session" and not is_same_origin(scope):
+        return "A write must come from a page of this service; programs send a token"
+    return None
+
+
+def _ask_to_sign_in(scope: Scope) -> Response:
+    wants_page = "text/html" in Headers(scope=scope).get("accept", "")
+    if scope["method"] not in READING or not wants_page:
+        return _unauthorized("Sign in, or send a token")
+    target = scope["path"]
+    if scope["query_string"]:
+        target += "?" + scope["query_string"].decode("latin-1")
+    return RedirectResponse(f"/login?next={quote(target, safe='/')}", 303)
+
+
+def _unauthorized(detail: str) -> Response:
+    return problem(401, detail, {"WWW-Authenticate": 'Bearer realm="tuner"'})
