@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Double, Engine, and_, bindparam, insert, sele
 from storage import optuna_tables as tables
 from storage.clock import epoch_now
 from storage.engine import reading
+from storage.postgres_claims import claim_new_trials
 from storage.schema import budgets, leases
 
 # Of a long queue, as many are tried per slot as other workers may have taken meanwhile.
@@ -89,6 +90,10 @@ def claim_trials(engine: Engine, claimant: Claimant, n: int, seen: Seen) -> Clai
     Returns fewer, or none, where the budget has no more, is past its deadline or is not open.
     Not safe to repeat when the commit may have succeeded: then see ``find_unheld`` first.
     """
+    if engine.dialect.name == "postgresql" and not seen.waiting_ids:
+        claim = _claim_new(engine, claimant, n, seen)
+        if claim.trials:
+            return claim
     with engine.begin() as connection:
         n_slots = _take_slots(connection, claimant.study_id, n)
         if n_slots == 0:
@@ -104,6 +109,15 @@ def claim_trials(engine: Engine, claimant: Claimant, n: int, seen: Seen) -> Clai
         for number in range(next_number, next_number + n_slots - len(taken_ids)):
             claimed.append(_create(connection, claimant, number))
     return Claim(claimed, has_news=n_new > 0)
+
+
+def _claim_new(engine: Engine, claimant: Claimant, n: int, seen: Seen) -> Claim:
+    """Claim at once what is the rule: as many slots as wanted, and nobody waiting for them."""
+    started_at = tables.utc_now()
+    worker = (claimant.study_id, claimant.worker_id, claimant.lease_seconds)
+    rows = claim_new_trials(engine, *worker, n, seen.last_trial_id, started_at)
+    claimed = [ClaimedTrial(row[0], row[1], row[2], started_at) for row in rows]
+    return Claim(claimed, has_news=any(row[3] for row in rows))
 
 
 def find_unheld(

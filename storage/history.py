@@ -5,13 +5,20 @@ Leaves to others: whose trials they are, and writing.
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import ColumnElement, Connection, Row, Table, select
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    Table,
+    bindparam,
+    select,
+)
 
 from storage import optuna_tables as tables
 
@@ -24,6 +31,26 @@ _MANY_IDS = 4 * _IDS_PER_STATEMENT
 # SQLAlchemy and by the driver. A range may have gaps of so many other ids.
 _WIDEST_GAP = 8
 _MANY_RANGES = 8
+
+# Made once: building a statement costs more time than running it.
+_QUERIES: dict[str, Select[Any]] = {
+    order.table.name: select(order.table).order_by(order)
+    for order in (
+        tables.trials.c.trial_id,
+        tables.params.c.param_id,
+        tables.values.c.objective,
+        tables.intermediate_values.c.step,
+        tables.user_attrs.c.key,
+        tables.system_attrs.c.key,
+    )
+}
+_IN_RANGE = {
+    name: query.where(query.selected_columns.trial_id.between(bindparam("low"), bindparam("high")))
+    for name, query in _QUERIES.items()
+}
+_FROM = _QUERIES[tables.trials.name].where(
+    tables.trials.c.study_id == bindparam("of_study"), tables.trials.c.trial_id >= bindparam("low")
+)
 
 _distribution: Callable[[str], BaseDistribution] = cache(json_to_distribution)
 
@@ -110,35 +137,58 @@ class History:
 
     def _changed_rows(self, connection: Connection) -> list[Row[Any]]:
         """Return the trials' own rows, by id; of WAITING ones only those that wait no more."""
-        is_new = tables.trials.c.trial_id > self.last_trial_id
-        query = select(tables.trials).order_by(tables.trials.c.trial_id)
-        new = query.where(tables.trials.c.study_id == self._study_id, is_new)
+        last = self.last_trial_id
         waiting = self.waiting_ids
         running = sorted(self._unfinished.difference(waiting))
-        rows: list[Row[Any]] = []
-        for is_among in _cover(tables.trials.c.trial_id, running):
-            rows += connection.execute(query.where(is_among)).all()
-        has_left_queue = tables.trials.c.state != TrialState.WAITING
-        for is_among in _cover(tables.trials.c.trial_id, waiting):
-            rows += connection.execute(query.where(is_among, has_left_queue)).all()
+        # What runs as a rule has come last, so that one statement reads that and what is new.
+        recent, _ = _ranges([*running, last + 1])[-1]
+        rows = _read(connection, tables.trials, [i for i in running if i < recent])
+        for some in _parts(waiting):
+            has_left_queue = tables.trials.c.state != TrialState.WAITING
+            rows += connection.execute(_among(tables.trials, some).where(has_left_queue)).all()
         changed = [row for row in rows if row.trial_id in self._unfinished]
-        return [*changed, *connection.execute(new).all()]
+        from_here = {"of_study": self._study_id, "low": recent}
+        seen = {row.trial_id for row in changed}.union(waiting)
+        changed += [
+            row
+            for row in connection.execute(_FROM, from_here)
+            if row.trial_id > last
+            or (row.trial_id in self._unfinished and row.trial_id not in seen)
+        ]
+        return changed
 
 
-def _cover(column: ColumnElement[int], ids: Sequence[int]) -> Iterator[ColumnElement[bool]]:
-    """Yield conditions, one a statement, for all of these sorted ids; others may fulfil them."""
+def _ranges(ids: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the ranges of these sorted ids, with small gaps."""
     ranges: list[tuple[int, int]] = []
     for trial_id in ids:
         if ranges and trial_id - ranges[-1][1] <= _WIDEST_GAP:
             ranges[-1] = (ranges[-1][0], trial_id)
         else:
             ranges.append((trial_id, trial_id))
+    return ranges
+
+
+def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(ids), _IDS_PER_STATEMENT):
+        yield ids[start : start + _IDS_PER_STATEMENT]
+
+
+def _among(table: Table, ids: Sequence[int]) -> Select[Any]:
+    return _QUERIES[table.name].where(table.c.trial_id.in_(ids))
+
+
+def _read(connection: Connection, table: Table, ids: Sequence[int]) -> list[Row[Any]]:
+    """Return the rows of a table for all of these sorted ids, and for some others."""
+    ranges = _ranges(ids)
+    rows: list[Row[Any]] = []
     if len(ranges) <= _MANY_RANGES:
         for low, high in ranges:
-            yield column.between(low, high)
-        return
-    for start in range(0, len(ids), _IDS_PER_STATEMENT):
-        yield column.in_(ids[start : start + _IDS_PER_STATEMENT])
+            rows += connection.execute(_IN_RANGE[table.name], {"low": low, "high": high}).all()
+    else:
+        for some in _parts(ids):
+            rows += connection.execute(_among(table, some)).all()
+    return rows
 
 
 class _Details:
@@ -148,30 +198,29 @@ class _Details:
         self._connection = connection
         self._study_id = study_id
         self._trial_ids = trial_ids
-        self._params = self._read(tables.params, tables.params.c.param_id)
-        self._values = self._read(tables.values, tables.values.c.objective)
-        self._intermediate_values = self._read(
-            tables.intermediate_values, tables.intermediate_values.c.step
-        )
-        self._user_attrs = self._read(tables.user_attrs, tables.user_attrs.c.key)
-        self._system_attrs = self._read(tables.system_attrs, tables.system_attrs.c.key)
+        self._params = self._read(tables.params)
+        self._values = self._read(tables.values)
+        self._intermediate_values = self._read(tables.intermediate_values)
+        self._user_attrs = self._read(tables.user_attrs)
+        self._system_attrs = self._read(tables.system_attrs)
 
-    def _read(self, table: Table, order: ColumnElement[Any]) -> dict[int, list[Row[Any]]]:
-        found: dict[int, list[Row[Any]]] = defaultdict(list)
-        query = select(table).order_by(order)
+    def _read(self, table: Table) -> dict[int, list[Row[Any]]]:
+        rows: Iterable[Row[Any]]
         if len(self._trial_ids) > _MANY_IDS:
-            of_study = query.join(
+            of_study = _QUERIES[table.name].join(
                 tables.trials, tables.trials.c.trial_id == table.c.trial_id
-            ).where(
-                tables.trials.c.study_id == self._study_id,
-                tables.trials.c.trial_id >= min(self._trial_ids),
             )
-            for row in self._connection.execute(of_study):
-                found[row.trial_id].append(row)
-            return found
-        for is_among in _cover(table.c.trial_id, self._trial_ids):
-            for row in self._connection.execute(query.where(is_among)).all():
-                found[row.trial_id].append(row)
+            rows = self._connection.execute(
+                of_study.where(
+                    tables.trials.c.study_id == self._study_id,
+                    tables.trials.c.trial_id >= min(self._trial_ids),
+                )
+            )
+        else:
+            rows = _read(self._connection, table, self._trial_ids)
+        found: dict[int, list[Row[Any]]] = defaultdict(list)
+        for row in rows:
+            found[row.trial_id].append(row)
         return found
 
     def build(self, row: Row[Any]) -> FrozenTrial:

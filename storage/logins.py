@@ -41,15 +41,15 @@ def begin_login(engine: Engine, account: str, address: str) -> float:
     """Count an attempt and return 0, or return the seconds to wait until one is allowed."""
     paces = {_of_account(account): OF_ACCOUNT, f"address:{address}"[:128]: OF_ADDRESS}
     with engine.begin() as connection:
-        now = connection.execute(select(epoch_now())).scalar_one()
-        connection.execute(delete(logins).where(logins.c.tried_at < now - _FORGOTTEN_AFTER_SECONDS))
-        _add_missing(connection, sorted(paces), now)
+        _forget_old(connection)
+        _add_missing(connection, sorted(paces))
         rows = connection.execute(
             select(logins)
             .where(logins.c.subject.in_(paces))
             .order_by(logins.c.subject)
             .with_for_update()
         ).all()
+        now = _now(connection)  # not before the lock: others may have been first
         wait = max(row.ready_at for row in rows) - now
         if wait > 0:
             return float(wait)
@@ -80,8 +80,18 @@ def _of_account(account: str) -> str:
     return f"account:{account}"
 
 
-def _add_missing(connection: Connection, subjects: list[str], now: float) -> None:
+def _now(connection: Connection) -> float:
+    return float(connection.execute(select(epoch_now())).scalar_one())
+
+
+def _forget_old(connection: Connection) -> None:
+    is_old = logins.c.tried_at < epoch_now() - _FORGOTTEN_AFTER_SECONDS
+    connection.execute(delete(logins).where(is_old))
+
+
+def _add_missing(connection: Connection, subjects: list[str]) -> None:
     """Add rows where there are none; two servers may do so at the same time."""
+    now = _now(connection)
     dialect = importlib.import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
     adding = dialect.insert(logins)
     if connection.dialect.name == "mysql":

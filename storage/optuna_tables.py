@@ -3,16 +3,17 @@
 Schema and encodings stay Optuna's: plain Optuna and the dashboard read and write the same rows.
 """
 
+import functools
 import importlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Table, bindparam, insert, select
+from sqlalchemy import Connection, Executable, Table, bindparam, insert, select
 
 studies: Table = models.StudyModel.__table__
 trials: Table = models.TrialModel.__table__
@@ -105,22 +106,28 @@ def insert_trial(
 
 def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows of a trial's table; one that is there is overwritten, so it is safe to repeat."""
-    if not rows:
-        return
+    if rows:
+        connection.execute(_make_upsert(connection.dialect.name, table), rows)
+
+
+@functools.cache
+def _make_upsert(dialect_name: str, table: Table) -> Executable:
     # Each dialect has an INSERT of its own; importing all three takes a fifth of a second.
-    dialect = importlib.import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
+    dialect = importlib.import_module(f"sqlalchemy.dialects.{dialect_name}")
     adding = dialect.insert(table)
     keys = _KEYS[table.name]
-    changed = [name for name in rows[0] if name not in keys]
-    if connection.dialect.name == "mysql":
-        statement = adding.on_duplicate_key_update(
-            {name: adding.inserted[name] for name in changed}
+    changed = [c.name for c in table.columns if not c.primary_key and c.name not in keys]
+    if dialect_name == "mysql":
+        return cast(
+            "Executable",
+            adding.on_duplicate_key_update({name: adding.inserted[name] for name in changed}),
         )
-    else:
-        statement = adding.on_conflict_do_update(
+    return cast(
+        "Executable",
+        adding.on_conflict_do_update(
             index_elements=keys, set_={name: adding.excluded[name] for name in changed}
-        )
-    connection.execute(statement, rows)
+        ),
+    )
 
 
 def write_attrs(

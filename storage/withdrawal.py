@@ -107,8 +107,8 @@ def _queue_rerun(connection: Connection, trial: Row[Any], n_retries: int) -> Non
     """Add a WAITING trial with the same parameters, as ``Study.enqueue_trial`` makes it.
 
     One whose worker died before it had any is queued too: its deaths are counted. Given back by a
-    living worker, it leaves nothing to rerun.
-    What was queued by ``storage.queue`` keeps the attributes that it was queued with.
+    living worker, it leaves nothing to rerun. What was queued by ``storage.queue`` keeps the
+    attributes that it was queued with.
     """
     params = _read_params(connection, trial.trial_id)
     if not params and not n_retries:

@@ -12,15 +12,16 @@ from storage.resilience import Retry
 
 logger = logging.getLogger(__name__)
 
-# A burst of reports becomes one transaction. Long beside a transaction (2 to 5 ms), so that the
-# database is idle most of the time; short beside an epoch and beside what people notice.
+# A burst becomes one transaction: the end of a trial, and what the next one begins with. Long
+# beside a transaction (2 to 5 ms), so that the database is idle most of the time; short beside an
+# epoch and beside what people notice.
 FLUSH_SECONDS = 0.1
 # Two renewals may be late before a lease runs out.
 _RENEWALS_PER_LEASE = 3
 
 
 class Writer:
-    """Flushes an outbox as soon as something is in it, and renews the leases of what is held."""
+    """Flushes an outbox soon after something is in it, and renews the leases of what is held."""
 
     def __init__(
         self, engine: Engine, outbox: Outbox, worker_id: int, lease_seconds: float, retry: Retry
@@ -62,8 +63,8 @@ class Writer:
         renew_at = time.monotonic() + interval
         while not self._closing.is_set():
             if self._outbox.has_pending.wait(max(0.0, renew_at - time.monotonic())):
+                self._closing.wait(FLUSH_SECONDS)  # for more of the same burst
                 self._retry.call("write results", self._flush)
-                self._closing.wait(FLUSH_SECONDS)
             if time.monotonic() >= renew_at:
                 self._retry.call("renew leases", self._renew)
                 renew_at = time.monotonic() + interval

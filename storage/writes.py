@@ -25,6 +25,22 @@ _TABLES = (
 # With few rows in a table, MariaDB would rather read all of it, and wait for the locks of others.
 _BY_PRIMARY_KEY = "FORCE INDEX (PRIMARY)"
 
+# A lease before its trial, as everywhere. With the trials' ids: on SQLite the id of a lease that
+# has ended is soon another's.
+_LOCK = (
+    select(tables.trials.c.trial_id, tables.trials.c.state)
+    .join_from(leases, tables.trials, tables.trials.c.trial_id == leases.c.trial_id)
+    .prefix_with("STRAIGHT_JOIN", dialect="mysql")
+    .with_hint(leases, _BY_PRIMARY_KEY, "mysql")
+    .with_hint(tables.trials, _BY_PRIMARY_KEY, "mysql")
+    .where(
+        leases.c.lease_id.in_(bindparam("of_leases", expanding=True)),
+        leases.c.worker_id == bindparam("of_worker"),
+        tables.trials.c.trial_id.in_(bindparam("of_trials", expanding=True)),
+    )
+    .order_by(leases.c.lease_id)
+    .with_for_update()
+)
 _END = (
     update(tables.trials)
     .where(
@@ -64,8 +80,10 @@ def write_batch(connection: Connection, worker_id: int, batch: Mapping[int, Writ
     so a worker that was frozen past the end of its lease, and thaws, can overwrite nothing.
     Safe to repeat.
     """
-    is_leased = _lock_leases(connection, worker_id, batch)
-    states = _lock_trials(connection, batch)
+    states = _lock(connection, worker_id, batch)
+    is_leased = set(states)
+    if len(is_leased) < len(batch):
+        states |= _lock_trials(connection, set(batch) - is_leased)
     ours = {i for i in is_leased if states.get(i) is TrialState.RUNNING}
     for table in _TABLES:
         rows = _rows_of(table, [batch[trial_id] for trial_id in sorted(ours)])
@@ -86,17 +104,19 @@ def write_batch(connection: Connection, worker_id: int, batch: Mapping[int, Writ
     return set(batch) - ours - _written_before(connection, batch, set(batch) - is_leased, states)
 
 
-def _lock_leases(connection: Connection, worker_id: int, batch: Mapping[int, Writes]) -> set[int]:
-    """Return the trials of a batch whose leases are still this worker's."""
-    lease_ids = sorted(writes.lease_id for writes in batch.values())
+def _lock(
+    connection: Connection, worker_id: int, batch: Mapping[int, Writes]
+) -> dict[int, TrialState]:
+    """Return the states of those trials of a batch whose leases are still this worker's."""
     rows = connection.execute(
-        select(leases.c.trial_id)
-        .with_hint(leases, _BY_PRIMARY_KEY, "mysql")
-        .where(leases.c.lease_id.in_(lease_ids), leases.c.worker_id == worker_id)
-        .order_by(leases.c.lease_id)
-        .with_for_update()
+        _LOCK,
+        {
+            "of_leases": sorted(writes.lease_id for writes in batch.values()),
+            "of_trials": sorted(batch),
+            "of_worker": worker_id,
+        },
     )
-    return set(batch).intersection(rows.scalars())
+    return {row.trial_id: row.state for row in rows}
 
 
 def _lock_trials(connection: Connection, trial_ids: Iterable[int]) -> dict[int, TrialState]:

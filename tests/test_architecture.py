@@ -17,7 +17,10 @@ FORBIDDEN = {
     "tuner": (),
 }
 # Modules that commands without training load: torch must not come with them.
-LIGHT = ("cli", "options", "spec", "report", "answer", "record", "study", "logs", "errors", "run")
+LIGHT = (
+    *("cli", "options", "spec", "report", "answer", "record", "study", "logs", "errors", "run"),
+    *("path_command", "path"),
+)
 
 
 def _imports(path: Path, *, top_level_only: bool = False) -> set[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import ROOT, clean_environment
+from tests.conftest import ROOT, Cli, clean_environment
 from tests.test_docs import OPTION_VARIABLES
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -93,7 +93,7 @@ def test_dockerfile_runs_the_command_as_a_user_of_its_own() -> None:
 
 @pytest.mark.db
 @pytest.mark.slow
-def test_compose_stack_finishes_a_study(postgres_url: str, tmp_path: Path) -> None:
+def test_compose_stack_finishes_a_study(postgres_url: str, tmp_path: Path, call: Cli) -> None:
     """Create, two workers and the dashboard, as the file starts them, end with the budget."""
     variables = {"POSTGRES_PASSWORD": "pw", "TUNER_TRIALS": "8", "TUNER_DATASET": "digits"}
 
@@ -120,13 +120,7 @@ def test_compose_stack_finishes_a_study(postgres_url: str, tmp_path: Path) -> No
             if worker.poll() is None:
                 worker.kill()
                 worker.wait()
-    status = subprocess.run(
-        [sys.executable, "-m", "tuner", "status", "--json"],
-        env=_environment("worker", postgres_url, tmp_path, variables),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    status = call("status", "--json", **_environment("worker", postgres_url, tmp_path, variables))
     assert json.loads(status.stdout)["n_finished"] == 8
 
 

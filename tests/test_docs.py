@@ -127,13 +127,13 @@ def test_every_command_has_a_help_text_with_an_example(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_readme_commands_run(cli: Cli) -> None:
+def test_readme_commands_run(call: Cli) -> None:
     """The README's commands on the small data set work one after another, as written."""
     block = README.split("<!-- tested -->")[1].split("```")[1]
     lines = [line for line in block.splitlines()[1:] if line.startswith("tuner ")]
     assert len(lines) >= 4
     for line in lines:
-        result = cli(*shlex.split(line, comments=True)[1:])
+        result = call(*shlex.split(line, comments=True)[1:])
         assert result.returncode == 0, f"{line}\n{result.stderr}"
 
 

@@ -17,9 +17,9 @@ from pydantic import TypeAdapter
 from objectives import DATASETS, OBJECTIVES
 from storage import is_given_back
 from tuner.best import SCHEMA, Best, Dataset, Evidence, Meaning, Pin, Provenance, Rule, Verdict
-from tuner.confirmation import CONFIRMATION, Confirmation, Rung, Source
+from tuner.confirmation import Confirmation, Rung, Source
 from tuner.errors import NoResultError, UsageError
-from tuner.selection import find_test_accuracy, get_best_trial
+from tuner.selection import find_confirmation, find_test_accuracy, get_best_trial
 from tuner.spec import Spec
 from tuner.study import LoadedStudy
 
@@ -98,12 +98,6 @@ def schema_text() -> str:
         "$id": f"urn:{SCHEMA.replace('/', ':')}",
     }
     return json.dumps({**head, **schema}, indent=2, ensure_ascii=False) + "\n"
-
-
-def find_confirmation(loaded: LoadedStudy) -> Confirmation | None:
-    """Return what fresh seeds said of this study; None before `tuner confirm`."""
-    stored = loaded.study.user_attrs.get(CONFIRMATION)
-    return None if stored is None else Confirmation.model_validate(stored)
 
 
 def get_pinned_trial(loaded: LoadedStudy, number: int) -> FrozenTrial:

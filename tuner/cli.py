@@ -18,12 +18,13 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from objectives import ObjectiveError, UnknownNameError
-from tuner import options, service_options
+from tuner import answer_options, options, service_options
 from tuner.confirm_command import add_confirm_command
 from tuner.errors import TunerError, UsageError
 from tuner.export_command import add_export_command
 from tuner.leaving import INTERRUPTED_STATUS, Leaving
 from tuner.logs import set_up_logging
+from tuner.path_command import add_path_command
 from tuner.serve_commands import add_serve_commands
 from tuner.serving import find_remote, note_server
 from tuner.spec import check_name_and_budget
@@ -137,9 +138,9 @@ def run(
     trials: options.Trials = None,
     timeout: options.Timeout = None,
     max_retries: options.MaxRetries = None,
-    confirm: options.Confirm = True,
-    seeds: options.Seeds = None,
-    rungs: options.Rungs = None,
+    confirm: answer_options.Confirm = True,
+    seeds: answer_options.Seeds = None,
+    rungs: answer_options.Rungs = None,
     workers: options.Workers = None,
     data_dir: options.DataDir = Path("data"),
     device: options.Device = "auto",
@@ -295,6 +296,7 @@ def trials(
         _print_rich(trials_table(rows))
 
 
+add_path_command(app)
 add_export_command(app)
 add_state_commands(app)
 add_train_command(app)

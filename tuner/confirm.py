@@ -25,7 +25,7 @@ from tuner.ladder import find_searched_range, make_candidates
 from tuner.leaving import Leaving
 from tuner.local import train_locally
 from tuner.plan import find_ended, find_n_wanted, find_value, make_trial
-from tuner.selection import get_best_trial, score_on_test
+from tuner.selection import find_confirmation, get_best_trial, score_on_test
 from tuner.statistics import Values, summarise
 from tuner.study import LoadedStudy, load_study, open_confirmation
 from tuner.worker import WorkerConfig
@@ -89,13 +89,11 @@ def confirm_study(request: ConfirmRequest, console: Console, leaving: Leaving) -
             confirmation = confirmation.model_copy(update={"test": test})
     document = confirmation.model_dump(mode="json")
     retry.call("store the answer", lambda: searched.study.set_user_attr(CONFIRMATION, document))
+    with console.status("Drawing what λ does, for the dashboard"):
+        from tuner.pictures import keep_in_study
+
+        retry.call("keep the pictures", lambda: keep_in_study(searched, confirmation))
     return confirmation
-
-
-def find_confirmation(searched: LoadedStudy) -> Confirmation | None:
-    """Return the answer that is stored with a study, if there is one."""
-    stored = searched.study.user_attrs.get(CONFIRMATION)
-    return None if stored is None else Confirmation(**stored)
 
 
 def find_reason_against(searched: LoadedStudy) -> str | None:

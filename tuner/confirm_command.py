@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from tuner import options
+from tuner import answer_options, options
 from tuner.leaving import Leaving
 
 
@@ -22,9 +22,9 @@ def confirm(
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
     study: options.StudyName = options.DEFAULT_STUDY,
-    seeds: options.Seeds = None,
-    rungs: options.Rungs = None,
-    racing: options.Racing = None,
+    seeds: answer_options.Seeds = None,
+    rungs: answer_options.Rungs = None,
+    racing: answer_options.Racing = None,
     workers: options.Workers = None,
     data_dir: options.DataDir = Path("data"),
     device: options.Device = "auto",

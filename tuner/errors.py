@@ -8,6 +8,7 @@ TunerError
 ├── StudyNotFoundError  no such study in this storage
 ├── NoResultError       the study has no finished trial to speak of yet
 ├── AnswerError         an exported answer cannot be read from there
+├── PicturesError       PNG and SVG cannot be made here; all else can
 └── WorkersFailedError  local workers ended although the budget is not spent
 """
 
@@ -42,6 +43,10 @@ class NoResultError(TunerError):
 
 class AnswerError(TunerError):
     """What was read from a file, a URL or a storage is no answer, or not that of this study."""
+
+
+class PicturesError(TunerError):
+    """There is no browser to draw PNG and SVG, or nothing to drive it, or it has failed."""
 
 
 class WorkersFailedError(TunerError):

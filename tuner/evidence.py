@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tuner.confirmation import Candidate, Confirmation, Rung
 from tuner.errors import NoResultError
 from tuner.spec import Direction
-from tuner.statistics import Values, is_finite, sign_of, summarise
+from tuner.statistics import Values, find_paired_error, is_finite, sign_of, summarise
 from tuner.verdict import decide
 
 # Means that differ by less, relative to the larger, differ by rounding.
@@ -82,12 +82,19 @@ def find_lambda_min(rungs: Sequence[Rung], direction: Direction) -> int:
 def find_lambda_1se(rungs: Sequence[Rung], direction: Direction) -> int:
     """Return the position of the largest λ within one standard error of the best mean.
 
-    The error is that of the best mean: ``lambda.1se`` of ``cv.glmnet`` (Friedman, Hastie and
-    Tibshirani 2010, J. Stat. Software 33(1)). Of candidates of equal λ the better mean is taken.
+    This is ``lambda.1se`` of ``cv.glmnet`` (Friedman, Hastie and Tibshirani 2010, J. Stat. Software
+    33(1)) but for the error: that of the best mean less what a seed does to all candidates alike,
+    if that is smaller. Where seeds differ much, the whole error would pass λ that cost far more
+    than their paired differences leave in doubt: see ``docs/the-answer.md``. Of candidates of
+    equal λ the better mean is taken.
     """
     eligible = _eligible(rungs, direction)
     best = find_lambda_min(rungs, direction)
-    limit = eligible[best] - (rungs[best].standard_error or 0.0)
+    seeds = sorted(rungs[best].values)
+    table = [[rungs[position].values[seed] for seed in seeds] for position in eligible]
+    paired = find_paired_error(table, list(eligible).index(best))
+    errors = [error for error in (rungs[best].standard_error, paired) if error is not None]
+    limit = eligible[best] - min(errors, default=0.0)
     within = [p for p, mean in eligible.items() if mean >= limit - _slack(limit)]
     return max(within, key=lambda p: (rungs[p].candidate.weight_decay, eligible[p], p))
 

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tuner import export_options, options
+from tuner import answer_options, options
 from tuner.best import Rule
 from tuner.errors import UsageError
 from tuner.serving import find_remote
@@ -32,16 +32,16 @@ def export(
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
     study: options.StudyName = options.DEFAULT_STUDY,
-    rule: export_options.Rule = None,
-    format_name: export_options.Format = "json",
-    optimizer: export_options.Optimizer = None,
-    force: export_options.Force = False,
-    pin: export_options.PinTrial = None,
-    unpin: export_options.Unpin = False,
-    reason: export_options.Reason = None,
-    list_all: export_options.ListVersions = False,
-    schema: export_options.JsonSchema = False,
-    output: export_options.ExportOutput = None,
+    rule: answer_options.Rule = None,
+    format_name: answer_options.Format = "json",
+    optimizer: answer_options.Optimizer = None,
+    force: answer_options.Force = False,
+    pin: answer_options.PinTrial = None,
+    unpin: answer_options.Unpin = False,
+    reason: answer_options.Reason = None,
+    list_all: answer_options.ListVersions = False,
+    schema: answer_options.JsonSchema = False,
+    output: answer_options.ExportOutput = None,
     as_json: options.Json = False,
 ) -> None:
     """Print the best λ of a study, and what it means, for other projects; and record it."""

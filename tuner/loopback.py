@@ -20,7 +20,9 @@ def is_own_name(host_header: str, bound_to: str) -> bool:
     A page elsewhere can point a name of its own at 127.0.0.1 (DNS rebinding), and would read here.
     """
     try:
-        name = urlsplit(f"//{host_header}").hostname
+        parts = urlsplit(f"//{host_header}")
+        _ = parts.port
     except ValueError:
         return False
-    return name in (*_NAMES, bound_to.strip("[]"))
+    is_bare = parts.username is None and not (parts.path or parts.query or parts.fragment)
+    return is_bare and parts.hostname in (*_NAMES, bound_to.strip("[]"))

@@ -129,8 +129,7 @@ def _default(name: str) -> str:
 
 
 def option(flag: str, help_text: str, **settings: Any) -> Any:
-    """Return an option whose variable is its name, in capitals, after `TUNER_`."""
-    """Return an option whose variable is its name, in capitals, after `TUNER_`."""
+    """Return a typer option whose environment variable is named after its flag."""
     name = flag.removeprefix("--").partition("/")[0]
     return typer.Option(
         flag, envvar=f"TUNER_{name.replace('-', '_').upper()}", help=help_text, **settings
@@ -226,7 +225,6 @@ Priority = Annotated[
 Json = Annotated[bool, option("--json", "Print one JSON document on stdout, nothing else.")]
 Verbose = Annotated[bool, option("--verbose", "Log every trial to stderr.")]
 
-
 Trials = Annotated[
     int | None,
     option(
@@ -255,44 +253,6 @@ MaxRetries = Annotated[
         metavar="N",
         min=0,
         show_default="2",
-    ),
-]
-Confirm = Annotated[
-    bool,
-    option(
-        "--confirm/--no-confirm",
-        "Confirm λ on fresh seeds at the end, or leave that out.",
-        show_default="on",
-    ),
-]
-Seeds = Annotated[
-    int | None,
-    option(
-        "--seeds",
-        "Fresh seeds that each candidate is trained on.",
-        metavar="N",
-        min=2,
-        max=1000,
-        show_default="5",
-    ),
-]
-Rungs = Annotated[
-    int | None,
-    option(
-        "--rungs",
-        "How many λ, evenly on a log scale, are candidates beside λ = 0 and the search's best.",
-        metavar="N",
-        min=2,
-        max=100,
-        show_default="9",
-    ),
-]
-Racing = Annotated[
-    bool | None,
-    option(
-        "--racing/--no-racing",
-        "Drop hopeless candidates after three seeds, or train all to the end.",
-        show_default="on",
     ),
 ]
 Lease = Annotated[
@@ -350,6 +310,16 @@ Lanes = Annotated[
 ]
 Output = Annotated[
     Path, option("--output", "File the best λ is written to, as JSON.", metavar="FILE")
+]
+Host = Annotated[
+    str,
+    option(
+        "--host", "Address to listen on; others than loopback let others read.", metavar="ADDRESS"
+    ),
+]
+Port = Annotated[int, option("--port", "Port to listen on.", metavar="N", min=0, max=65535)]
+Writable = Annotated[
+    bool, option("--writable", "Let everybody who reaches the dashboard change studies.")
 ]
 TrialNumber = Annotated[
     int | None,

@@ -11,6 +11,7 @@ from objectives import TrainingConfig
 from objectives.datasets import Split, load_test_data
 from storage import open_storage
 from tuner.checkpoints import find_model
+from tuner.confirmation import CONFIRMATION, Confirmation
 from tuner.errors import NoResultError
 from tuner.study import LoadedStudy, load_study
 from tuner.train import find_course
@@ -47,6 +48,12 @@ def get_best_trial(loaded: LoadedStudy) -> FrozenTrial:
             "see `tuner trials`, or let it run on with `tuner run --trials N`"
         )
     return best
+
+
+def find_confirmation(loaded: LoadedStudy) -> Confirmation | None:
+    """Return what fresh seeds said of this study; None before `tuner confirm`."""
+    stored = loaded.study.user_attrs.get(CONFIRMATION)
+    return None if stored is None else Confirmation.model_validate(stored)
 
 
 def find_test_accuracy(loaded: LoadedStudy, trial: FrozenTrial) -> float | None:

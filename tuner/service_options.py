@@ -1,5 +1,5 @@
-"""The options of `tuner serve`, of its accounts, of who asks it, and of workers that take whatever
-is submitted to it. What all options share is in ``tuner.options``.
+"""The options of the commands that serve pages, of those on who may see them, of those who ask a
+service, and of workers that take whatever is submitted to one.
 """
 
 from pathlib import Path
@@ -9,6 +9,25 @@ import typer
 
 from tuner.options import DEFAULT_STUDY, option, parse_duration
 
+Host = Annotated[
+    str,
+    option(
+        "--host", "Address to listen on; others than loopback let others read.", metavar="ADDRESS"
+    ),
+]
+Port = Annotated[int, option("--port", "Port to listen on.", metavar="N", min=0, max=65535)]
+Writable = Annotated[
+    bool, option("--writable", "Let everybody who reaches the dashboard change studies.")
+]
+TrustedProxies = Annotated[
+    list[str] | None,
+    option(
+        "--trusted-proxy",
+        "Address or network of a proxy whose X-Forwarded-For and -Proto are believed; repeatable.",
+        metavar="ADDRESS",
+        show_default="none",
+    ),
+]
 AllowObjectives = Annotated[
     list[str] | None,
     option(
@@ -56,25 +75,6 @@ TokenFile = Annotated[
 ]
 Insecure = Annotated[
     bool, option("--insecure", "Send the token without TLS, also to other machines.")
-]
-Host = Annotated[
-    str,
-    option(
-        "--host", "Address to listen on; others than loopback let others read.", metavar="ADDRESS"
-    ),
-]
-Port = Annotated[int, option("--port", "Port to listen on.", metavar="N", min=0, max=65535)]
-Writable = Annotated[
-    bool, option("--writable", "Let everybody who reaches the dashboard change studies.")
-]
-TrustedProxies = Annotated[
-    list[str] | None,
-    option(
-        "--trusted-proxy",
-        "Address or network of a proxy whose X-Forwarded-For and -Proto are believed; repeatable.",
-        metavar="ADDRESS",
-        show_default="none",
-    ),
 ]
 RoleName = Annotated[
     str, option("--role", "viewer reads, operator runs studies, admin all.", metavar="NAME")

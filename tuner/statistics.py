@@ -19,6 +19,19 @@ def summarise(values: Sequence[float]) -> tuple[float | None, float | None]:
     return fmean(values), error
 
 
+def find_paired_error(table: Sequence[Sequence[float]], row: int) -> float | None:
+    """Return the standard error of a row's mean, less what a column does to all rows.
+
+    Of the row's differences to the columns' means, times √(m / (m - 1)) for m rows: if all values
+    were independent it would be that of the row alone. None for a single row or column.
+    """
+    if len(table) < 2:
+        return None
+    columns = [fmean(column) for column in zip(*table, strict=True)]
+    _, error = summarise([v - mean for v, mean in zip(table[row], columns, strict=True)])
+    return None if error is None else error * math.sqrt(len(table) / (len(table) - 1))
+
+
 def find_t_quantile(probability: float, n_degrees: int) -> float:
     """Return the quantile of Student's t."""
     from scipy.special import stdtrit

@@ -45,15 +45,20 @@ class Surface:
         return min(max(lr, lr_range[0]), lr_range[1])  # rounding must not leave the range
 
 
-def fit_surface(weight_decays: Floats, lrs: Floats, values: Floats) -> Surface:
-    """Fit a surface to values, of which the higher are the better; all ``(n,)``, parameters > 0."""
+def fit_surface(parameters: Floats, values: Floats, doubts: Floats) -> Surface:
+    """Fit a surface to values ``(n,)``, of which the higher are the better.
+
+    ``parameters`` are (λ, learning rate), ``(n, 2)`` above 0; ``doubts`` multiply the variances of
+    the values' noise.
+    """
     chosen = np.linspace(0, len(values) - 1, min(len(values), _MAX_N_POINTS)).round().astype(int)
-    points = np.log10(np.column_stack([weight_decays, lrs]))[chosen]
-    values = values[chosen] - values[chosen].mean()
-    return max(_fits(points, values), key=lambda fit: fit[0])[1]
+    centre = np.average(values, weights=1 / doubts)
+    points = np.log10(parameters[chosen])
+    fits = _fits(points, values[chosen] - centre, doubts[chosen])
+    return max(fits, key=lambda fit: fit[0])[1]
 
 
-def _fits(points: Floats, values: Floats) -> Iterator[tuple[float, Surface]]:
+def _fits(points: Floats, values: Floats, doubts: Floats) -> Iterator[tuple[float, Surface]]:
     """Yield surfaces, each with its log marginal likelihood but for a constant.
 
     The kernel's variance is the most likely one for the scales and the noise (section 5.4.1).
@@ -61,7 +66,7 @@ def _fits(points: Floats, values: Floats) -> Iterator[tuple[float, Surface]]:
     for scales in itertools.product(_WEIGHT_DECAY_SCALES, _LR_SCALES):
         kernel = _kernel(points, points, scales)
         for noise in _NOISES:
-            factor = np.linalg.cholesky(kernel + noise * np.eye(len(points)))
+            factor = np.linalg.cholesky(kernel + noise * np.diag(doubts))
             weights = np.linalg.solve(factor.T, np.linalg.solve(factor, values))
             variance = max(float(values @ weights) / len(values), 1e-300)
             log_determinant = 2 * float(np.log(np.diag(factor)).sum())

@@ -137,13 +137,9 @@ def parse_role(text: str) -> "Role":
 
 def record(engine: "Engine", action: str) -> None:
     """Add what was done here to the audit."""
-    from storage import record_action
+    from storage import record_action, who_am_i
 
-    try:
-        who = getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        who = "?"
-    record_action(engine, f"cli:{who}", action, "local")
+    record_action(engine, f"cli:{who_am_i()}", action, "local")
 
 
 def moment(seconds: float) -> str:

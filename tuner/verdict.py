@@ -12,8 +12,10 @@ from tuner.confirmation import Rung, Verdict
 from tuner.spec import Direction
 from tuner.statistics import find_t_quantile, sign_of, summarise
 
-# One-sided, of a single rung's difference to the control.
-_LEVEL = 0.05
+# One-sided, of a single rung's difference to the control. That every λ is too large would send
+# people to search elsewhere: it takes more.
+_GAIN_LEVEL = 0.05
+_LOSS_LEVEL = 0.01
 
 # How much wider a range should be, at an end where the optimum lies.
 _WIDENING = 10
@@ -39,16 +41,12 @@ class Gain:
     @property
     def is_proved(self) -> bool:
         """Tell whether the gain is more than chance."""
-        return self.t > self._critical
+        return self.t > find_t_quantile(1 - _GAIN_LEVEL, self.n_seeds - 1)
 
     @property
     def is_loss_proved(self) -> bool:
         """Tell whether the rung is worse than the control, by more than chance."""
-        return self.t < -self._critical
-
-    @property
-    def _critical(self) -> float:
-        return find_t_quantile(1 - _LEVEL, self.n_seeds - 1)
+        return self.t < -find_t_quantile(1 - _LOSS_LEVEL, self.n_seeds - 1)
 
     def __str__(self) -> str:
         return f"{abs(self.mean):.2g} ± {self.error:.2g}"

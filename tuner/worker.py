@@ -236,10 +236,11 @@ class _Worker:
             self.storage.refresh()
             gc.freeze()  # finished trials stay: looking through 5,000 of them cost 2 ms a trial
             while True:
-                self._obey()
+                self._check_leaving()
                 self._give_back_expired()
                 if self.guest is None or not self.guest.is_wanted_elsewhere():
                     self._refill()
+                self._obey()
                 if self._is_training:
                     self._train()
                 elif self._is_over():
@@ -265,9 +266,7 @@ class _Worker:
     def _obey(self) -> None:
         """Wait while the study is paused; raise Interrupted if it is time to leave."""
         while True:
-            if self.is_orphaned():
-                self.leaving.reason = "the end of its launcher"
-            self.leaving.check()
+            self._check_leaving()
             if time.monotonic() - self.looked_at < _POLL_SECONDS:
                 return
             state = self._load_budget().state
@@ -280,6 +279,11 @@ class _Worker:
                 return
             else:
                 time.sleep(_POLL_SECONDS)
+
+    def _check_leaving(self) -> None:
+        if self.is_orphaned():
+            self.leaving.reason = "the end of its launcher"
+        self.leaving.check()
 
     def _load_budget(self) -> Budget:
         """Return the budget; during an outage those that train go on as if it were open."""
@@ -310,7 +314,10 @@ class _Worker:
         is_patient = not self._is_training
         if not self.trainer.n_free:
             return self.storage.refresh(is_patient=False)
-        for _ in range(self.storage.claim(self.trainer.n_free, is_patient=is_patient)):
+        n_claimed = self.storage.claim(self.trainer.n_free, is_patient=is_patient)
+        if n_claimed:  # so the study is open
+            self.looked_at = time.monotonic()
+        for _ in range(n_claimed):
             trial = self.study.ask()
             try:
                 trial.set_user_attr("worker", self.name)

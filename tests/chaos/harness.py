@@ -17,10 +17,11 @@ from tests.chaos import verdict
 from tests.chaos.faults import FAULTS
 from tests.chaos.stage import STUDY, TICK_SECONDS, Stage
 
-# How many slots are open at least while faults are going on, so that no worker runs out of work.
-_AHEAD = 200
+# How many slots are open at least while faults are going on, so that no worker runs out of work:
+# four workers take 16 a second at most, and `tuner create` takes seconds to open more.
+_AHEAD = 120
 _START_SECONDS = 60
-# After the last fault: expired leases, and three times _AHEAD trials.
+# After the last fault: expired leases, and twice _AHEAD trials.
 _FINISH_SECONDS = 150
 
 
@@ -106,7 +107,7 @@ def _inject_faults(stage: Stage, plan: Plan) -> None:
 def _keep_ahead(stage: Stage) -> None:
     budget = _read_budget(stage)
     if budget.n_trials - budget.n_claimed < _AHEAD:
-        stage.set_budget(budget.n_claimed + 3 * _AHEAD)
+        stage.set_budget(budget.n_claimed + 2 * _AHEAD)
 
 
 def _finish(stage: Stage) -> int:

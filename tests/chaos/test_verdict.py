@@ -1,16 +1,17 @@
 """The verdict on a study finds what is wrong: what it does not say, it has looked for."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 from sqlalchemy.engine import URL
 
+from storage import create_storage
 from tests import servers
 from tests.chaos.verdict import find_problems
-from tests.conftest import clean_environment
+from tuner.leaving import Leaving
+from tuner.study import create_or_resume
+from tuner.worker import WorkerConfig, run_worker
 
 _N_TRIALS = 4
 
@@ -35,15 +36,11 @@ TAMPERED = {
 def finished(postgres_server: URL) -> Iterator[str]:
     """Return the URL of a database with a finished study of four complete trials."""
     with servers.new_database(postgres_server) as url:
-        create = ["create", "--trials", str(_N_TRIALS), "--pruner", "none"]
-        for command in [[*create, "--objective", "tests.chaos.objective:bowl"], ["worker"]]:
-            subprocess.run(
-                [sys.executable, "-m", "tuner", *command, "--study", "s", "--storage", url],
-                env=clean_environment(),
-                capture_output=True,
-                check=True,
-                timeout=60,
-            )
+        options = {"objective": "tests.chaos.objective:bowl", "pruner": "none"}
+        storage = create_storage(url)
+        create_or_resume(storage, "s", options, n_trials=_N_TRIALS)
+        assert run_worker(WorkerConfig(url, "s"), Leaving()) == 0
+        storage.engine.dispose()
         yield url
 
 

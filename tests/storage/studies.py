@@ -105,20 +105,28 @@ def counted(engine: Engine) -> Iterator[dict[str, int]]:
 
 @contextlib.contextmanager
 def lost_commits(engine: Engine, *, is_committed: bool) -> Iterator[None]:
-    """Lose the connection at each commit: after the database has committed, or before."""
+    """Lose the connection at each commit: after the database has committed, or before.
+
+    A message without parameters commits by itself: it is lost before it is sent.
+    """
     dialect: Any = engine.dialect
-    commit = dialect.do_commit
+    commit, send = dialect.do_commit, dialect.do_execute_no_params
 
     def lose(connection: Any) -> None:
         if is_committed:
             commit(connection)
         raise _lost_connection(dialect)
 
-    dialect.do_commit = lose
+    def lose_message(*message: Any) -> None:
+        if is_committed:
+            send(*message)
+        raise _lost_connection(dialect)
+
+    dialect.do_commit, dialect.do_execute_no_params = lose, lose_message
     try:
         yield
     finally:
-        dialect.do_commit = commit
+        dialect.do_commit, dialect.do_execute_no_params = commit, send
 
 
 def _lost_connection(dialect: Any) -> Exception:

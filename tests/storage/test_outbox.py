@@ -48,7 +48,7 @@ def _tell_plainly(study: WorkedStudy) -> None:
 def test_flush_of_three_trials_is_one_transaction_of_few_statements(
     study: WorkedStudy, outbox: Outbox
 ) -> None:
-    """Six statements and one commit, whether for one trial or for three with five reports."""
+    """Five statements and one commit, whether for one trial or for three with five reports."""
     for trial_id in study.claim_into(outbox, 3):
         for step in range(5):
             _report(outbox, trial_id, step, 0.1 * step)
@@ -56,7 +56,7 @@ def test_flush_of_three_trials_is_one_transaction_of_few_statements(
     with counted(study.engine) as counts:
         outbox.flush(study.engine)
     n_begin = 1 if study.engine.dialect.name == "sqlite" else 0
-    assert counts == {"statements": 6 + n_begin, "commits": 1}
+    assert counts == {"statements": 5 + n_begin, "commits": 1}
     assert study.states() == [TrialState.COMPLETE] * 3
     assert [len(trial.intermediate_values) for trial in study.trials()] == [5, 5, 5]
     assert study.budget().n_finished == 3

@@ -1,12 +1,10 @@
 """Real processes that begin at the same moment."""
 
-import multiprocessing
 from collections.abc import Callable, Sequence
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
-# Loaded once, where the processes are forked from: importing takes each of them seconds.
-_PRELOADED = ["tests.storage.test_contract", "tests.storage.test_claims", "alembic.command"]
+from tests.forked import context, start_server
 
 
 def run_together(calls: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]]) -> list[Any]:
@@ -14,8 +12,7 @@ def run_together(calls: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]]) ->
 
     Return what they return, in any order.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
+    start_server()
     barrier, results = context.Barrier(len(calls)), context.SimpleQueue()
     processes = [
         context.Process(target=_report, args=(results, function, barrier, arguments))

@@ -73,7 +73,7 @@ def test_trial_given_back_goes_on_from_its_checkpoint(
 ) -> None:
     """The rerun reports the epochs that were done, trains the others, and can be replayed."""
     url, n_epochs = f"sqlite:///{tmp_path}/tuner.db", 400
-    options = {"dataset": "digits", "epochs": n_epochs, "pruner": "none"}
+    options = {"dataset": "digits", "train_size": 200, "epochs": n_epochs, "pruner": "none"}
     loaded = create_or_resume(create_storage(url), "s", options, n_trials=1)
     config = WorkerConfig(url, "s", checkpoint_dir=tmp_path / "checkpoints")
     watcher = threading.Thread(target=_terminate_after_some_epochs, args=(loaded,))

@@ -1,4 +1,7 @@
-"""The command line as a user meets it: real processes, real files, real databases."""
+"""The command line as a user meets it: real files, real databases, and real processes.
+
+What a command says and does not need a new Python for is seen within this one (`call`).
+"""
 
 import json
 import subprocess
@@ -35,8 +38,6 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["run", "--storage", "tuner.db"], 2, "cannot be parsed"),
     (["run", "--storage", "redis://h/0"], 2, "'redis'"),
     (["run", "--storage", "mysql://u:s3@cret@h/d"], 2, "write it as %40"),
-    (["run", "--output", "/dev/null"], 1, "not a regular file"),
-    (["run", "--storage", "postgresql://u:s3cret@127.0.0.1:9/d"], 1, "Cannot open storage"),
     (["run", "--output", "missing/best.json"], 1, "Cannot write missing/best.json"),
     (["run", "--config", "missing.toml"], 2, "missing.toml: No such file"),
     (["run", "--colour", "red"], 2, "No such option"),
@@ -54,22 +55,41 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["confirm"], 1, "There is no database tuner.db"),
     (["confirm", "--seeds", "1"], 2, "--seeds"),
     (["run", "--rungs", "1"], 2, "--rungs"),
+]
+
+
+BAD_INPUT_TO_A_PROCESS: list[tuple[list[str], int, str]] = [
+    (["run", "--output", "/dev/null"], 1, "not a regular file"),
+    (["run", "--storage", "postgresql://u:s3cret@127.0.0.1:9/d"], 1, "Cannot open storage"),
     (["frobnicate"], 2, "No such command"),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "status", "said"), BAD_INPUT, ids=str)
 def test_bad_input_gives_one_line_and_a_status(
-    cli: Cli, tmp_path: Path, arguments: list[str], status: int, said: str
+    call: Cli, tmp_path: Path, arguments: list[str], status: int, said: str
 ) -> None:
     """What was tried, the value and the remedy, in one line; no traceback, nothing half-written."""
-    result = cli(*arguments)
+    _assert_refused(call(*arguments), tmp_path, status, said)
+
+
+@pytest.mark.parametrize(("arguments", "status", "said"), BAD_INPUT_TO_A_PROCESS, ids=str)
+def test_process_with_bad_input_ends_in_one_line_and_a_status(
+    cli: Cli, tmp_path: Path, arguments: list[str], status: int, said: str
+) -> None:
+    """Nothing is added by how a process begins and ends, its own helpers' ends included."""
+    _assert_refused(cli(*arguments), tmp_path, status, said)
+
+
+def _assert_refused(
+    result: subprocess.CompletedProcess[str], folder: Path, status: int, said: str
+) -> None:
     assert result.returncode == status
     assert said in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert "cret" not in result.stderr
     assert result.stdout == ""
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
 def test_help_status_and_export_do_not_import_torch() -> None:
@@ -82,10 +102,11 @@ def test_help_status_and_export_do_not_import_torch() -> None:
 
 
 @pytest.mark.db
-def test_run_with_two_workers_ends_with_exactly_its_budget(cli: Cli, storage_url: str) -> None:
+@pytest.mark.slow
+def test_run_with_two_workers_ends_with_exactly_its_budget(call: Cli, storage_url: str) -> None:
     """Twenty trials on two workers are twenty finished trials, on each database."""
     run = ["run", "--storage", storage_url, "--workers", "2", "--trials", "20", *DIGITS]
-    result = cli(*run, "--no-confirm", "--json")
+    result = call(*run, "--no-confirm", "--json")
     assert result.returncode == 0, result.stderr
     answer = json.loads(result.stdout)
     assert answer["n_finished"] == 20
@@ -104,7 +125,8 @@ def _with_driver(url: str) -> sqlalchemy.URL:
     return parse_url(url)
 
 
-def test_study_from_first_run_to_extension(cli: Cli, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_study_from_first_run_to_extension(cli: Cli, call: Cli, tmp_path: Path) -> None:
     """A first run, the looks at it, a second run that has nothing to do, and an extension."""
     study = ("--study", "d")
     run = ("run", *study, "--no-confirm")
@@ -115,24 +137,24 @@ def test_study_from_first_run_to_extension(cli: Cli, tmp_path: Path) -> None:
     assert "4/4 finished" in first.stderr
 
     exported = json.loads((tmp_path / "best_lambda.json").read_text())
-    status = json.loads(cli("status", *study, "--json").stdout)
+    status = json.loads(call("status", *study, "--json").stdout)
     assert status["best"]["params"]["weight_decay"] == exported["weight_decay"]
     assert status["workers"] == []
-    rows = json.loads(cli("trials", *study, "--json").stdout)
+    rows = json.loads(call("trials", *study, "--json").stdout)
     assert [row["number"] for row in rows] == [0, 1, 2, 3]
     assert rows[exported["provenance"]["trial"]]["value"] == exported["evidence"]["search_value"]
 
-    again = cli(*run)
+    again = call(*run)
     assert again.returncode == 0
     assert "finished already: 4 of 4" in again.stdout
-    extended = cli(*run, "--trials", "6", "--json")
+    extended = call(*run, "--trials", "6", "--json")
     assert json.loads(extended.stdout)["n_finished"] == 6
 
-    refused = cli("run", *study, "--weight-decay", "1e-4", "1e-2")
+    refused = call("run", *study, "--weight-decay", "1e-4", "1e-2")
     assert refused.returncode == 2
     assert "weight_decay 1e-05 0.01, not 0.0001 0.01" in refused.stderr
 
-    replay = cli("train", *study, "--trial", "1")
+    replay = call("train", *study, "--trial", "1")
     for line in replay.stdout.splitlines():
         accuracy, recorded = line.split("Accuracy: ")[1].rstrip(")").split(" (recorded: ")
         assert abs(float(accuracy) - float(recorded)) <= 0.002
@@ -177,21 +199,21 @@ def test_json_of_a_chatty_objective_is_one_document(cli: Cli, tmp_path: Path) ->
     assert "called" in result.stderr
 
 
-def test_train_prints_each_epoch_on_a_line(cli: Cli) -> None:
+def test_train_prints_each_epoch_on_a_line(call: Cli) -> None:
     """The textbook's lines, for the textbook's script."""
-    result = cli("train", "--weight-decay", "1e-4", "--lr", "0.1", *DIGITS)
+    result = call("train", "--weight-decay", "1e-4", "--lr", "0.1", *DIGITS)
     first, second = result.stdout.splitlines()
     assert first.startswith("Epoch 1, Average Loss: ")
     assert ", Test Accuracy: 0." in second
 
 
-def test_flag_beats_environment_beats_file_beats_default(cli: Cli, tmp_path: Path) -> None:
+def test_flag_beats_environment_beats_file_beats_default(call: Cli, tmp_path: Path) -> None:
     """Each source of an option overrides the next; the default fills the rest."""
     (tmp_path / "study.toml").write_text(
         'study = "c"\nepochs = 7\nbatch-size = 7\nseed = 7\nlr = [1e-2, 1e-1]\nworkers = 3\n'
         "timeout = 90\njson = true\n"
     )
-    result = cli(
+    result = call(
         "create", "--config", "study.toml", "--epochs", "9",
         TUNER_EPOCHS="8", TUNER_BATCH_SIZE="8", TUNER_WEIGHT_DECAY="1e-4 1e-3",
     )  # fmt: skip
@@ -203,10 +225,10 @@ def test_flag_beats_environment_beats_file_beats_default(cli: Cli, tmp_path: Pat
     assert spec["sampler"] == "tpe"
 
 
-def test_study_file_with_an_unknown_key_is_refused(cli: Cli, tmp_path: Path) -> None:
+def test_study_file_with_an_unknown_key_is_refused(call: Cli, tmp_path: Path) -> None:
     """A misspelt key is not silently passed over."""
     (tmp_path / "study.toml").write_text("trails = 7\n")
-    result = cli("create", "--config", "study.toml")
+    result = call("create", "--config", "study.toml")
     assert result.returncode == 2
     assert "no option 'trails'" in result.stderr
 

@@ -90,10 +90,10 @@ def test_writable_dashboard_writes(start: Start) -> None:
     assert json.loads(_request(f"{address}/api/studies")[1])["study_summaries"] == []
 
 
-def test_dashboard_on_a_port_in_use_says_so(start: Start, cli: Cli) -> None:
+def test_dashboard_on_a_port_in_use_says_so(start: Start, call: Cli) -> None:
     """A taken port is one line with the remedy."""
     port = start().rpartition(":")[2]
-    result = cli("dashboard", "--port", port)
+    result = call("dashboard", "--port", port)
     assert result.returncode == 1
     assert "choose another --host or --port" in result.stderr
 
@@ -121,10 +121,8 @@ def test_dashboard_shows_the_study_in_a_browser(start: Start, tmp_path: Path) ->
         "--virtual-time-budget=15000",
     ]
     page = f"{address}/dashboard/studies/1"
-    subprocess.run([*command, f"--screenshot={picture}", page], check=True, capture_output=True)
-    dom = subprocess.run(
-        [*command, "--dump-dom", page], check=True, capture_output=True, text=True, timeout=60
-    ).stdout
+    command += [f"--screenshot={picture}", "--dump-dom", page]
+    dom = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
     assert "digits" in dom
     assert "plotly" in dom
     assert picture.stat().st_size > 20_000

@@ -11,6 +11,8 @@ from tuner.leaving import Leaving
 from tuner.study import LoadedStudy
 from tuner.worker import WorkerConfig, run_worker
 
+pytestmark = pytest.mark.slow
+
 LEASE = ("--lease", "2s", "--lanes", "2")
 
 

@@ -67,6 +67,21 @@ def test_rules_give_what_the_table_by_hand_says() -> None:
     assert found.chosen("1se").candidate.weight_decay == 1e-3
 
 
+# By hand: means 90, 92, 90. Of 1e-4 alone the standard error would be 10.5/√3 = 6.1; less the
+# seeds' means 81, 272/3 and 301/3 its values are 1, 1/3 and 8/3, with s² = 13/9, so that the error
+# is √(13/9 · 3/2 / 3) = 0.85: 1e-3 loses more.
+SEEDS_DIFFER = {0: [80.0, 90.0, 100.0], 1e-4: [82.0, 91.0, 103.0], 1e-3: [81.0, 91.0, 98.0]}
+
+
+def test_one_standard_error_leaves_out_what_a_seed_does_to_all() -> None:
+    """Seeds that are good or bad for every λ leave no doubt about their differences."""
+    found = _judge(_table(SEEDS_DIFFER))
+    assert found.rungs[1].standard_error == pytest.approx(math.sqrt(111 / 3), rel=0.01)
+    assert found.lambda_min == found.lambda_1se == 1
+    nearer = {**SEEDS_DIFFER, 1e-3: [83.0, 91.0, 100.0]}
+    assert _judge(_table(nearer)).lambda_1se == 2
+
+
 def test_rules_for_a_loss_mirror_those_for_an_accuracy() -> None:
     """Minimising the negative values chooses the same, and optimism keeps its meaning."""
     search = Candidate(weight_decay=2e-5, lr=0.1, source="search")
@@ -125,9 +140,10 @@ def test_rules_on_a_ridge_path_are_those_of_the_closed_form() -> None:
     folds = np.array_split(rng.permutation(60), 10)
     errors = _ridge_errors_by_svd(x, y, lambdas, folds)  # (λ, fold)
     means = errors.mean(axis=1)
-    standard_errors = errors.std(axis=1, ddof=1) / math.sqrt(10)
     best = int(means.argmin())
-    within = np.flatnonzero(means <= means[best] + standard_errors[best])
+    alone = errors[best].std(ddof=1) / math.sqrt(10)
+    paired = (errors[best] - errors.mean(axis=0)).std(ddof=1) / math.sqrt(10) * math.sqrt(40 / 39)
+    within = np.flatnonzero(means <= means[best] + min(alone, paired))
     table = {
         _rung(value): {
             fold: _ridge_error_by_solving(x, y, value, held_out)

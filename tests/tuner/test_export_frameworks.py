@@ -3,6 +3,8 @@
 All start from the same weights, take the same batch, and may differ by rounding only.
 """
 
+import importlib
+import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests import servers
 from tests.tuner.answers import confirm, make_study
 from tuner.answer import Document, build_document
 from tuner.errors import UsageError
@@ -113,13 +116,20 @@ def _by_kind(weights: Weights) -> Weights:
     return weights[::2] + weights[1::2]
 
 
+def _import(name: str) -> Any:
+    """Import a framework that only the tests need; skip, or fail where it is required."""
+    if importlib.util.find_spec(name) is None:
+        servers.skip_or_fail("frameworks", f"no {name}: pip install '.[test]'")
+    return importlib.import_module(name)
+
+
 @pytest.fixture(scope="module")
 def keras(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Import Keras on torch, with its settings in a folder of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_BACKEND", "torch")
         patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
-        yield pytest.importorskip("keras", reason="pip install '.[test]'")
+        yield _import("keras")
 
 
 def test_keras_lines_make_torchs_step(
@@ -146,7 +156,7 @@ def test_optax_lines_make_torchs_step(
     document: Document, model: torch.nn.Sequential, batch: tuple[Any, Any]
 ) -> None:
     """The decay comes before the learning rate, so a step shrinks weights by lr * weight_decay."""
-    optax = pytest.importorskip("optax", reason="pip install '.[test]'")
+    optax = _import("optax")
     before, gradients = _weights(model), _gradients(model, batch)
     optimizer = _run(write_lines(document, "optax"))["optimizer"]
     updates, _ = optimizer.update(gradients, optimizer.init(before), before)

@@ -90,12 +90,12 @@ def test_full_disk_is_waited_for(crew: Crew, tmp_path: Path) -> None:
     assert [row["state"] for row in rows(loaded)] == ["COMPLETE"] * 2
 
 
-def test_worker_without_data_claims_nothing(crew: Crew, cli: Cli) -> None:
+def test_worker_without_data_claims_nothing(crew: Crew, call: Cli) -> None:
     """One line and status 1, however often it is started: the budget is as it was."""
     loaded = crew.create({"dataset": "mnist"}, n_trials=2)
     no_network = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
     where = ("--storage", crew.url, "--study", "s", "--data-dir", "none")
-    result = cli("worker", *where, **no_network, PATH="")  # no npm either
+    result = call("worker", *where, **no_network, PATH="")  # no npm either
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert "could not be fetched" in result.stderr.strip().splitlines()[-1]

@@ -37,9 +37,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Start `tuner run` on 8 trials as a terminal would: in a process group of its own."""
+    """Start `tuner run` on 5 trials as a terminal would: in a process group of its own."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tuner", "run", "--study", "s", "--trials", "8", *SLOW, "--json"],
+        [sys.executable, "-m", "tuner", "run", "--study", "s", "--trials", "5", *SLOW, "--json"],
         cwd=tmp_path,
         env=clean_environment(),
         stdout=subprocess.PIPE,
@@ -82,7 +82,7 @@ def _running(loaded: LoadedStudy) -> list[int]:
     ],
 )
 def test_interrupted_run_gives_back_and_resumes_to_the_exact_budget(
-    running: subprocess.Popen[str], tmp_path: Path, cli: Cli, send: Callable[..., None]
+    running: subprocess.Popen[str], tmp_path: Path, call: Cli, send: Callable[..., None]
 ) -> None:
     """Status 130, one line, no trial left RUNNING; the same command finishes the study."""
     loaded = _wait_for_study(tmp_path)
@@ -96,9 +96,9 @@ def test_interrupted_run_gives_back_and_resumes_to_the_exact_budget(
     assert not [t for t in trials if t.state is TrialState.RUNNING]
     assert len([t for t in trials if GIVEN_BACK in t.user_attrs]) == 2
 
-    resumed = cli("run", "--study", "s", "--workers", "2", "--no-confirm", "--json")
+    resumed = call("run", "--study", "s", "--workers", "2", "--no-confirm", "--json")
     answer = json.loads(resumed.stdout)
-    assert (answer["n_finished"], answer["states"]) == (8, {"COMPLETE": 8})
+    assert (answer["n_finished"], answer["states"]) == (5, {"COMPLETE": 5})
     assert answer["n_given_back"] == 2
 
 
@@ -136,7 +136,7 @@ def test_killed_workers_are_replaced_and_their_trials_repeated(
     stdout, stderr = running.communicate(timeout=50)
     assert running.returncode == 0, stderr
     answer = json.loads(stdout)
-    assert answer["states"] == {"COMPLETE": 8}
+    assert answer["states"] == {"COMPLETE": 5}
     assert answer["n_given_back"] == 2
     assert "was killed: starting another" in stderr
 

@@ -29,6 +29,7 @@ def _stands_still(loaded: LoadedStudy) -> bool:
     return _n_reports(loaded) == before
 
 
+@pytest.mark.slow
 @BOTH
 def test_workers_in_training_obey_pause_resume_and_stop(
     crew: Crew, options: dict[str, Any]
@@ -52,12 +53,12 @@ def test_workers_in_training_obey_pause_resume_and_stop(
     assert "Traceback" not in worker.logged()
 
 
-def test_run_opens_a_paused_study_and_finishes_it(crew: Crew, cli: Cli) -> None:
+def test_run_opens_a_paused_study_and_finishes_it(crew: Crew, call: Cli) -> None:
     """Whoever says `tuner run` wants it trained."""
     crew.create(FUNCTION, n_trials=2)
     crew.finish()
     crew.order("pause")
-    result = cli("run", "--storage", crew.url, "--study", "s", "--workers", "1")
+    result = call("run", "--storage", crew.url, "--study", "s", "--workers", "1", "--no-confirm")
     assert result.returncode == 0, result.stderr
     assert "2 of 2 trials finished" in result.stdout
 

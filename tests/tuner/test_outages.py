@@ -11,6 +11,8 @@ from storage import create_storage
 from tests.servers import PrivatePostgres
 from tests.tuner.conftest import FUNCTION, LANES, Crew, n_reporting, wait_until
 
+pytestmark = pytest.mark.slow
+
 LONG_LANES = {**LANES, "epochs": 100_000}
 WORK = pytest.mark.parametrize(
     ("command", "options"),

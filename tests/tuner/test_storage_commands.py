@@ -20,20 +20,22 @@ _VALUES = "SELECT * FROM trial_intermediate_values WHERE trial_id <= 5"
 
 
 @pytest.mark.slow
-def test_study_of_the_first_version_is_upgraded_and_resumes(cli: Cli, tmp_path: Path) -> None:
+def test_study_of_the_first_version_is_upgraded_and_resumes(
+    cli: Cli, call: Cli, tmp_path: Path
+) -> None:
     """A kept database of 0.1.0 is refused, upgraded, and ends with exactly its new budget."""
     file = tmp_path / "tuner.db"
     restore_old_file(file)
     before = _read(file, _TRIALS, _PARAMS, _VALUES)
     for command in ("run", "worker"):
-        refused = cli(command, "--study", "digits")
+        refused = call(command, "--study", "digits")
         assert refused.returncode == 1
         assert refused.stderr.strip().splitlines() == [
             "tuner: Storage sqlite:///tuner.db was made by an older version of lambda-tuner: run "
             "`tuner storage upgrade --storage sqlite:///tuner.db`"
         ]
-    assert f"version 1 -> {NEWEST_VERSION}" in cli("storage", "upgrade").stdout
-    assert f"is current: version {NEWEST_VERSION}" in cli("storage", "upgrade").stdout
+    assert f"version 1 -> {NEWEST_VERSION}" in call("storage", "upgrade").stdout
+    assert f"is current: version {NEWEST_VERSION}" in call("storage", "upgrade").stdout
 
     study = ("--study", "digits")
     result = cli("run", *study, "--trials", "8", "--workers", "2", "--no-confirm", "--json")
@@ -42,7 +44,7 @@ def test_study_of_the_first_version_is_upgraded_and_resumes(cli: Cli, tmp_path: 
     ((n_finished,),) = _read(file, "SELECT COUNT(*) FROM trials WHERE state <> 'RUNNING'")
     assert n_finished == 8
     assert _read(file, _TRIALS, _PARAMS, _VALUES) == before
-    check = cli("storage", "check")
+    check = call("storage", "check")
     assert (check.returncode, check.stderr) == (0, "")
 
 
@@ -52,7 +54,7 @@ def test_study_of_the_second_version_is_upgraded_and_its_answer_recorded(
     """A kept database of version 2 keeps its best trial, which the first export makes version 1."""
     restore_old_file(tmp_path / "tuner.db", version=2)
     assert "run `tuner storage upgrade" in cli("export", "--study", "digits").stderr
-    assert "version 2 -> 3" in cli("storage", "upgrade").stdout
+    assert f"version 2 -> {NEWEST_VERSION}" in cli("storage", "upgrade").stdout
     best = "SELECT trial, weight_decay, version FROM tuner_best"
     ((trial, weight_decay, version),) = _read(tmp_path / "tuner.db", best)
     assert (trial, version) == (3, None)
@@ -68,10 +70,10 @@ def _read(file: Path, *queries: str) -> list[tuple[object, ...]]:
         return [row for query in queries for row in connection.execute(query)]
 
 
-def test_check_of_an_old_database_says_what_to_do(cli: Cli, tmp_path: Path) -> None:
+def test_check_of_an_old_database_says_what_to_do(call: Cli, tmp_path: Path) -> None:
     """The line is on stderr, the document on stdout, and the status is 1."""
     restore_old_file(tmp_path / "tuner.db")
-    result = cli("storage", "check", "--json")
+    result = call("storage", "check", "--json")
     assert result.returncode == 1
     report = json.loads(result.stdout)
     assert (report["version"], report["newest_version"], report["n_studies"]) == (
@@ -84,7 +86,7 @@ def test_check_of_an_old_database_says_what_to_do(cli: Cli, tmp_path: Path) -> N
 
 
 @pytest.mark.db
-def test_check_finds_what_disagrees_on_each_database(cli: Cli, storage_url: str) -> None:
+def test_check_finds_what_disagrees_on_each_database(call: Cli, storage_url: str) -> None:
     """All is well with a study in use; then a line for each fault, and the status 1."""
     storage = create_storage(storage_url)
     for name in ("a", "b"):
@@ -92,7 +94,7 @@ def test_check_finds_what_disagrees_on_each_database(cli: Cli, storage_url: str)
         create_budget(storage.engine, storage.get_study_id_from_name(name), 5)
         study.add_trial(optuna.trial.create_trial(value=1.0))
     _execute(storage_url, "UPDATE tuner_budgets SET n_claimed = 1")
-    assert cli("storage", "check", TUNER_STORAGE=storage_url).returncode == 0
+    assert call("storage", "check", TUNER_STORAGE=storage_url).returncode == 0
 
     _execute(
         storage_url,
@@ -103,7 +105,7 @@ def test_check_finds_what_disagrees_on_each_database(cli: Cli, storage_url: str)
         "INSERT INTO tuner_leases (study_id, worker_id, trial_id, ends_at) VALUES (1, 1, 99, 0)",
         "DROP VIEW tuner_best",
     )
-    result = cli("storage", "check", TUNER_STORAGE=storage_url)
+    result = call("storage", "check", TUNER_STORAGE=storage_url)
     assert result.returncode == 1
     views, first, second, lease = result.stderr.splitlines()
     assert "(tuner_best): run `tuner storage upgrade" in views
@@ -121,7 +123,7 @@ def _execute(url: str, *statements: str) -> None:
             connection.execute(sqlalchemy.text(statement))
 
 
-def test_check_of_a_damaged_file_says_so(cli: Cli, tmp_path: Path) -> None:
+def test_check_of_a_damaged_file_says_so(call: Cli, tmp_path: Path) -> None:
     """A page that a bad disk has changed is found, though no row of it is asked for."""
     file = tmp_path / "tuner.db"
     create_storage(f"sqlite:///{file}").engine.dispose()
@@ -135,15 +137,15 @@ def test_check_of_a_damaged_file_says_so(cli: Cli, tmp_path: Path) -> None:
     with file.open("r+b") as damaged:
         damaged.seek((page - 1) * size + 3)
         damaged.write(b"\x00\x05")  # five rows, says the page's header; there are none
-    result = cli("storage", "check")
+    result = call("storage", "check")
     assert result.returncode == 1
     assert "The database file is damaged" in result.stderr
     assert "go back to a copy" in result.stderr
 
 
-def test_upgrade_without_a_database_creates_none(cli: Cli, tmp_path: Path) -> None:
+def test_upgrade_without_a_database_creates_none(call: Cli, tmp_path: Path) -> None:
     """A misspelt URL leaves nothing behind."""
-    result = cli("storage", "upgrade", "--storage", "sqlite:///missing.db")
+    result = call("storage", "upgrade", "--storage", "sqlite:///missing.db")
     assert (result.returncode, result.stdout) == (1, "")
     assert "There is no database missing.db" in result.stderr
     assert list(tmp_path.glob("*.db")) == []

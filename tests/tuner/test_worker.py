@@ -247,7 +247,7 @@ def test_worker_drops_a_trial_that_was_taken_away(
     sqlite_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A worker whose trial was given to another says so, goes on, and the budget stays exact."""
-    options = {**DIGITS, "epochs": 100, "pruner": "none"}
+    options = {**DIGITS, "epochs": 100, "pruner": "none", "train_size": 200}
     loaded = create_or_resume(create_storage(sqlite_url), "s", options, n_trials=3)
     thief = threading.Thread(target=_take_first_trial_away, args=(loaded,))
     thief.start()

@@ -4,6 +4,7 @@ A request passes the headers, the checks, the body limit and the gate, in this o
 routes, and what is none of them goes to the dashboard. To add routes, add their router here.
 """
 
+import threading
 from dataclasses import dataclass
 
 import optuna
@@ -29,13 +30,17 @@ from tuner.server.settings import ServerSettings
 
 @dataclass(frozen=True)
 class Service:
-    """The assembled service, and its parts for those who run it or look at it."""
+    """The assembled service, and its parts for those who run it or look at it.
+
+    ``leaving`` is set when the process has been asked to end: answers that go on and on obey it.
+    """
 
     asgi: ASGIApp
     routes: FastAPI
     dashboard: Dashboard
     storage: RDBStorage
     is_open: bool
+    leaving: threading.Event
 
 
 def create_service(
@@ -73,4 +78,4 @@ def create_service(
     add_problem_handlers(routes)
     gate = Gate(routes, Authenticator(engine, is_open=is_open), engine)
     asgi = SecurityHeaders(Checks(BodyLimit(gate), settings))
-    return Service(asgi, routes, dashboard, storage, is_open)
+    return Service(asgi, routes, dashboard, storage, is_open, threading.Event())

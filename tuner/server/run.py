@@ -4,6 +4,7 @@ import contextlib
 import logging
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
@@ -29,7 +30,7 @@ def serve(settings: ServerSettings, on_start: Callable[[Service, str], None]) ->
         port = listener.getsockname()[1]
         host = f"[{settings.host}]" if ":" in settings.host.strip("[]") else settings.host
         on_start(service, f"http://{host}:{port}")
-        _Server(_uvicorn_config(service, settings)).run(sockets=[listener])
+        _Server(_uvicorn_config(service, settings), service.leaving).run(sockets=[listener])
     service.storage.engine.dispose()
 
 
@@ -54,6 +55,10 @@ def _uvicorn_config(service: Service, settings: ServerSettings) -> uvicorn.Confi
 class _Server(uvicorn.Server):
     """Ends quietly: uvicorn's own would raise the signal once more when all is done."""
 
+    def __init__(self, config: uvicorn.Config, leaving: threading.Event) -> None:
+        super().__init__(config)
+        self._leaving = leaving
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Take signals as a request to end."""
@@ -68,6 +73,9 @@ class _Server(uvicorn.Server):
 
     def _leave(self, _number: int, _frame: FrameType | None) -> None:
         self.should_exit = True
+        self._leaving.set()
+        # It would show a traceback for each request that is cut off when the grace is over.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
 
 def _listen(settings: ServerSettings) -> socket.socket:

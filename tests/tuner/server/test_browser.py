@@ -166,5 +166,10 @@ def test_admin_deletes_through_the_page(watched: _Watched, server: Server) -> No
     expect(page.get_by_text("2. planted")).to_be_visible()
     planted = page.locator(".MuiCard-root", has_text="2. planted")
     planted.get_by_label("delete study").click()
-    page.get_by_role("button", name="Yes").click()
+    with page.expect_response(lambda answer: answer.request.method == "DELETE") as deleted:
+        page.get_by_role("button", name="Yes").click()
+    assert deleted.value.status == 204
+    watched.take("deleted")
+    page.reload()
+    expect(page.get_by_text("1. digits")).to_be_visible()
     expect(page.get_by_text("2. planted")).to_have_count(0)

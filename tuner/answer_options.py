@@ -1,10 +1,50 @@
-"""The options of `tuner export` alone; what all options share is in ``tuner.options``."""
+"""The options of what becomes of a search: confirmation, pictures and export."""
 
 from pathlib import Path
 from typing import Annotated
 
+import typer
+
 from tuner.options import option
 
+Confirm = Annotated[
+    bool,
+    option(
+        "--confirm/--no-confirm",
+        "Confirm λ on fresh seeds at the end, or leave that out.",
+        show_default="on",
+    ),
+]
+Seeds = Annotated[
+    int | None,
+    option(
+        "--seeds",
+        "Fresh seeds that each candidate is trained on.",
+        metavar="N",
+        min=2,
+        max=1000,
+        show_default="5",
+    ),
+]
+Rungs = Annotated[
+    int | None,
+    option(
+        "--rungs",
+        "How many λ, evenly on a log scale, are candidates beside λ = 0 and the search's best.",
+        metavar="N",
+        min=2,
+        max=100,
+        show_default="9",
+    ),
+]
+Racing = Annotated[
+    bool | None,
+    option(
+        "--racing/--no-racing",
+        "Drop hopeless candidates after three seeds, or train all to the end.",
+        show_default="on",
+    ),
+]
 Rule = Annotated[
     str | None,
     option(
@@ -62,4 +102,28 @@ JsonSchema = Annotated[bool, option("--schema", "Print the JSON Schema of the do
 ExportOutput = Annotated[
     Path | None,
     option("--output", "File to write.", metavar="FILE", show_default="standard output"),
+]
+OutputDir = Annotated[
+    Path, option("--output-dir", "Folder that pictures are written to.", metavar="DIR")
+]
+# Not `--format` of an export, so with an environment variable of its own.
+PictureFormats = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        envvar="TUNER_PATH_FORMAT",
+        help="html, png, svg: one or several, with commas.",
+        metavar="NAMES",
+        show_default="all that can be made here",
+    ),
+]
+Only = Annotated[
+    str | None,
+    typer.Option(
+        "--only",
+        envvar="TUNER_PATH_ONLY",
+        help="path or map: this picture only.",
+        metavar="NAME",
+        show_default="both",
+    ),
 ]

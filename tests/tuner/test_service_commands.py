@@ -1,0 +1,109 @@
+"""`tuner user`, `tuner token` and `tuner serve` as somebody at a terminal uses them."""
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from storage import find_token, list_audit, open_storage
+from tests.conftest import Cli, clean_environment
+
+Type = Callable[[str], None]
+
+
+@pytest.fixture
+def type_in(monkeypatch: pytest.MonkeyPatch) -> Type:
+    """Return a function that says what the next command reads from stdin."""
+    return lambda text: monkeypatch.setattr("sys.stdin", io.StringIO(text))
+
+
+def test_user_is_added_changed_and_removed(call: Cli, type_in: Type, tmp_path: Path) -> None:
+    """Passwords come by stdin and are never shown; each step is in the audit."""
+    adding = ("user", "add", "ann", "--password-stdin", "--role", "operator", "--json")
+    type_in("correct horse\n")
+    added = call(*adding)
+    assert json.loads(added.stdout) == {"name": "ann", "role": "operator"}
+    type_in("correct horse\n")
+    again = call(*adding)
+    assert (again.returncode, again.stderr) == (1, "tuner: There is a user 'ann' already\n")
+    assert call("user", "role", "ann", "--role", "admin").returncode == 0
+    type_in("another horse\n")
+    assert call("user", "passwd", "ann", "--password-stdin").returncode == 0
+    (user,) = json.loads(call("user", "list", "--json").stdout)
+    assert (user["name"], user["role"]) == ("ann", "admin")
+    assert call("user", "remove", "ann").returncode == 0
+    assert call("user", "remove", "ann").returncode == 1
+    engine = open_storage(f"sqlite:///{tmp_path / 'tuner.db'}").engine
+    entries = list_audit(engine)[::-1]
+    assert [entry.action for entry in entries] == [
+        "user add ann --role operator",
+        "user role ann --role admin",
+        "user passwd ann",
+        "user remove ann",
+    ]
+    assert all(entry.actor.startswith("cli:") for entry in entries)
+
+
+def test_user_needs_a_role_that_exists_and_a_password_worth_the_name(
+    call: Cli, type_in: Type, tmp_path: Path
+) -> None:
+    """Wrong usage is one line and status 2; without a terminal nothing is asked for."""
+    for text, arguments, message in (
+        ("correct horse\n", ("--role", "root", "--password-stdin"), "viewer, operator, admin"),
+        ("short\n", ("--password-stdin",), "8 to 1024 characters"),
+        ("", (), "use --password-stdin"),
+    ):
+        type_in(text)
+        result = call("user", "add", "ann", *arguments)
+        assert result.returncode == 2, result.stderr
+        assert message in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "tuner.db").exists()
+    assert call("user", "role", "ann").returncode == 2
+
+
+def test_token_is_shown_once_listed_and_revoked(call: Cli, tmp_path: Path) -> None:
+    """A script gets the token and nothing else; the list has no secret."""
+    plain = call("token", "create", "--role", "operator").stdout.strip()
+    created = json.loads(
+        call("token", "create", "--expires", "30d", "--name", "ci", "--json").stdout
+    )
+    assert (created["id"], created["role"], created["expires_seconds"]) == (2, "viewer", 2592000)
+    listed = call("token", "list", "--json").stdout
+    assert [row["is_valid"] for row in json.loads(listed)] == [True, True]
+    assert plain not in listed
+    assert created["token"] not in listed
+    engine = open_storage(f"sqlite:///{tmp_path / 'tuner.db'}").engine
+    assert find_token(engine, created["token"]) is not None
+    assert call("token", "revoke", "2").returncode == 0
+    assert find_token(engine, created["token"]) is None
+    assert "revoked" in call("token", "list").stdout
+
+
+def test_serve_for_others_without_an_account_is_refused(call: Cli) -> None:
+    """Status 2 and one line with the remedy."""
+    result = call("serve", "--host", "0.0.0.0")
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "`tuner user add NAME" in result.stderr
+
+
+def test_help_and_tokens_do_not_load_the_service() -> None:
+    """Help is quick, and tokens can be made where the service is not installed."""
+    code = (
+        "import sys, tuner.cli, tuner.token_commands; "
+        "print([m for m in ('fastapi', 'uvicorn', 'a2wsgi', 'argon2', 'sqlalchemy', 'optuna')"
+        " if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout == "[]\n"
