@@ -1,8 +1,12 @@
 """`tuner --server` prints over the API what it prints from the storage, and guards its token."""
 
 import json
+import re
+import shutil
 import socket
+import subprocess
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -11,6 +15,7 @@ from typing import Any
 import pytest
 
 from storage import create_storage
+from tests.conftest import ROOT, clean_environment
 from tests.tuner.server.conftest import Accounts, Server, StartServer, add_accounts
 from tuner import cli
 from tuner.errors import ContradictionError, NoResultError, ServiceError, TunerError, UsageError
@@ -258,3 +263,43 @@ def test_server_is_for_the_commands_that_the_api_has(
         tuner("--server", "http://127.0.0.1:1", "status", "--storage", url)
     monkeypatch.setenv("TUNER_SERVER", "http://127.0.0.1:1")
     assert tuner("storage", "check", "--storage", url)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
+def test_lines_of_the_api_page_work_as_written(
+    server: Server, accounts: Accounts, url: str
+) -> None:
+    """Copied from the page into a shell, one after another, with a worker that trains."""
+    block = (ROOT / "docs" / "api.md").read_text().split("<!-- tested -->")[1].split("```")[1]
+    lines = [line for line in block.splitlines() if line.startswith("curl ")]
+    assert len(lines) >= 10
+    environment = clean_environment(SERVER=server.url, TOKEN=accounts.tokens["operator"])
+    printed = []
+    for line in lines:
+        asked = line.replace('"digits"', '"curled"', 1).replace("studies/digits", "studies/curled")
+        if "/best" in asked:
+            run_worker(WorkerConfig(url, "curled", n_lanes=4), Leaving())
+        done = subprocess.run(
+            ["bash", "-c", asked], env=environment, capture_output=True, text=True, check=False
+        )
+        is_cut_off = done.returncode == 28 and "--max-time" in line
+        assert done.returncode == 0 or is_cut_off, f"{line}\n{done.stdout}{done.stderr}"
+        printed.append(done.stdout)
+    assert json.loads(printed[0])["study"] == "curled"
+    assert "event: status" in printed[-3]
+    assert tomllib.loads(printed[-2])["weight_decay"] > 0
+    assert json.loads(printed[-1])["info"]["title"] == "lambda-tuner"
+
+
+def test_routes_of_the_api_page_are_those_there_are(server: Server, accounts: Accounts) -> None:
+    """The page's table and the OpenAPI document name the same routes."""
+    page = (ROOT / "docs" / "api.md").read_text()
+    rows = re.findall(r"^\| `([A-Z]+) (/v1/\S+?)`((?:, `/\w+`)*) \|", page, re.MULTILINE)
+    told = set()
+    for method, path, more in rows:
+        told.add((method, path))
+        told |= {(method, path.rpartition("/")[0] + other) for other in re.findall("/\\w+", more)}
+    remote = Remote(server.url, accounts.tokens["viewer"])
+    document = remote._json("GET", "/v1/openapi.json")
+    routes = {(m.upper(), path) for path, ms in document["paths"].items() for m in ms}
+    assert told - {("GET", "/v1/openapi.json")} == routes
