@@ -17,7 +17,6 @@ from optuna.pruners import (
 )
 from optuna.samplers import (
     BaseSampler,
-    CmaEsSampler,
     GPSampler,
     GridSampler,
     QMCSampler,
@@ -28,6 +27,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from objectives.functions import load_function
 from objectives.seeds import derive_seed
 from storage import Budget, change_budget, create_budget, creation_lock, find_budget
+from tuner.cmaes import SafeCmaEsSampler
 from tuner.errors import ContradictionError, StudyNotFoundError, UsageError
 from tuner.median import IncrementalMedianPruner
 from tuner.spec import (
@@ -236,7 +236,7 @@ def make_sampler(spec: Spec, worker_ordinal: int = 0) -> BaseSampler:
             case "qmc":
                 return QMCSampler(scramble=True, seed=shared, warn_asynchronous_seeding=False)
             case "cmaes":
-                return CmaEsSampler(seed=own)
+                return SafeCmaEsSampler(seed=own)
             case "grid":
                 return _Grid(_grid_points(spec), seed=shared)
 
