@@ -89,6 +89,7 @@ def fuzz(url: str, engine: Engine, n_cases: int, first_seed: int = 0) -> Tally:
             sender = _Sender(session, url, tally, n_each)
             for number, operation in enumerate(operations):
                 sender.send(operation, first_seed + number)
+        print(f"{role}: {tally.n_cases} cases, {len(tally.failures)} failures", file=sys.stderr)
         if role is Role.VIEWER and (after := _dump(engine)) != before:
             tally.failures.append(f"a viewer has changed {_differences(before, after)}")
     return tally
