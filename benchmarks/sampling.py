@@ -28,8 +28,8 @@ from optuna.trial import TrialState
 from rich.console import Console
 from rich.table import Table
 
-from tuner.median import IncrementalMedianPruner
-from tuner.tpe import IncrementalTPESampler
+from tuner.sampling.median import IncrementalMedianPruner
+from tuner.sampling.tpe import IncrementalTPESampler
 
 N_REPORTS = 5
 SPACE: dict[str, BaseDistribution] = {

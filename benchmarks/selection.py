@@ -32,14 +32,14 @@ from benchmarks.setting import Setting
 from objectives import Hyperparameters
 from objectives.datasets import load_test_data, load_training_data
 from storage import open_storage
-from tuner.confirmation import CONFIRMATION, Confirmation
+from tuner.confirmation.values import CONFIRMATION, Confirmation
 from tuner.spec import Spec
 from tuner.study import load_study
 
 Choice = Literal["best trial", "λ_min", "λ_1se"]
 CHOICES: tuple[Choice, ...] = ("best trial", "λ_min", "λ_1se")
 
-# Seeds of the test begin here: none is a search's or a confirmation's (`tuner.fresh_seeds`).
+# Seeds of the test begin here: none is a search's or a confirmation's.
 _FRESH = 3_000_000
 
 # λ = 0 has no logarithm. It counts as a rung below the lowest.

@@ -18,8 +18,18 @@ FORBIDDEN = {
 }
 # Modules that commands without training load: torch must not come with them.
 LIGHT = (
-    *("cli", "options", "spec", "report", "answer", "record", "study", "logs", "errors", "run"),
-    *("path_command", "path"),
+    *(
+        "cli",
+        "spec",
+        "report",
+        "study",
+        "logs",
+        "errors",
+        "run",
+        "answer/document",
+        "answer/record",
+    ),
+    *("commands/options", "commands/path", "pictures/path"),
 )
 
 

@@ -3,7 +3,8 @@
 Importing it, and reading an exported answer by `load_best`, takes the standard library alone.
 """
 
-from tuner.best import Best
+from tuner.answer.best import Best
+from tuner.answer.loading import load_best
 from tuner.errors import (
     AnswerError,
     NoResultError,
@@ -12,7 +13,6 @@ from tuner.errors import (
     UsageError,
     WorkersFailedError,
 )
-from tuner.loading import load_best
 
 __all__ = [
     "AnswerError",

@@ -18,22 +18,22 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from objectives import ObjectiveError, UnknownNameError
-from tuner import answer_options, options, service_options
-from tuner.confirm_command import add_confirm_command
+from tuner.commands import answer_options, options, service_options
+from tuner.commands.confirm import add_confirm_command
+from tuner.commands.export import add_export_command
+from tuner.commands.path import add_path_command
+from tuner.commands.serve import add_serve_commands
+from tuner.commands.state import add_state_commands
+from tuner.commands.storage import storage_app
+from tuner.commands.tokens import token_app
+from tuner.commands.train import add_train_command
+from tuner.commands.users import user_app
+from tuner.commands.worker import add_worker_command
 from tuner.errors import TunerError, UsageError
-from tuner.export_command import add_export_command
 from tuner.leaving import INTERRUPTED_STATUS, Leaving
 from tuner.logs import set_up_logging
-from tuner.path_command import add_path_command
-from tuner.serve_commands import add_serve_commands
 from tuner.serving import find_remote, note_server
 from tuner.spec import check_name_and_budget
-from tuner.state_commands import add_state_commands
-from tuner.storage_commands import storage_app
-from tuner.token_commands import token_app
-from tuner.train_command import add_train_command
-from tuner.user_commands import user_app
-from tuner.worker_command import add_worker_command
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -165,7 +165,7 @@ def run(
 
         options.check_new_study(storage, context)
         processes.preload()  # if that has not been done earlier
-        from tuner.confirm import PlanOptions
+        from tuner.confirmation.confirm import PlanOptions
         from tuner.run import RunRequest, run_study, summary
         from tuner.worker import WorkerConfig
 

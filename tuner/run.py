@@ -11,14 +11,19 @@ from rich.console import Console
 
 from storage import create_storage, set_study_state
 from tuner import launcher
-from tuner.answer import Document
-from tuner.confirm import ConfirmRequest, PlanOptions, confirm_study, find_reason_against
-from tuner.confirmation import Confirmation
+from tuner.answer.document import Document
+from tuner.answer.export import check_writable, render, write_file
+from tuner.answer.record import publish
+from tuner.confirmation.confirm import (
+    ConfirmRequest,
+    PlanOptions,
+    confirm_study,
+    find_reason_against,
+)
+from tuner.confirmation.values import Confirmation
 from tuner.errors import NoResultError
-from tuner.export import check_writable, render, write_file
 from tuner.leaving import Leaving
 from tuner.local import train_locally
-from tuner.record import publish
 from tuner.report import (
     StudyStatus,
     follow_up,

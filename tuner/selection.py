@@ -11,7 +11,7 @@ from objectives import TrainingConfig
 from objectives.datasets import Split, load_test_data
 from storage import open_storage
 from tuner.checkpoints import find_model
-from tuner.confirmation import CONFIRMATION, Confirmation
+from tuner.confirmation.values import CONFIRMATION, Confirmation
 from tuner.errors import NoResultError
 from tuner.study import LoadedStudy, load_study
 from tuner.train import find_course

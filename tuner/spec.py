@@ -15,8 +15,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from objectives import DATASETS, OBJECTIVES, SearchSpace, TrainingConfig
 from objectives.functions import load_function
+from tuner.confirmation.fresh_seeds import MAX_N_TRIALS
 from tuner.errors import ContradictionError, UsageError
-from tuner.fresh_seeds import MAX_N_TRIALS
 
 _MAX_NAME_LENGTH = 250  # a little less than Optuna's column takes
 
@@ -53,7 +53,7 @@ class Spec(BaseModel):
     direction: Direction = "maximize"
     # Points of the grid sampler: (weight_decay, lr). Chosen when the study is created.
     grid: tuple[int, int] | None = None
-    # The searched study whose candidates this one trains on fresh seeds (see `tuner.confirm`).
+    # The searched study whose candidates this one trains on fresh seeds.
     # Not stored when None: older workers know no such field, and a spec keeps its hash.
     confirms: str | None = Field(default=None, exclude_if=lambda name: name is None)
 

@@ -1,6 +1,6 @@
 """What came of a study, in lines for people."""
 
-from tuner.confirmation import Confirmation, Rung
+from tuner.confirmation.values import Confirmation, Rung
 from tuner.report import format_value
 
 

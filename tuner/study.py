@@ -27,9 +27,10 @@ from optuna.storages import BaseStorage, RDBStorage
 from objectives.functions import load_function
 from objectives.seeds import derive_seed
 from storage import Budget, change_budget, create_budget, creation_lock, find_budget
-from tuner.cmaes import SafeCmaEsSampler
 from tuner.errors import ContradictionError, StudyNotFoundError, UsageError
-from tuner.median import IncrementalMedianPruner
+from tuner.sampling.cmaes import SafeCmaEsSampler
+from tuner.sampling.median import IncrementalMedianPruner
+from tuner.sampling.tpe import IncrementalTPESampler
 from tuner.spec import (
     CheckFunction,
     Spec,
@@ -37,7 +38,6 @@ from tuner.spec import (
     check_name_and_budget,
     check_same_spec,
 )
-from tuner.tpe import IncrementalTPESampler
 
 DEFAULT_N_TRIALS = 50
 

@@ -17,7 +17,7 @@ from objectives import EpochResult, Hyperparameters, Lanes
 from objectives.functions import ObjectiveFunction
 from storage import StorageError
 from tuner.checkpoints import Checkpoint, Checkpoints, FinalModels
-from tuner.fresh_seeds import SEED, first_pass, init_number
+from tuner.confirmation.fresh_seeds import SEED, first_pass, init_number
 from tuner.leaving import Leaving
 from tuner.spec import Spec
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from benchmarks.selection import DIGITS, Amounts, Answer, Outcome, build_section
-from tuner.confirmation import Candidate, Confirmation, Rung, Verdict
+from tuner.confirmation.values import Candidate, Confirmation, Rung, Verdict
 
 
 def _answer(weight_decays: Sequence[float]) -> Answer:

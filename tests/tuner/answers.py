@@ -6,7 +6,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from storage import create_storage
-from tuner.confirmation import CONFIRMATION, Candidate, Confirmation, Rung, Score, Verdict
+from tuner.confirmation.values import CONFIRMATION, Candidate, Confirmation, Rung, Score, Verdict
 from tuner.study import LoadedStudy, create_or_resume
 
 DISTRIBUTIONS = {

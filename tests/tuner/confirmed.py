@@ -8,7 +8,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from storage import create_storage
-from tuner.confirmation import CONFIRMATION, Candidate, Confirmation, Rung, Source, Verdict
+from tuner.confirmation.values import CONFIRMATION, Candidate, Confirmation, Rung, Source, Verdict
 from tuner.study import LoadedStudy, create_or_resume
 
 SEEDS = (101, 102, 103, 104, 105)

@@ -17,11 +17,11 @@ import tuner
 from storage import BadUrlError, create_storage
 from tests.conftest import ROOT
 from tests.tuner.answers import confirm, make_study
-from tuner.answer import build_document
-from tuner.best import Pin
+from tuner.answer.best import Pin
+from tuner.answer.document import build_document
+from tuner.answer.export import render
+from tuner.answer.record import Wish, list_versions, publish
 from tuner.errors import AnswerError, NoResultError, StudyNotFoundError
-from tuner.export import render
-from tuner.record import Wish, list_versions, publish
 from tuner.study import LoadedStudy
 
 
@@ -79,10 +79,11 @@ def test_file_is_read_with_nothing_but_the_standard_library(file: Path) -> None:
     assert result.stdout.split() == [
         "0.001",
         "tuner",
-        "tuner.best",
+        "tuner.answer",
+        "tuner.answer.best",
+        "tuner.answer.loading",
+        "tuner.answer.reading",
         "tuner.errors",
-        "tuner.loading",
-        "tuner.reading",
     ]
 
 

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy
 
 from tests.conftest import Cli
-from tuner import options
+from tuner.commands import options
 
 DIGITS = ("--dataset", "digits", "--epochs", "2")
 
@@ -95,7 +95,8 @@ def _assert_refused(
 def test_help_status_and_export_do_not_import_torch() -> None:
     """Commands that train nothing start without torch."""
     program = (
-        "import sys, tuner.cli, tuner.report, tuner.export, tuner.record, tuner.study, tuner.run\n"
+        "import sys, tuner.cli, tuner.report, tuner.answer.export, tuner.answer.record\n"
+        "import tuner.study, tuner.run\n"
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -7,7 +7,7 @@ from typing import Any
 import optuna
 import pytest
 
-from tuner.cmaes import SafeCmaEsSampler
+from tuner.sampling.cmaes import SafeCmaEsSampler
 
 
 def _run(sampler: optuna.samplers.BaseSampler, n_trials: int) -> optuna.Study:

@@ -18,11 +18,11 @@ from storage import create_storage, list_workers, set_study_state
 from tests.conftest import Cli
 from tests.tuner.conftest import Crew, wait_until
 from tuner import processes
-from tuner.confirm import ConfirmRequest, PlanOptions, confirm_study
-from tuner.confirmation import Confirmation
+from tuner.confirmation.confirm import ConfirmRequest, PlanOptions, confirm_study
+from tuner.confirmation.plan import find_ended
+from tuner.confirmation.values import Confirmation
 from tuner.errors import NoResultError, StudyNotFoundError, UsageError
 from tuner.leaving import Leaving
-from tuner.plan import find_ended
 from tuner.run import RunRequest, RunResult, run_study, summary
 from tuner.selection import find_confirmation, score_on_test
 from tuner.study import LoadedStudy, create_or_resume, load_study

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tuner.confirmation import Candidate, Confirmation
+from tuner.confirmation.evidence import Evidence, judge
+from tuner.confirmation.racing import MIN_N_SEEDS, find_hopeless
+from tuner.confirmation.statistics import Values, find_t_quantile
+from tuner.confirmation.values import Candidate, Confirmation
 from tuner.errors import NoResultError
-from tuner.evidence import Evidence, judge
-from tuner.racing import MIN_N_SEEDS, find_hopeless
-from tuner.statistics import Values, find_t_quantile
 
 RANGE = (1e-5, 1e-2)
 LADDER = [float(x) for x in np.geomspace(*RANGE, 9)]

@@ -13,9 +13,9 @@ from optuna.trial import TrialState
 
 from storage import create_storage
 from tests.tuner.answers import make_study, trial
-from tuner.answer import Document, build_document
+from tuner.answer.document import Document, build_document
+from tuner.answer.export import render, write_file
 from tuner.errors import NoResultError, TunerError
-from tuner.export import render, write_file
 from tuner.selection import find_best_trial
 from tuner.study import LoadedStudy, create_or_resume
 

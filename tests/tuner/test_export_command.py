@@ -11,9 +11,9 @@ from sqlalchemy import text
 
 from tests.conftest import Cli
 from tests.tuner.answers import confirm, make_study
+from tuner.answer.export import SCHEMA_FILE
+from tuner.answer.record import list_versions
 from tuner.cli import app, main
-from tuner.export import SCHEMA_FILE
-from tuner.record import list_versions
 
 
 @pytest.fixture

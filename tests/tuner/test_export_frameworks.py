@@ -14,10 +14,10 @@ import torch
 
 from tests import servers
 from tests.tuner.answers import confirm, make_study
-from tuner.answer import Document, build_document
+from tuner.answer.document import Document, build_document
+from tuner.answer.export import check_form
+from tuner.answer.frameworks import FRAMEWORKS, write_lines
 from tuner.errors import UsageError
-from tuner.export import check_form
-from tuner.frameworks import FRAMEWORKS, write_lines
 
 N, N_INPUTS, N_HIDDEN, N_CLASSES = 64, 6, 5, 3  # N: one batch, as long as the study's
 LR, WEIGHT_DECAY = 0.1, 0.01

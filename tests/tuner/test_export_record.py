@@ -16,8 +16,8 @@ from sqlalchemy.pool import NullPool
 
 from storage import open_storage, parse_url
 from tests.tuner.answers import confirm, make_study, trial
+from tuner.answer.record import Wish, last_document, list_versions, publish
 from tuner.errors import NoResultError, TunerError, UsageError
-from tuner.record import Wish, last_document, list_versions, publish
 from tuner.study import LoadedStudy, load_study
 
 
@@ -205,7 +205,7 @@ def test_viewer_of_a_database_gets_the_answer_with_a_warning(
         published = publish(loaded)
         assert published.document["weight_decay"] == 2e-4
         assert (published.version, published.is_new) == (None, False)
-        (warning,) = [r.getMessage() for r in caplog.records if r.name == "tuner.record"]
+        (warning,) = [r.getMessage() for r in caplog.records if r.name == "tuner.answer.record"]
         assert "not recorded in the database" in warning
         assert "permission denied" in warning
         assert "see" not in warning.replace("seed", "")

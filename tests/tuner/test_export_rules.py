@@ -9,9 +9,10 @@ import pytest
 
 from storage import create_storage
 from tests.tuner.answers import confirm, make_study, trial
-from tuner import answer, export
-from tuner.answer import build_document
-from tuner.best import Pin
+from tuner.answer import document as answer
+from tuner.answer import export
+from tuner.answer.best import Pin
+from tuner.answer.document import build_document
 from tuner.errors import NoResultError, UsageError
 from tuner.study import LoadedStudy, create_or_resume
 
@@ -116,8 +117,8 @@ def test_pin_of_a_trial_that_is_not_there_or_not_complete_is_refused(loaded: Loa
 def test_published_schema_is_that_of_the_document() -> None:
     """The kept file is what the types say."""
     command = (
-        "python -c 'from tuner.answer import schema_text; print(schema_text(), end=\"\")'"
-        " > tuner/best.schema.json"
+        "python -c 'from tuner.answer.document import schema_text; print(schema_text(), end=\"\")'"
+        " > tuner/answer/best.schema.json"
     )
     assert export.SCHEMA_FILE.read_text() == answer.schema_text(), f"run: {command}"
 

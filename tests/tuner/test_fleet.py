@@ -13,10 +13,10 @@ from sqlalchemy import text
 from storage import change_budget, create_storage, set_study_state
 from tests.tuner.conftest import FUNCTION, Crew, n_reporting, wait_until
 from tuner.allowed import AllowedObjectives
+from tuner.confirmation.plan import make_trial
 from tuner.errors import NotAllowedError
 from tuner.fleet import run_fleet_worker
 from tuner.leaving import Leaving
-from tuner.plan import make_trial
 from tuner.study import LoadedStudy, create_or_resume, open_confirmation
 from tuner.worker import WorkerConfig, run_worker
 
@@ -174,7 +174,7 @@ def test_fleet_worker_survives_a_study_that_cannot_be_opened(
 def test_fleet_worker_trains_confirmations_too(sqlite_url: str) -> None:
     """The queue of NAME/confirm is served like any study, trial by trial as it was queued."""
     from storage import set_queue
-    from tuner.confirmation import Candidate
+    from tuner.confirmation.values import Candidate
 
     searched = create_or_resume(create_storage(sqlite_url), "s", DIGITS, n_trials=1)
     assert _serve(sqlite_url) == 0

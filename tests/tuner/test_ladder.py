@@ -10,9 +10,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tests.tuner.histories import SPACE
-from tuner.confirmation import Candidate
+from tuner.confirmation.ladder import make_candidates
+from tuner.confirmation.values import Candidate
 from tuner.errors import NoResultError, UsageError
-from tuner.ladder import make_candidates
 
 N_EPOCHS = 20
 NOISE = 0.002

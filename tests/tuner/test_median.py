@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from storage import create_storage
 from tests.tuner.histories import ENDS, random_states, random_trial, twins
-from tuner.median import IncrementalMedianPruner, _Step
+from tuner.sampling.median import IncrementalMedianPruner, _Step
 
 # Optuna's own computation warns where all values of a step, or of the trial, are NaN.
 pytestmark = pytest.mark.filterwarnings("ignore:All-NaN", "ignore:invalid value", "ignore:overflow")

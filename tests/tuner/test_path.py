@@ -10,7 +10,7 @@ from optuna.trial import TrialState, create_trial
 from storage import create_storage
 from tests.tuner.confirmed import SEEDS, make_confirmed_study, make_searched_study
 from tuner.errors import NoResultError
-from tuner.path import (
+from tuner.pictures.path import (
     LambdaPath,
     as_document,
     build_map,

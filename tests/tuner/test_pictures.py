@@ -17,14 +17,14 @@ from optuna_dashboard import get_note, save_note
 from tests.browser import find_chromium, read_page
 from tests.tuner.confirmed import make_confirmed_study, make_searched_study
 from tuner import cli
-from tuner.confirmation import Score
+from tuner.confirmation.values import Score
 from tuner.dashboard import build_app
 from tuner.errors import NoResultError, PicturesError, UsageError
-from tuner.map_figure import draw_map
-from tuner.note import merge_note, write_section
-from tuner.path import LambdaMap, LambdaPath, build_map, build_path, get_confirmation
-from tuner.path_figure import draw_path
-from tuner.pictures import draw, keep_in_study, render, write_pages
+from tuner.pictures.figures import draw, keep_in_study, render, write_pages
+from tuner.pictures.map_figure import draw_map
+from tuner.pictures.note import merge_note, write_section
+from tuner.pictures.path import LambdaMap, LambdaPath, build_map, build_path, get_confirmation
+from tuner.pictures.path_figure import draw_path
 from tuner.study import LoadedStudy
 
 

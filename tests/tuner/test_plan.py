@@ -2,9 +2,9 @@
 
 import pytest
 
-from tuner.confirmation import Candidate
-from tuner.plan import find_n_wanted, make_trial
-from tuner.statistics import Values
+from tuner.confirmation.plan import find_n_wanted, make_trial
+from tuner.confirmation.statistics import Values
+from tuner.confirmation.values import Candidate
 
 GOOD, FAIR, BAD = (
     Candidate(weight_decay=weight_decay, lr=0.1, source="ladder")

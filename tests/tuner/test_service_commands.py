@@ -95,7 +95,7 @@ def test_serve_for_others_without_an_account_is_refused(call: Cli) -> None:
 def test_help_and_tokens_do_not_load_the_service() -> None:
     """Help is quick, and tokens can be made where the service is not installed."""
     code = (
-        "import sys, tuner.cli, tuner.token_commands; "
+        "import sys, tuner.cli, tuner.commands.tokens; "
         "print([m for m in ('fastapi', 'uvicorn', 'a2wsgi', 'argon2', 'sqlalchemy', 'optuna')"
         " if m in sys.modules])"
     )

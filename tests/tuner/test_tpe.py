@@ -15,9 +15,9 @@ from optuna.trial import TrialState
 
 from storage import create_storage
 from tests.tuner.histories import ENDS, SPACE, random_states, random_trial, twins
-from tuner import candidates
-from tuner.observations import ObservedTrials, Question
-from tuner.tpe import IncrementalTPESampler
+from tuner.sampling import candidates
+from tuner.sampling.observations import ObservedTrials, Question
+from tuner.sampling.tpe import IncrementalTPESampler
 
 Samplers = tuple[IncrementalTPESampler, TPESampler]
 Suggest = Callable[[optuna.Trial], list[Any]]

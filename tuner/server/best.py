@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Response
 
-from tuner.answer import Document
-from tuner.best import Rule
-from tuner.export import check_form, render
-from tuner.frameworks import Optimizer
+from tuner.answer.best import Rule
+from tuner.answer.document import Document
+from tuner.answer.export import check_form, render
+from tuner.answer.frameworks import Optimizer
 from tuner.server.api import Shared, StudyName, Viewer, problems
 
 router = APIRouter(prefix="/v1/studies", tags=["best"])

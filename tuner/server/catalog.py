@@ -16,10 +16,10 @@ from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy import Engine
 
 from storage import find_study, only_reading
-from tuner.answer import Document
-from tuner.best import Rule
+from tuner.answer.best import Rule
+from tuner.answer.document import Document
+from tuner.answer.record import current_answer
 from tuner.errors import StudyNotFoundError
-from tuner.record import current_answer
 from tuner.report import load_status
 from tuner.study import LoadedStudy, load_study
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tuner.fresh_seeds import MAX_N_TRIALS
+from tuner.confirmation.fresh_seeds import MAX_N_TRIALS
 from tuner.spec import Direction, PrunerName, SamplerName
 
 State = Literal["open", "paused", "stopped"]

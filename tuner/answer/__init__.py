@@ -1,0 +1,1 @@
+"""The answer for other projects: its document, forms, versions, and how to load it."""

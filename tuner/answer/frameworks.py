@@ -1,0 +1,207 @@
+"""The answer as lines to paste into a program of torch, Keras, optax or scikit-learn.
+
+λ was tuned for one optimizer, and lines for another would change what it means: they are refused
+unless forced. Tests compare one step of each with torch's.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Literal, get_args
+
+from tuner.answer.document import Document
+from tuner.errors import UsageError
+
+Optimizer = Literal["sgd", "adam", "adamw"]
+OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
+
+# The decay that the lines below are written for: see ``objectives.catalog.Recipe``.
+_TUNED = {
+    "optimizer": "SGD",
+    "decay": "coupled",
+    "decayed_parameters": "all weights and biases",
+    "loss_reduction": "mean over the batch",
+}
+_WHY_NOT = {
+    "adam": "Adam divides the gradient, and with it a coupled penalty, by its own running size, so "
+    "that weights no longer shrink in proportion to weight_decay",
+    "adamw": "AdamW's decay is decoupled: it shrinks weights by lr * weight_decay at each step, "
+    "whatever the gradient's size, at a learning rate of another scale",
+}
+
+
+def write_lines(
+    document: Document, framework: str, optimizer: Optimizer = "sgd", *, force: bool = False
+) -> str:
+    """Return lines for a framework, with comments that say what they stand on.
+
+    Raises UsageError where they would change the meaning of weight_decay, unless forced; then
+    they begin with a warning. Raises it also where there is nothing to write.
+    """
+    if document["weight_decay"] is None:
+        raise UsageError(
+            f"--format {framework}: study {document['study']!r} has searched no weight_decay"
+        )
+    problem = _find_change_of_meaning(document, optimizer)
+    if problem is not None and not force:
+        raise UsageError(
+            f"--format {framework} --optimizer {optimizer} would change what weight_decay means: "
+            f"{problem}. Add --force to have the lines all the same"
+        )
+    if (framework, optimizer) == ("sklearn", "adamw"):
+        raise UsageError("--optimizer adamw: scikit-learn has none")
+    comments = _facts(document)
+    if problem is not None:
+        comments = [f"WARNING: weight_decay was not tuned for this: {problem}.", *comments]
+    if document["lr"] is None:
+        comments = [*comments, "The learning rate was not searched: add yours."]
+    lines = [f"# {_one_line(comment)}" for comment in comments]
+    return "\n".join([*lines, *FRAMEWORKS[framework](document, optimizer)]) + "\n"
+
+
+def _find_change_of_meaning(document: Document, optimizer: Optimizer) -> str | None:
+    """Return why weight_decay would not mean the same there; None if it does."""
+    meaning = document["meaning"]
+    if meaning["optimizer"] is None:
+        return f"objective {meaning['objective']} keeps to itself what it does with weight_decay"
+    for name, written_for in _TUNED.items():
+        if meaning[name] != written_for:
+            return f"its {name.replace('_', ' ')} is {meaning[name]}, not {written_for}"
+    if optimizer != "sgd":
+        return f"it was tuned with SGD, where it is a part of the gradient; {_WHY_NOT[optimizer]}"
+    return None
+
+
+def _facts(document: Document) -> list[str]:
+    """Return what a reader of the lines has to know."""
+    meaning, evidence, pinned = document["meaning"], document["evidence"], document["pinned"]
+    version = document["provenance"]["version"]
+    number = "" if version is None else f", version {version}"
+    facts = [f"λ of study {document['study']}, rule {document['rule']}{number}, by lambda-tuner."]
+    if pinned is not None:
+        why = "" if pinned["reason"] is None else f": {pinned['reason']}"
+        facts.append(
+            f"Pinned to trial {pinned['trial']} by {pinned['by']}, in place of the rule{why}"
+        )
+    if evidence["mean"] is not None:
+        error = evidence["standard_error"]
+        width = "" if error is None else f" ± {error:.2g}"
+        seeds = f"over {evidence['n_seeds']} fresh seeds"
+        facts.append(f"{evidence['metric']} {evidence['mean']:.5g}{width} {seeds}.")
+    elif evidence["search_value"] is not None:
+        facts.append(
+            f"{evidence['metric']} {evidence['search_value']:.5g} in the search; not confirmed."
+        )
+    if evidence["verdict"] is not None:
+        facts.append(evidence["verdict"]["text"])
+    if meaning["optimizer"] is not None:
+        facts.append(
+            f"Tuned for {meaning['model']}; {meaning['loss']}, {meaning['loss_reduction']}; "
+            f"batches of {meaning['batch_size']}, {meaning['epochs']} epochs."
+        )
+    return facts
+
+
+def _one_line(text: str) -> str:
+    """Return text without line breaks of any kind, for a comment that ends with its line."""
+    return " ".join(text.split())
+
+
+def _lr(name: str, document: Document) -> str:
+    return "" if document["lr"] is None else f"{name}={document['lr']!r}, "
+
+
+def _momentum(document: Document) -> float:
+    return document["meaning"]["momentum"] or 0.0
+
+
+def _torch(document: Document, optimizer: Optimizer) -> list[str]:
+    name = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[optimizer]
+    momentum = f"momentum={_momentum(document)!r}, " if optimizer == "sgd" else ""
+    return [
+        "# All weights and biases of `model` decay.",
+        "import torch",
+        "",
+        f"optimizer = torch.optim.{name}(",
+        f"    model.parameters(), {_lr('lr', document)}{momentum}"
+        f"weight_decay={document['weight_decay']!r}",
+        ")",
+    ]
+
+
+def _keras(document: Document, optimizer: Optimizer) -> list[str]:
+    lr, weight_decay = _lr("learning_rate", document), document["weight_decay"]
+    if optimizer == "adamw":
+        return [
+            "import keras",
+            "",
+            f"optimizer = keras.optimizers.AdamW({lr}weight_decay={weight_decay!r})",
+        ]
+    name, momentum = {
+        "sgd": ("SGD", f"momentum={_momentum(document)!r}"),
+        "adam": ("Adam", ""),
+    }[optimizer]
+    return [
+        "# keras.regularizers.L2(x) adds x * sum(w ** 2) to the loss: x is weight_decay / 2.",
+        "# All weights and biases decay, so give `decay` to each layer: Dense(128, **decay).",
+        "import keras",
+        "",
+        f"weight_decay = {weight_decay!r}",
+        "decay = {",
+        '    "kernel_regularizer": keras.regularizers.L2(weight_decay / 2),',
+        '    "bias_regularizer": keras.regularizers.L2(weight_decay / 2),',
+        "}",
+        f"optimizer = keras.optimizers.{name}({(lr + momentum).removesuffix(', ')})",
+    ]
+
+
+def _optax(document: Document, optimizer: Optimizer) -> list[str]:
+    lr, weight_decay = document["lr"], document["weight_decay"]
+    if optimizer == "adamw":
+        made = f"optax.adamw({_lr('learning_rate', document)}weight_decay={weight_decay!r})"
+        return ["import optax", "", f"optimizer = {made}"]
+    momentum = _momentum(document)
+    more = f", momentum={momentum!r}" if optimizer == "sgd" and momentum else ""
+    return [
+        "# The decay is added to the gradient before the learning rate; all parameters decay.",
+        "import optax",
+        "",
+        "optimizer = optax.chain(",
+        f"    optax.add_decayed_weights({weight_decay!r}),",
+        f"    optax.{optimizer}({'learning_rate' if lr is None else repr(lr)}{more}),",
+        ")",
+    ]
+
+
+def _sklearn(document: Document, optimizer: Optimizer) -> list[str]:
+    meaning = document["meaning"]
+    batch_size, epochs = meaning["batch_size"] or 200, meaning["epochs"]  # 200: its own default
+    arguments = [f'solver="{optimizer}"']
+    hidden = re.findall(r"Linear\(\w+, (\d+)\)", meaning["model"] or "")
+    if hidden:
+        arguments.insert(0, f"hidden_layer_sizes=({', '.join(hidden)},)")
+    arguments.append(f"alpha={document['weight_decay']!r} * {batch_size}")
+    arguments.append(f"batch_size={batch_size}")
+    if document["lr"] is not None:
+        arguments.append(f"learning_rate_init={document['lr']!r}")
+    if optimizer == "sgd":
+        arguments += [f"momentum={_momentum(document)!r}", "nesterovs_momentum=False"]
+    if epochs is not None:
+        arguments += [f"max_iter={epochs}", f"n_iter_no_change={epochs}"]
+    return [
+        "# scikit-learn divides alpha by the number of samples in the batch: alpha is",
+        "# weight_decay * batch_size. What cannot be carried over: its intercepts do not decay,",
+        "# and the last batch of an epoch, where it is smaller, decays more.",
+        "from sklearn.neural_network import MLPClassifier",
+        "",
+        "model = MLPClassifier(",
+        *(f"    {argument}," for argument in arguments),
+        ")",
+    ]
+
+
+FRAMEWORKS: dict[str, Callable[[Document, Optimizer], list[str]]] = {
+    "torch": _torch,
+    "keras": _keras,
+    "optax": _optax,
+    "sklearn": _sklearn,
+}

@@ -1,0 +1,72 @@
+"""The command that trains a study's candidates on fresh seeds: `tuner confirm`.
+
+A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
+"""
+
+import logging
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from tuner.commands import answer_options, options
+from tuner.leaving import Leaving
+
+
+def add_confirm_command(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog="Example: tuner confirm --study simplenet-mnist --workers 2")(confirm)
+
+
+def confirm(
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    study: options.StudyName = options.DEFAULT_STUDY,
+    seeds: answer_options.Seeds = None,
+    rungs: answer_options.Rungs = None,
+    racing: answer_options.Racing = None,
+    workers: options.Workers = None,
+    data_dir: options.DataDir = Path("data"),
+    device: options.Device = "auto",
+    threads: options.Threads = 1,
+    lanes: options.Lanes = None,
+    lease: options.Lease = options.DEFAULT_LEASE,
+    storage_patience: options.Patience = options.DEFAULT_PATIENCE,
+    checkpoint_dir: options.CheckpointDir = None,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train a λ ladder, λ = 0 and the best trial's λ on fresh seeds; tell λ_min and λ_1se.
+
+    The trials are those of a study NAME/confirm: workers of other hosts may join it. Ctrl-C gives
+    running trials back; the same command resumes. Only at the end the test set is read, once, for
+    the chosen λ.
+    """
+    leaving = Leaving()
+    with leaving.listening():
+        from tuner import processes
+
+        processes.preload()  # if that has not been done earlier
+        from tuner.confirmation.confirm import ConfirmRequest, PlanOptions, confirm_study
+        from tuner.story import tell_confirmation
+        from tuner.worker import WorkerConfig
+
+        level = logging.INFO if verbose else logging.WARNING
+        worker = WorkerConfig(
+            storage,
+            study,
+            data_dir,
+            device,
+            threads,
+            lanes,
+            lease,
+            storage_patience,
+            checkpoint_dir,
+            log_level=level,
+        )
+        request = ConfirmRequest(worker, workers, PlanOptions(seeds, rungs, racing))
+        confirmation = confirm_study(request, Console(stderr=True, markup=False), leaving)
+    if as_json:
+        print(confirmation.model_dump_json(indent=2))
+    else:
+        print("\n".join(tell_confirmation(confirmation)))

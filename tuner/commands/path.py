@@ -1,0 +1,95 @@
+"""`tuner path`: the pictures of a study's λ as files, and the numbers behind them.
+
+A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from tuner.commands import answer_options, options
+from tuner.errors import PicturesError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import plotly.graph_objects as go
+
+    from tuner.pictures.figures import Format, Name
+
+
+def add_path_command(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("path", epilog="Example: tuner path --study digits --format png")(_path)
+
+
+def _path(
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    study: options.StudyName = options.DEFAULT_STUDY,
+    output_dir: answer_options.OutputDir = Path(),
+    formats: answer_options.PictureFormats = None,
+    only: answer_options.Only = None,
+    as_json: options.Json = False,
+) -> None:
+    """Draw accuracy, loss and weight norm along λ, and the map of the search."""
+    from storage import open_storage
+    from tuner.pictures.figures import draw
+    from tuner.pictures.path import as_document, build_map, build_path, get_confirmation
+    from tuner.selection import find_confirmation
+    from tuner.study import load_study
+
+    if only not in (None, "path", "map"):
+        raise UsageError(f"--only {only}: choose path or map, or leave it out for both")
+    chosen = _formats(formats)
+    loaded = load_study(open_storage(storage, read_only=True), study)
+    confirmation = find_confirmation(loaded) if only == "map" else get_confirmation(loaded)
+    path = None if confirmation is None else build_path(loaded, confirmation)
+    trials = None if only == "path" else build_map(loaded)
+    figures = draw(path, trials)
+    if only:
+        figures = {name: figure for name, figure in figures.items() if name == only}
+    files = _write(figures, chosen, output_dir, study, must_render=formats is not None)
+    if as_json:
+        document = {} if path is None else as_document(path)
+        print(json.dumps({**document, "files": [str(file) for file in files]}, indent=2))
+    else:
+        print("\n".join(f"Written to {file}" for file in files))
+
+
+def _formats(text: str | None) -> "tuple[Format, ...]":
+    from tuner.pictures.figures import FORMATS
+
+    if text is None:
+        return FORMATS
+    asked = {name.strip().lower() for name in text.split(",")}
+    if not asked <= set(FORMATS):
+        raise UsageError(f"--format {text}: choose from {', '.join(FORMATS)}")
+    return tuple(name for name in FORMATS if name in asked)
+
+
+def _write(
+    figures: "Mapping[Name, go.Figure]",
+    formats: "Sequence[Format]",
+    folder: Path,
+    study: str,
+    *,
+    must_render: bool,
+) -> list[Path]:
+    """Write pages first; what needs a browser is left out with a line, unless it was asked for."""
+    from tuner.pictures.figures import render, write_pages
+
+    files = write_pages(figures, folder, study) if "html" in formats else []
+    rendered: list[Format] = [name for name in formats if name != "html"]
+    if not rendered:
+        return files
+    try:
+        return files + render(figures, rendered, folder, study)
+    except PicturesError as error:
+        if must_render:
+            raise
+        print(f"tuner: {error}; the pages are complete without", file=sys.stderr)
+        return files

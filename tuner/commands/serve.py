@@ -1,0 +1,89 @@
+"""The commands that serve pages: `tuner dashboard` for one person, `tuner serve` for many.
+
+A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
+"""
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+from tuner.allowed import AllowedObjectives
+from tuner.commands import options, service_options
+from tuner.errors import UsageError
+
+if TYPE_CHECKING:
+    from tuner.server.app import Service
+
+
+def add_serve_commands(app: typer.Typer) -> None:
+    """Add the two commands."""
+    app.command(epilog="Example: tuner dashboard --port 8081")(dashboard)
+    app.command(epilog="Example: tuner serve --host 0.0.0.0 --trusted-proxy 10.0.0.7")(serve)
+
+
+def dashboard(
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    host: service_options.Host = "127.0.0.1",
+    port: service_options.Port = 8080,
+    writable: service_options.Writable = False,
+) -> None:
+    """Serve the Optuna dashboard on this storage: on loopback and read-only unless asked."""
+    from tuner.dashboard import serve as serve_dashboard
+
+    mode = "writable" if writable else "read-only"
+    with contextlib.suppress(KeyboardInterrupt):
+        serve_dashboard(
+            storage,
+            host,
+            port,
+            is_writable=writable,
+            on_start=lambda url: print(
+                f"Dashboard: {url} ({mode}); Ctrl-C ends it", file=sys.stderr
+            ),
+        )
+
+
+def serve(
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    host: service_options.Host = "127.0.0.1",
+    port: service_options.Port = 8080,
+    trusted_proxy: service_options.TrustedProxies = None,
+    allow_objective: service_options.AllowObjectives = None,
+) -> None:
+    """Serve dashboard and API behind a login; without any account, read-only on loopback.
+
+    `tuner user add` and `tuner token create` make accounts. Put a proxy with TLS before it.
+    """
+    check_extra()
+    from tuner.server.run import serve as serve_all
+    from tuner.server.settings import ServerSettings
+
+    allowed = AllowedObjectives(frozenset(allow_objective or ()))
+    serve_all(ServerSettings(storage, host, port, tuple(trusted_proxy or ()), allowed), _tell)
+    # All is said and written. Python would wait for threads that wait for the database, and take
+    # seconds on a busy machine to tidy up what the system tidies up anyway.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _tell(service: "Service", url: str) -> None:
+    mode = (
+        "read-only for everybody on this machine, as nobody has an account: see `tuner user add`"
+        if service.is_open
+        else "sign in, or send a token"
+    )
+    print(f"Service: {url}/dashboard ({mode}); Ctrl-C ends it", file=sys.stderr, flush=True)
+
+
+def check_extra() -> None:
+    """Raise UsageError, which says what to install, unless the service's packages are there."""
+    from importlib.util import find_spec
+
+    for package in ("fastapi", "uvicorn", "a2wsgi", "argon2"):
+        if find_spec(package) is None:
+            raise UsageError(f"{package} is not installed: pip install 'lambda-tuner[serve]'")

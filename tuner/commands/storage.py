@@ -1,0 +1,87 @@
+"""The commands that look after the database: `tuner storage check` and `tuner storage upgrade`.
+
+A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
+"""
+
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from tuner.commands import options
+
+if TYPE_CHECKING:
+    from storage import StorageReport, Upgrade
+
+storage_app = typer.Typer(
+    help="Check the database, or bring it to this version.",
+    epilog="Example: tuner storage check --storage sqlite:///tuner.db",
+    no_args_is_help=True,
+)
+
+
+@storage_app.command(epilog="Example: tuner storage check --storage sqlite:///tuner.db --json")
+def check(
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    as_json: options.Json = False,
+) -> None:
+    """Show versions and contents of the database; exit 1 with a line for each problem."""
+    from storage import check_storage
+
+    report = check_storage(storage)
+    if as_json:
+        print(json.dumps(asdict(report), indent=2))
+    else:
+        print(_describe(report))
+    for problem in report.problems:
+        print(f"tuner: {problem}", file=sys.stderr)
+    raise typer.Exit(1 if report.problems else 0)
+
+
+def _describe(report: "StorageReport") -> str:
+    optuna = f"version {report.optuna_version}, newest {report.newest_optuna_version}"
+    facts = {
+        "Storage": report.url,
+        "Server": f"{report.dialect} {report.server_version}",
+        "Tables": f"version {report.version}, newest {report.newest_version}",
+        "Optuna's tables": optuna,
+        "Studies": report.n_studies,
+        "Problems": len(report.problems) or "none",
+    }
+    return "\n".join(f"{name:<16} {fact}" for name, fact in facts.items())
+
+
+@storage_app.command(epilog="Example: tuner storage upgrade --storage postgresql://user@host/tuner")
+def upgrade(
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    as_json: options.Json = False,
+) -> None:
+    """Bring a database that an older version made to this one; stop its workers first."""
+    from storage import mask_url, upgrade_storage
+
+    upgraded = upgrade_storage(storage)
+    if as_json:
+        print(json.dumps({**asdict(upgraded), "was_current": upgraded.was_current}, indent=2))
+    else:
+        print(f"Storage {mask_url(storage)} {_tell(upgraded)}")
+
+
+def _tell(upgraded: "Upgrade") -> str:
+    before, after = upgraded.before, upgraded.after
+    if upgraded.was_current:
+        return f"is current: version {after.ours}, Optuna's tables {after.optuna}"
+    changes = [
+        f"{name} {old} -> {new}"
+        for name, old, new in [
+            ("version", before.ours, after.ours),
+            ("Optuna's tables", before.optuna, after.optuna),
+        ]
+        if old != new
+    ]
+    if upgraded.views_were_missing:
+        changes.append("views created")
+    return f"was upgraded: {', '.join(changes)}"

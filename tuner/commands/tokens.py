@@ -1,0 +1,98 @@
+"""The commands on tokens, which let programs use the service: `tuner token create`, `list`, ...
+
+A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from tuner.commands import options, service_options
+from tuner.commands.users import moment, parse_role, record
+
+token_app = typer.Typer(
+    help="Tokens with which programs use the service.",
+    epilog="Example: tuner token create --role viewer --expires 30d",
+    no_args_is_help=True,
+)
+
+Number = Annotated[int, typer.Argument(help="Number, as `tuner token list` shows.", metavar="N")]
+
+
+@token_app.command(epilog="Example: tuner token create --role operator --expires 30d --name ci")
+def create(
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    role: service_options.RoleName = "viewer",
+    expires: service_options.Expires = None,
+    name: service_options.TokenName = "",
+    as_json: options.Json = False,
+) -> None:
+    """Make a token and show it, this once: send it as `Authorization: Bearer TOKEN`."""
+    from storage import create_storage, create_token
+
+    parsed = parse_role(role)
+    engine = create_storage(storage).engine
+    number, secret = create_token(engine, parsed, name=name, lifetime_seconds=expires)
+    record(engine, f"token create {number} --role {parsed}")
+    if as_json:
+        document = {"id": number, "name": name, "role": parsed, "token": secret}
+        print(json.dumps(document | {"expires_seconds": expires}))
+    else:
+        print(secret)
+
+
+@token_app.command("list", epilog="Example: tuner token list")
+def list_(
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    as_json: options.Json = False,
+) -> None:
+    """Show all tokens: what they are for, and whether they are valid; never themselves."""
+    from storage import list_tokens, open_storage
+
+    rows = [
+        {
+            "id": token.token_id,
+            "name": token.name,
+            "role": token.role,
+            "is_valid": token.is_valid,
+            "created_at": moment(token.created_at),
+            "expires_at": None if token.expires_at is None else moment(token.expires_at),
+            "revoked_at": None if token.revoked_at is None else moment(token.revoked_at),
+        }
+        for token in list_tokens(open_storage(storage, read_only=True).engine)
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    elif not rows:
+        print("There is no token: `tuner token create` makes one")
+    else:
+        for row in rows:
+            print(f"{row['id']:>4}  {row['name'] or '-':<20} {row['role']:<9} {_tell(row)}")
+
+
+def _tell(row: Mapping[str, object]) -> str:
+    if row["revoked_at"]:
+        return f"revoked {row['revoked_at']}"
+    if not row["is_valid"]:
+        return f"expired {row['expires_at']}"
+    return f"valid until {row['expires_at'] or 'revoked'}"
+
+
+@token_app.command(epilog="Example: tuner token revoke 3")
+def revoke(
+    number: Number,
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    as_json: options.Json = False,
+) -> None:
+    """End a token for good, at once."""
+    from storage import open_storage, revoke_token
+
+    engine = open_storage(storage).engine
+    revoke_token(engine, number)
+    record(engine, f"token revoke {number}")
+    print(json.dumps({"id": number, "revoked": True}) if as_json else f"Token {number} is revoked")

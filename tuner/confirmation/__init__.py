@@ -1,0 +1,1 @@
+"""Which λ fresh seeds confirm: candidates, training, arithmetic, verdict."""

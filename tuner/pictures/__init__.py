@@ -1,0 +1,1 @@
+"""What λ does, in pictures: numbers, figures, files and the note for the dashboard."""

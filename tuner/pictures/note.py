@@ -1,0 +1,100 @@
+"""The note in Markdown that a study carries into the Optuna dashboard: what fresh seeds say of λ.
+
+People may write notes, too: only our own section of a note is ever changed.
+"""
+
+from typing import Literal
+
+from tuner.confirmation.values import Confirmation, Rung, Score
+from tuner.pictures.axes import format_number
+
+# Definitions of links that nothing refers to: Markdown shows nothing of them. (The dashboard shows
+# HTML comments as text.)
+_BEGIN = "[//]: # (lambda-tuner: begin)"
+_END = "[//]: # (lambda-tuner: end)"
+
+_SOURCES = {"zero": "no penalty", "ladder": "", "search": "best of the search"}
+
+
+def merge_note(note: str, section: str) -> str:
+    """Return a note with our section in place of the one it had, or after what people wrote."""
+    before, begin, rest = note.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not (begin and end):
+        before, after = note, ""
+    # Without an empty line before them the marks would be shown.
+    parts = [before.strip(), _BEGIN, section.strip(), _END, after.strip()]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def write_section(confirmation: Confirmation) -> str:
+    """Return verdict, chosen λ, optimism, test accuracy and the table of rungs, as Markdown."""
+    facts = [_chosen(confirmation, "min"), _chosen(confirmation, "1se"), _optimism(confirmation)]
+    rows = [_row(rung, position, confirmation) for position, rung in enumerate(confirmation.rungs)]
+    return "\n".join(
+        [
+            "## Which λ?",
+            "",
+            f"**{confirmation.verdict.text}**",
+            "",
+            *(f"- {fact}" for fact in facts if fact),
+            "",
+            f"Mean ± standard error over up to {len(confirmation.seeds)} fresh seeds:",
+            "",
+            _line("λ (weight_decay)", "lr", "mean ± se", "seeds", ""),
+            "|---:|---:|---:|---:|---|",
+            *rows,
+        ]
+    )
+
+
+def _chosen(confirmation: Confirmation, rule: Literal["min", "1se"]) -> str:
+    rung = confirmation.chosen(rule)
+    test = confirmation.test.get(rule)
+    tested = f"; test accuracy {_score(test)}" if test else ""
+    candidate = rung.candidate
+    return (
+        f"λ_{rule} = **{format_number(candidate.weight_decay)}** at lr "
+        f"{format_number(candidate.lr)}: {_mean(rung)}{tested}"
+    )
+
+
+def _optimism(confirmation: Confirmation) -> str:
+    if confirmation.optimism is None:
+        return ""
+    return (
+        f"Optimism of the search: {confirmation.optimism:+.4f} (trial "
+        f"{confirmation.search_trial} had {confirmation.search_value:.4f})"
+    )
+
+
+def _row(rung: Rung, position: int, confirmation: Confirmation) -> str:
+    rules = {"λ_min": confirmation.lambda_min, "λ_1se": confirmation.lambda_1se}
+    remarks = [name for name, chosen in rules.items() if chosen == position]
+    remarks += [_SOURCES[rung.candidate.source], "dropped" * rung.is_dropped]
+    candidate = rung.candidate
+    return _line(
+        format_number(candidate.weight_decay),
+        format_number(candidate.lr),
+        _mean(rung),
+        len(rung.values),
+        ", ".join(filter(None, remarks)),
+    )
+
+
+def _line(*cells: object) -> str:
+    """Return a table's line; the dashboard itself leaves no space between columns."""
+    return "".join(f"| \N{EN SPACE}{cell} " for cell in cells) + "|"
+
+
+def _mean(rung: Rung) -> str:
+    if rung.mean is None:
+        return "none"
+    return _score(
+        Score(mean=rung.mean, standard_error=rung.standard_error, n_seeds=len(rung.values))
+    )
+
+
+def _score(score: Score) -> str:
+    error = "" if score.standard_error is None else f" ± {score.standard_error:.4f}"
+    return f"{score.mean:.4f}{error}"

@@ -1,0 +1,1 @@
+"""Optuna's TPE sampler and median pruner, with the same answers, for long studies."""

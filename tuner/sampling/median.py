@@ -1,0 +1,121 @@
+"""Optuna's median pruner for long studies: the same decisions, at a cost that hardly grows.
+
+Optuna 5.0.0 collects the intermediate values of all complete trials for each check: 16 ms at
+2,000 trials. This one keeps them sorted by step. ``python -m benchmarks.sampling`` measures both.
+"""
+
+import math
+from bisect import insort
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from optuna.pruners import MedianPruner
+from optuna.pruners._percentile import (
+    _get_best_intermediate_result_over_steps,
+    _is_first_in_interval_step,
+)
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.sampling.history import TrialHistory
+
+
+@dataclass
+class _Step:
+    """What complete trials reported at one step."""
+
+    n_reports: int = 0
+    values: list[float] = field(default_factory=list)  # sorted, without NaN
+
+    def add(self, value: float) -> None:
+        self.n_reports += 1
+        if not math.isnan(value):
+            insort(self.values, value)
+
+    def median(self) -> float:
+        """Return what ``numpy.nanpercentile(values, 50)`` does, to the last bit."""
+        n = len(self.values)
+        if n == 0:
+            return math.nan
+        middle = self.values[max(0, (n - 1) // 2 - (n % 2)) : n // 2 + 1 + (n % 2)]
+        if not all(map(math.isfinite, middle)):
+            return float(np.nanpercentile(middle, 50))
+        if n % 2:
+            return self.values[n // 2]
+        return middle[1] - (middle[1] - middle[0]) * 0.5
+
+
+class _Medians:
+    """Medians over the complete trials of the study that was seen last; threads may share it.
+
+    A copy is empty: it reads the trials anew.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._history = TrialHistory()
+        self._n_complete = 0
+        self._steps: defaultdict[int, _Step] = defaultdict(_Step)
+
+    def __reduce__(self) -> tuple[type["_Medians"], tuple[()]]:
+        return _Medians, ()
+
+    def at_step(
+        self, step: int, trials: Sequence[FrozenTrial], *, n_min_reports: int
+    ) -> tuple[int, float]:
+        """Return how many trials are complete, and their median; NaN if too few have reported."""
+        with self._lock:
+            self._update(trials)
+            reported = self._steps.get(step)
+            if reported is None or reported.n_reports < n_min_reports:
+                return self._n_complete, math.nan
+            return self._n_complete, reported.median()
+
+    def _update(self, trials: Sequence[FrozenTrial]) -> None:
+        continues, positions = self._history.changes(trials)
+        if not continues:
+            self._n_complete = 0
+            self._steps.clear()
+        for position in positions:
+            trial = trials[position]
+            if trial.state == TrialState.COMPLETE:
+                self._n_complete += 1
+                for step, value in trial.intermediate_values.items():
+                    self._steps[step].add(value)
+
+
+class IncrementalMedianPruner(MedianPruner):
+    """A MedianPruner that decides as Optuna's would on the same trials; takes its arguments.
+
+    Threads may share one.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._medians = _Medians()
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """Tell whether the trial's best value so far is worse than the median at its last step."""
+        step = trial.last_step
+        if step is None or step < self._n_warmup_steps:
+            return False
+        reported = trial.intermediate_values.keys()
+        if not _is_first_in_interval_step(
+            step, reported, self._n_warmup_steps, self._interval_steps
+        ):
+            return False
+        n_complete, median = self._medians.at_step(
+            step, study.get_trials(deepcopy=False), n_min_reports=self._n_min_trials
+        )
+        if n_complete < max(self._n_startup_trials, 1):
+            return False
+        best = _get_best_intermediate_result_over_steps(trial, study.direction)
+        if math.isnan(best):
+            return True
+        if study.direction == StudyDirection.MAXIMIZE:
+            return bool(best < median)
+        return bool(best > median)  # False if the median is NaN
