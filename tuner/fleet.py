@@ -66,6 +66,7 @@ class _FleetWorker:
     looked_for_forsaken_at: float = -math.inf
     looked_for_better_at: float = -math.inf
     is_wanted_elsewhere: bool = False
+    is_waiting: bool = False
 
     def run(self, *, exits_when_idle: bool) -> None:
         """Serve one study after another."""
@@ -79,7 +80,13 @@ class _FleetWorker:
             elif exits_when_idle and not studies:
                 return
             else:
-                time.sleep(_IDLE_SECONDS)
+                self._wait()
+
+    def _wait(self) -> None:
+        if not self.is_waiting:
+            logger.info("No open study has a free slot: waiting for one")
+        self.is_waiting = True
+        time.sleep(_IDLE_SECONDS)
 
     def _list_servable(self) -> list[StudyRecord]:
         now = time.monotonic()
@@ -92,6 +99,7 @@ class _FleetWorker:
             if opened is None:
                 return
             logger.info("Study %r: joined", study.name)
+            self.is_waiting = False
             self.is_wanted_elsewhere = False
             self.looked_for_better_at = time.monotonic()
             guest = Guest(lambda: self._is_wanted_elsewhere(study))

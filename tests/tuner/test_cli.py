@@ -51,7 +51,7 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
         2,
         "Device 'tpu9'",
     ),
-    (["worker"], 1, "There is no database tuner.db"),
+    (["worker", "--study", "s"], 1, "There is no database tuner.db"),
     (["confirm"], 1, "There is no database tuner.db"),
     (["confirm", "--seeds", "1"], 2, "--seeds"),
     (["run", "--rungs", "1"], 2, "--rungs"),
