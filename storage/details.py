@@ -6,8 +6,8 @@ Leaves to others: which trials are to be read.
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, lru_cache
 from typing import Any
 
 from optuna.distributions import BaseDistribution, json_to_distribution
@@ -36,7 +36,7 @@ _MANY_IDS = 2_000
 # What others have in training, and what is new, lies side by side. Such ids are read by a range:
 # the text of that statement never changes, while a list is taken apart anew each time, by
 # SQLAlchemy and by the driver. A range may have gaps of so many other ids.
-_WIDEST_GAP = 8
+_WIDEST_GAP = 32
 MANY_RANGES = 8
 
 _PARAM, _VALUE, _INTERMEDIATE_VALUE, _USER_ATTR, _SYSTEM_ATTR = range(5)
@@ -115,18 +115,20 @@ def find_ranges(ids: Sequence[int]) -> list[tuple[int, int]]:
     return ranges
 
 
-def _read(connection: Connection, study_id: int, ids: Sequence[int]) -> Iterator[Row[Any]]:
-    """Yield the rows for all of these sorted ids of a study, and for some others."""
+def _read(connection: Connection, study_id: int, ids: Sequence[int]) -> Sequence[Row[Any]]:
+    """Return the rows for all of these sorted ids of a study, and for some others."""
     if len(ids) > _MANY_IDS:
-        yield from connection.execute(_OF_STUDY, {"of_study": study_id, "low": ids[0]})
-        return
+        return connection.execute(_OF_STUDY, {"of_study": study_id, "low": ids[0]}).all()
+    rows: list[Row[Any]] = []
     ranges = find_ranges(ids)
     if len(ranges) <= MANY_RANGES:
         for low, high in ranges:
-            yield from connection.execute(_IN_RANGE, {"low": low, "high": high})
-        return
+            rows += connection.execute(_IN_RANGE, {"low": low, "high": high}).all()
+        return rows
     for start in range(0, len(ids), _IDS_PER_STATEMENT):
-        yield from connection.execute(_AMONG, {"ids": ids[start : start + _IDS_PER_STATEMENT]})
+        some = ids[start : start + _IDS_PER_STATEMENT]
+        rows += connection.execute(_AMONG, {"ids": some}).all()
+    return rows
 
 
 class Details:
@@ -135,28 +137,30 @@ class Details:
     def __init__(self, connection: Connection, study_id: int, trial_ids: Sequence[int]) -> None:
         self._rows: dict[int, tuple[list[Any], ...]] = defaultdict(lambda: ([], [], [], [], []))
         for row in _read(connection, study_id, trial_ids):
-            self._rows[row[0]][row[1]].append(row[2:])
+            trial_id, kind = row[:2]
+            self._rows[trial_id][kind].append(row)
 
     def build(self, row: Row[Any]) -> FrozenTrial:
         """Return the trial with this row."""
         params, values, intermediate_values, user_attrs, system_attrs = self._rows[row.trial_id]
-        distributions = {name: _distribution(text) for _, name, _, text, _ in params}
+        distributions = {name: _distribution(text) for _, _, _, name, _, text, _ in params}
         return FrozenTrial(
             number=row.number,
             state=row.state,
             value=None,
-            values=[_number(number, code) for _, _, number, _, code in values] or None,
+            values=[_number(number, code) for *_, number, _, code in values] or None,
             datetime_start=tables.to_local(row.datetime_start),
             datetime_complete=tables.to_local(row.datetime_complete),
             params={
                 name: distributions[name].to_external_repr(number)
-                for _, name, number, _, _ in params
+                for _, _, _, name, number, _, _ in params
             },
             distributions=distributions,
             user_attrs=_attrs(user_attrs),
             system_attrs=_attrs(system_attrs),
             intermediate_values={
-                step: _number(number, code) for step, _, number, _, code in intermediate_values
+                step: _number(number, code)
+                for _, _, step, _, number, _, code in intermediate_values
             },
             trial_id=row.trial_id,
         )
@@ -167,4 +171,12 @@ def _number(stored: float | None, code: int) -> float:
 
 
 def _attrs(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
-    return {key: json.loads(text) for _, key, _, text, _ in rows}
+    return {key: _loaded(text) for _, _, _, key, _, text, _ in rows}
+
+
+def _loaded(text: str) -> Any:
+    # Lists and dictionaries are not shared: somebody might change them.
+    return json.loads(text) if text[0] in "[{" else _loaded_once(text)
+
+
+_loaded_once = lru_cache(json.loads)  # as a rule the name of a worker

@@ -124,7 +124,7 @@ class History:
         seen = {row.trial_id for row in changed}.union(waiting)
         changed += [
             row
-            for row in connection.execute(_FROM, from_here)
+            for row in connection.execute(_FROM, from_here).all()
             if row.trial_id > last
             or (row.trial_id in self._unfinished and row.trial_id not in seen)
         ]
