@@ -137,8 +137,7 @@ class Details:
     def __init__(self, connection: Connection, study_id: int, trial_ids: Sequence[int]) -> None:
         self._rows: dict[int, tuple[list[Any], ...]] = defaultdict(lambda: ([], [], [], [], []))
         for row in _read(connection, study_id, trial_ids):
-            trial_id, kind = row[:2]
-            self._rows[trial_id][kind].append(row)
+            self._rows[row.trial_id][row.kind].append(row)
 
     def build(self, row: Row[Any]) -> FrozenTrial:
         """Return the trial with this row."""
