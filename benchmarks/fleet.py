@@ -4,14 +4,17 @@
         [--workers 64] [--sampler tpe]
 
 exact: many workers on one study of no-op trials. starts: workers that create tables and study all
-at the same moment, again and again. scale: one PostgreSQL (which needs two connections a worker)
-and trials that sleep, so that nothing but the service costs time: the throughput beside the ideal,
-which is workers divided by a trial's sleep, and the most connections that were open. Without
+at the same moment, again and again. scale: one PostgreSQL (a private one where the server has not
+two connections a worker) and trials that sleep, so that nothing but the service costs time: the
+throughput beside the ideal, which is workers divided by a trial's sleep, the most connections that
+were open, and the CPU time of workers (their start with it) and server. Without
 ``--server``, on SQLite and the usual local servers. The exit status is 1 if anything is wrong: a
 budget not spent exactly, a lease left, a line in a log that warns, a worker that failed.
 """
 
 import contextlib
+import math
+import os
 import sys
 import tempfile
 import threading
@@ -29,6 +32,13 @@ from benchmarks import no_op
 from benchmarks.crew import Returned, run_crew
 from benchmarks.databases import database_on, find_usual_servers, product
 from benchmarks.machine import describe_machine, machine_line
+from benchmarks.postgres import (
+    PrivatePostgres,
+    count_free_connections,
+    find_postgres_programs,
+    find_postmaster,
+    read_cpu_seconds,
+)
 from benchmarks.tally import find_problems, find_steady
 from storage import create_storage, parse_url
 from tuner.study import create_or_resume
@@ -37,6 +47,8 @@ NAMES = ("exact", "starts", "scale")
 
 _STUDY = "fleet"
 _PATIENCE_SECONDS = 900
+_CONNECTIONS_PER_WORKER = 2
+_OTHER_CONNECTIONS = 20
 _SAMPLE_SECONDS = 0.1
 _CONNECTIONS = sqlalchemy.text("SELECT COUNT(*) FROM pg_stat_activity WHERE datname = :name")
 
@@ -99,18 +111,23 @@ class Fleet:
 
     def measure_scale(self, server: str, size: Size, sampler: str) -> Check:
         """Let workers sleep, and compare what they finish with what sleepers could."""
+        load = os.getloadavg()[0]  # others' work: nothing of ours runs yet
         with database_on(server, self.folder) as url:
             _create(url, {"objective": "benchmarks.no_op:nap", "sampler": sampler}, size)
+            postmaster = find_postmaster(parse_url(server))
+            seconds_before = read_cpu_seconds(postmaster) if postmaster else 0.0
             with _count_connections(server, parse_url(url).database) as counts:
                 returned = self._send("scale", server, url, size)
+            seconds = read_cpu_seconds(postmaster) - seconds_before if postmaster else math.nan
             problems = returned.problems + find_problems(url, size.n_trials, size.n_workers)
             steady = find_steady(url)
         ideal = size.n_workers / no_op.NAP_SECONDS
         outcome = (
             f"{sampler}: {steady.trials_a_second:.1f} trials/s, "
             f"{steady.trials_a_second / ideal:.0%} of the ideal over {steady.seconds:.0f} s; "
-            f"{max(counts) / size.n_workers:.2f} connections and "
-            f"{1e3 * returned.cpu_seconds / size.n_trials:.1f} ms CPU a trial"
+            f"{max(counts) / size.n_workers:.2f} connections a worker; CPU ms a trial: "
+            f"{1e3 * returned.cpu_seconds / size.n_trials:.1f} workers, "
+            f"{1e3 * seconds / size.n_trials:.1f} server; load before: {load:.1f}"
         )
         return _check("scale", server, size, outcome, problems)
 
@@ -203,7 +220,24 @@ def _run_checks(fleet: Fleet, servers: Sequence[str | None], plan: Plan) -> Iter
             yield fleet.check_starts(url, 10 // plan.divisor)
         if "scale" in plan.names and url and _is_postgres(url):
             size = Size(plan.n_workers, plan.n_workers * 40 // plan.divisor)
-            yield fleet.measure_scale(url, size, plan.sampler)
+            with _roomy(url, size.n_workers) as roomy:
+                yield fleet.measure_scale(roomy, size, plan.sampler)
+
+
+@contextlib.contextmanager
+def _roomy(url: str, n_workers: int) -> Iterator[str]:
+    """Yield the URL of a server with connections for all: this one, or else a private one."""
+    n_connections = n_workers * _CONNECTIONS_PER_WORKER + _OTHER_CONNECTIONS
+    if count_free_connections(parse_url(url)) >= n_connections:
+        yield url
+    elif find_postgres_programs() is None:
+        raise typer.BadParameter(
+            f"{n_workers} workers need {n_connections} free connections: raise max_connections of "
+            "the server, or name another one by --server"
+        )
+    else:
+        with PrivatePostgres(max_connections=n_connections) as private:
+            yield private.url.render_as_string(hide_password=False)
 
 
 def _is_postgres(url: str) -> bool:

@@ -54,9 +54,9 @@ class Claimant:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the worker knows of the study, so that claiming need not look at all of its trials.
+    """Up to where a worker has looked for waiting trials, and which it found, by number.
 
-    ``last_trial_id`` is -1 for a study without trials, ``waiting_ids`` are by number.
+    So claiming need not look at all trials of the study. ``last_trial_id`` is -1 before the first.
     """
 
     last_trial_id: int = -1
@@ -78,10 +78,10 @@ class ClaimedTrial:
 
 @dataclass(frozen=True)
 class Claim:
-    """What was claimed, and whether other programs have added trials since the last look."""
+    """What was claimed, and what the next claim need not look at again."""
 
     trials: list[ClaimedTrial]
-    has_news: bool
+    seen: Seen
 
 
 def claim_trials(engine: Engine, claimant: Claimant, n: int, seen: Seen) -> Claim:
@@ -97,18 +97,18 @@ def claim_trials(engine: Engine, claimant: Claimant, n: int, seen: Seen) -> Clai
     with engine.begin() as connection:
         n_slots = _take_slots(connection, claimant.study_id, n)
         if n_slots == 0:
-            return Claim([], has_news=True)
+            return Claim([], seen)
         tables.lock_study(connection, claimant.study_id)
-        next_number, n_new, arrived_ids = _look_at_new(connection, claimant.study_id, seen)
-        waiting_ids = [*seen.waiting_ids, *arrived_ids]
-        taken_ids = _take_waiting(connection, waiting_ids, n_slots) if waiting_ids else []
+        next_number, seen = _look_at_new(connection, claimant.study_id, seen)
+        taken_ids, left_ids = _take_waiting(connection, seen.waiting_ids, n_slots)
         claimed = [
             ClaimedTrial(trial_id, _insert_lease(connection, claimant, trial_id))
             for trial_id in taken_ids
         ]
         for number in range(next_number, next_number + n_slots - len(taken_ids)):
             claimed.append(_create(connection, claimant, number))
-    return Claim(claimed, has_news=n_new > 0)
+    last_trial_id = max(seen.last_trial_id, *(trial.trial_id for trial in claimed))
+    return Claim(claimed, Seen(last_trial_id, left_ids))
 
 
 def _claim_new(engine: Engine, claimant: Claimant, n: int, seen: Seen) -> Claim:
@@ -117,7 +117,7 @@ def _claim_new(engine: Engine, claimant: Claimant, n: int, seen: Seen) -> Claim:
     worker = (claimant.study_id, claimant.worker_id, claimant.lease_seconds)
     rows = claim_new_trials(engine, *worker, n, seen.last_trial_id, started_at)
     claimed = [ClaimedTrial(row[0], row[1], row[2], started_at) for row in rows]
-    return Claim(claimed, has_news=any(row[3] for row in rows))
+    return Claim(claimed, Seen(claimed[-1].trial_id) if claimed else seen)
 
 
 def find_unheld(
@@ -145,31 +145,46 @@ def _take_slots(connection: Connection, study_id: int, n: int) -> int:
     return n_slots
 
 
-def _look_at_new(connection: Connection, study_id: int, seen: Seen) -> tuple[int, int, list[int]]:
-    """Return the next number, how many trials are new, and the ids of those that wait."""
+def _look_at_new(connection: Connection, study_id: int, seen: Seen) -> tuple[int, Seen]:
+    """Return the next number, and what has been seen now."""
     from_here = {"of_study": study_id, "from_id": seen.last_trial_id}
     rows = connection.execute(_LOOK, from_here).all()
-    new = [row for row in rows if row.trial_id > seen.last_trial_id]
-    waiting_ids = [row.trial_id for row in new if row.state is TrialState.WAITING]
-    return (rows[-1].number + 1 if rows else 0), len(new), waiting_ids
+    if not rows:
+        return 0, seen
+    arrived_ids = [
+        row.trial_id
+        for row in rows
+        if row.trial_id > seen.last_trial_id and row.state is TrialState.WAITING
+    ]
+    return rows[-1].number + 1, Seen(rows[-1].trial_id, [*seen.waiting_ids, *arrived_ids])
 
 
-def _take_waiting(connection: Connection, trial_ids: Sequence[int], n: int) -> list[int]:
-    """Set up to ``n`` trials RUNNING that still wait, the first ones first; return their ids."""
+def _take_waiting(
+    connection: Connection, trial_ids: Sequence[int], n: int
+) -> tuple[list[int], list[int]]:
+    """Set up to ``n`` trials RUNNING that still wait, the first ones first.
+
+    Return their ids, and those that may still wait.
+    """
     trials = tables.trials.c
     taken: list[int] = []
+    left: list[int] = []
     for start in range(0, len(trial_ids), _WAITING_PER_STATEMENT):
         if len(taken) == n:
-            break
+            return taken, [*left, *trial_ids[start:]]
         some = trial_ids[start : start + _WAITING_PER_STATEMENT]
+        n_wanted = n - len(taken)
         waiting = connection.execute(
             select(trials.trial_id)
             .where(trials.trial_id.in_(some), trials.state == TrialState.WAITING)
-            .order_by(trials.number)
-            .limit(n - len(taken))
+            .order_by(trials.trial_id)
+            .limit(n_wanted)
         ).scalars()
-        taken += [trial_id for trial_id in waiting.all() if _pop(connection, trial_id)]
-    return taken
+        found = waiting.all()
+        taken += [trial_id for trial_id in found if _pop(connection, trial_id)]
+        if len(found) == n_wanted:
+            left += [trial_id for trial_id in some if trial_id > found[-1]]
+    return taken, left
 
 
 def _pop(connection: Connection, trial_id: int) -> bool:

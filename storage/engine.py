@@ -7,8 +7,10 @@ import contextlib
 import errno
 import functools
 import logging
+import math
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -21,7 +23,7 @@ from filelock import FileLock
 from optuna.storages import RDBStorage
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from storage import schema
@@ -38,6 +40,9 @@ _CONNECT_TIMEOUT_SECONDS = 10
 # Eight workers queue for one write lock; a transaction takes milliseconds.
 _SQLITE_BUSY_SECONDS = 60
 _CREATION_TIMEOUT_SECONDS = 60
+# A connection that was idle for longer is asked whether it still works; asking always is a third
+# of what a worker says. Others that have broken are found by `storage.resilience`.
+_IDLE_SECONDS = 2.0
 _READS_ONLY = "tuner_reads_only"
 _only_reads: ContextVar[bool] = ContextVar("only_reads", default=False)
 # Any constant will do; it must not be used by another program in the same database.
@@ -95,6 +100,8 @@ def _open(
     )
     if url.drivername == "sqlite":
         _set_up_sqlite(storage.engine, begin="BEGIN" if read_only else "BEGIN IMMEDIATE")
+    else:
+        _ping_idle(storage.engine)
     return storage
 
 
@@ -106,7 +113,7 @@ def _engine_options(url: URL) -> dict[str, Any]:
             return {"creator": lambda: sqlite3.connect(name, uri=True, check_same_thread=False)}
         return {"connect_args": {"timeout": _SQLITE_BUSY_SECONDS}}
     # One connection for the trials, one for the writer's thread; the dashboard's threads need more.
-    options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 6}
+    options: dict[str, Any] = {"pool_pre_ping": False, "pool_size": 2, "max_overflow": 6}
     if url.drivername.startswith("mysql"):
         # As on PostgreSQL; the default, REPEATABLE READ, locks gaps and so deadlocks for nothing.
         options["isolation_level"] = "READ COMMITTED"
@@ -144,6 +151,24 @@ def _set_up_sqlite(engine: Engine, *, begin: str) -> None:
         connection.exec_driver_sql("BEGIN" if is_read else begin)
 
     engine.dispose()  # connections opened before these settings
+
+
+def _ping_idle(engine: Engine) -> None:
+    """Replace connections that have broken while nobody used them, as `pool_pre_ping` does."""
+
+    @event.listens_for(engine, "checkin")
+    def _(_connection: Any, record: Any) -> None:
+        record.info["idle_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _(connection: Any, record: Any, _proxy: Any) -> None:
+        is_fresh = time.monotonic() - record.info.get("idle_since", math.inf) < _IDLE_SECONDS
+        if is_fresh:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError("The connection broke while it was idle") from error
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ class Outbox:
         self._pending: dict[int, Writes] = {}
         self._newly_lost: set[int] = set()
         self.has_pending = threading.Event()
+        self.n_written = 0  # how often something was put in
 
     @property
     def held(self) -> dict[int, int]:
@@ -103,6 +104,7 @@ class Outbox:
                 f"The trial with id {trial_id} was taken away from this worker: its lease had "
                 "run out, or another program has ended it"
             )
+        self.n_written += 1
         return self._pending.setdefault(trial_id, Writes(lease_id))
 
     def _put_back(self, batch: dict[int, Writes]) -> None:

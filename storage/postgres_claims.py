@@ -16,13 +16,14 @@ from sqlalchemy import Engine
 _CLAIM = """
 SELECT 1 FROM tuner_budgets WHERE study_id = {study_id} FOR NO KEY UPDATE;
 SELECT 1 FROM studies WHERE study_id = {study_id} FOR UPDATE;
-WITH later AS (
-    SELECT state FROM trials WHERE study_id = {study_id} AND trial_id > {last_trial_id}
-), slots AS (
+WITH slots AS (
     UPDATE tuner_budgets SET n_claimed = n_claimed + {n}
     WHERE study_id = {study_id} AND n_trials - n_claimed >= {n} AND state = 'open'
         AND (deadline IS NULL OR deadline > EXTRACT(EPOCH FROM clock_timestamp()))
-        AND NOT EXISTS (SELECT 1 FROM later WHERE state = 'WAITING')
+        AND NOT EXISTS (
+            SELECT 1 FROM trials
+            WHERE study_id = {study_id} AND trial_id > {last_trial_id} AND state = 'WAITING'
+        )
     RETURNING study_id
 ), created AS (
     INSERT INTO trials (study_id, number, state, datetime_start)
@@ -38,7 +39,7 @@ WITH later AS (
     FROM created
     RETURNING lease_id, trial_id
 )
-SELECT trial_id, lease_id, number, (SELECT COUNT(*) FROM later) AS n_news
+SELECT trial_id, lease_id, number
 FROM created JOIN leased USING (trial_id) ORDER BY number
 """
 
@@ -52,7 +53,7 @@ def claim_new_trials(  # noqa: PLR0913, PLR0917 (what stands in the statements)
     last_trial_id: int,
     started_at: datetime,
 ) -> Sequence[tuple[Any, ...]]:
-    """Return ``n`` new trials, RUNNING and leased: id, lease, number, and how many others are new.
+    """Return ``n`` new trials, RUNNING and leased: id, lease and number.
 
     Nothing is returned, and nothing has happened, where the budget has less, or trials later than
     the last one that was seen are waiting. Not safe to repeat when its answer was lost.

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Table
 
 from storage import optuna_tables as tables
-from storage.claims import Claimant, claim_trials, find_unheld
+from storage.claims import Claimant, Seen, claim_trials, find_unheld
 from storage.outbox import Outbox
 from storage.resilience import Retry
 from storage.study_storage import StudyStorage
@@ -49,6 +49,8 @@ class WorkerStorage(StudyStorage):
         )
         self._claimed: deque[int] = deque()
         self._may_have_claimed = False
+        self._seen: Seen | None = None
+        self._may_have_news = True
         self.on_report: Callable[[], None] | None = None
 
     @property
@@ -86,37 +88,50 @@ class WorkerStorage(StudyStorage):
     def claim(self, n: int, *, is_patient: bool = True) -> int:
         """Claim up to ``n`` trials for ``Study.ask``, and return how many there are to ask for.
 
-        Also reads what other workers have done meanwhile. Without patience a database that is
-        away is not waited for: who has trials in training goes on with those.
+        Expects news, too. Without patience a database that is away is not waited for: who has
+        trials in training goes on with those.
         """
-        self.check()
+        self.expect_news()
         if n > len(self._claimed):
-            self._call("claim trials", lambda: self._claim(n), is_patient=is_patient)
+            if is_patient:
+                self._retry.call("claim trials", lambda: self._claim(n))
+            else:
+                self._retry.attempt(lambda: self._claim(n), None)
         return min(n, len(self._claimed))
 
-    def refresh(self, *, is_patient: bool = True) -> None:
-        """Read what other workers have done since the last claim or refresh."""
+    def refresh(self) -> None:
+        """Read what other workers have done."""
         self.check()
-        self._call("read trials", self._trials.refresh, is_patient=is_patient)
+        self._retry.call("read trials", self._refresh)
+        self._may_have_news = False
 
-    def _call(self, what: str, function: Callable[[], None], *, is_patient: bool) -> None:
-        if is_patient:
-            self._retry.call(what, function)
-        else:
-            self._retry.attempt(function, None)
+    def expect_news(self) -> None:
+        """Let the next question for trials read what other workers have done.
+
+        Who does not ask, as a random sampler, need not read.
+        """
+        self.check()
+        self._trials.release_lost()
+        self._may_have_news = True
+
+    def _refresh(self) -> Seen:
+        self._trials.refresh()
+        if self._seen is None:
+            self._seen = self._trials.seen
+        return self._seen
 
     def _claim(self, n: int) -> None:
-        if self._trials.seen.last_trial_id < 0:
-            self._trials.refresh()
+        seen = self._seen or self._refresh()
         if self._may_have_claimed:
             held = self._outbox.held.values()
             unheld = find_unheld(self._engine, self._claimant.worker_id, held)
-            self._claimed += self._trials.admit(unheld, has_news=True)
+            self._claimed += self._trials.admit(unheld)
         self._may_have_claimed = True
         if n > len(self._claimed):
             n_missing = n - len(self._claimed)
-            claim = claim_trials(self._engine, self._claimant, n_missing, self._trials.seen)
-            self._claimed += self._trials.admit(claim.trials, has_news=claim.has_news)
+            claim = claim_trials(self._engine, self._claimant, n_missing, seen)
+            self._seen = claim.seen
+            self._claimed += self._trials.admit(claim.trials)
         self._may_have_claimed = False
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
@@ -137,8 +152,10 @@ class WorkerStorage(StudyStorage):
         deepcopy: bool = True,  # noqa: FBT001, FBT002 (Optuna's signature)
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
-        """Return the trials by number, as of the last claim or refresh and our own writes.
+        """Return the trials by number: our own as we left them, the others as of this round.
 
+        A round begins with each claim, and with `expect_news`; its first question reads. During
+        an outage it goes on with what is known.
         Asked for WAITING ones only, it returns none: ``Study.ask`` would pop them, but taking
         them is part of ``claim``.
         """
@@ -146,6 +163,9 @@ class WorkerStorage(StudyStorage):
         if states == _ONLY_WAITING:
             return []
         wanted = None if states is None else tuple(s for s in TrialState if s in states)
+        if self._may_have_news:
+            self._may_have_news = False  # also if the database is away: one try is enough
+            self._retry.attempt(self._trials.refresh, None)
         trials = self._trials.select(wanted)
         return copy.deepcopy(trials) if deepcopy else trials
 

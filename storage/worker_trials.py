@@ -37,14 +37,14 @@ class WorkerTrials:
 
     @property
     def seen(self) -> Seen:
-        """What the worker knows of the study at its next claim."""
+        """What was seen at the last refresh, for a first claim."""
         return Seen(self._history.last_trial_id, self._history.waiting_ids)
 
     def refresh(self) -> None:
         """Read what other workers have done since the last refresh."""
         with self._lock, reading(self._engine) as connection:
             self.release_lost()
-            self._history.refresh(connection, self._own)
+            self._history.refresh(connection)
 
     def release_lost(self) -> None:
         """Let go of what was taken away; whoever trains it learns of it by the next call."""
@@ -58,23 +58,15 @@ class WorkerTrials:
                     logger.warning(message, number)
                 self._history.release(trial_id)
 
-    def admit(self, claimed: Sequence[ClaimedTrial], *, has_news: bool) -> list[int]:
-        """Hold what was claimed, and return what of it can be trained.
-
-        Without other news there is nothing to read.
-        """
-        new = {
-            trial.trial_id: _new_trial(trial, trial.number)
-            for trial in claimed
-            if trial.number is not None
-        }
+    def admit(self, claimed: Sequence[ClaimedTrial]) -> list[int]:
+        """Hold what was claimed, and return what of it can be trained; new trials are not read."""
         with self._lock:
-            self._own |= new
-            if has_news or self._history.has_unfinished:
+            self.release_lost()
+            for trial in claimed:
+                if trial.number is not None:
+                    self._history.keep(_new_trial(trial, trial.number))
+            if any(trial.number is None for trial in claimed):
                 self.refresh()
-            else:
-                for trial in new.values():
-                    self._history.keep(trial)
             return [trial.trial_id for trial in claimed if self._hold(trial)]
 
     def _hold(self, claimed: ClaimedTrial) -> bool:

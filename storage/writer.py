@@ -12,10 +12,12 @@ from storage.resilience import Retry
 
 logger = logging.getLogger(__name__)
 
-# A burst becomes one transaction: the end of a trial, and what the next one begins with. Long
-# beside a transaction (2 to 5 ms), so that the database is idle most of the time; short beside an
-# epoch and beside what people notice.
+# A burst becomes one transaction: the end of a trial, and what the next one begins with. It is over
+# when nothing was added for a moment; with a fixed wait, 64 workers on two cores wrote 2.8 times a
+# trial. Short beside an epoch and beside what people notice.
 FLUSH_SECONDS = 0.1
+# What others are to know does not wait for longer, whatever is added.
+_LONGEST_BURST_SECONDS = 1.0
 # Two renewals may be late before a lease runs out.
 _RENEWALS_PER_LEASE = 3
 
@@ -63,12 +65,20 @@ class Writer:
         renew_at = time.monotonic() + interval
         while not self._closing.is_set():
             if self._outbox.has_pending.wait(max(0.0, renew_at - time.monotonic())):
-                self._closing.wait(FLUSH_SECONDS)  # for more of the same burst
+                self._wait_for_rest()
                 self._retry.call("write results", self._flush)
             if time.monotonic() >= renew_at:
                 self._retry.call("renew leases", self._renew)
                 renew_at = time.monotonic() + interval
         self._retry.call("write results", self._flush)
+
+    def _wait_for_rest(self) -> None:
+        end = time.monotonic() + _LONGEST_BURST_SECONDS
+        n_written = -1
+        while n_written != self._outbox.n_written and time.monotonic() < end:
+            n_written = self._outbox.n_written
+            if self._closing.wait(FLUSH_SECONDS):
+                return
 
     def _flush(self) -> None:
         self._outbox.flush(self._engine)

@@ -313,7 +313,7 @@ class _Worker:
         """Give every free lane a trial, as far as the budget goes."""
         is_patient = not self._is_training
         if not self.trainer.n_free:
-            return self.storage.refresh(is_patient=False)
+            return self.storage.expect_news()
         n_claimed = self.storage.claim(self.trainer.n_free, is_patient=is_patient)
         if n_claimed:  # so the study is open
             self.looked_at = time.monotonic()
