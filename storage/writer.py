@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 # trial. Short beside an epoch and beside what people notice.
 FLUSH_SECONDS = 0.1
 # What others are to know does not wait for longer, whatever is added.
-_LONGEST_BURST_SECONDS = 1.0
+_LONGEST_BURST_SECONDS = 0.4
 # Two renewals may be late before a lease runs out.
 _RENEWALS_PER_LEASE = 3
 

@@ -145,6 +145,25 @@ def test_noop_trial_is_two_transactions(study: WorkedStudy) -> None:
     assert counts == {"statements": n_statements, "commits": 2}
 
 
+def test_worker_that_asks_for_no_trials_reads_none(study: WorkedStudy) -> None:
+    """A claim costs the same whatever others have done; the first question reads it, in order."""
+    other = study.open(study.join())
+    with study.open() as storage:
+        storage.refresh()
+        other.claim(1)
+        storage.claim(1)
+        other.claim(2)
+        worked = _load(storage, study)
+        trial = worked.ask()
+        with counted(study.engine) as counts:
+            trial.suggest_float("x", 0, 1)
+            worked.tell(trial, 1.0)
+        assert counts["statements"] == 0
+        trials = worked.get_trials()
+    assert [trial.number for trial in trials] == [0, 1, 2]
+    assert [trial.state.name for trial in trials] == ["RUNNING", "COMPLETE", "RUNNING"]
+
+
 def test_ask_without_a_claim_says_what_to_do(study: WorkedStudy) -> None:
     """A trial beyond the budget cannot be had by mistake."""
     storage = study.open()
@@ -182,6 +201,21 @@ def test_trial_that_was_given_back_raises_and_stays_as_it_is(study: WorkedStudy)
         assert storage.get_all_trials(study.study_id)[0].state is TrialState.FAIL
     assert study.trials()[0].state is TrialState.FAIL
     assert study.budget().n_leased == 0
+
+
+def test_trial_lost_before_others_were_read_is_read_as_they_left_it(study: WorkedStudy) -> None:
+    """What is taken away before the first question is not shown as our own."""
+    with study.open() as storage:
+        storage.refresh()
+        storage.claim(1)
+        trial = _load(storage, study).ask()
+        (lease,) = find_leases_of(study.engine, study.claimant.worker_id)
+        give_back(study.engine, lease, "its worker was lost")
+        storage._outbox.touch(trial._trial_id)
+        storage.flush()
+        storage.expect_news()
+        (seen,) = storage.get_all_trials(study.study_id)
+    assert seen.state is TrialState.FAIL
 
 
 def test_claim_repeated_after_a_lost_commit_takes_no_second_slot(study: WorkedStudy) -> None:

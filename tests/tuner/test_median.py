@@ -98,11 +98,12 @@ def test_median_is_numpys_to_the_last_bit(seed: int) -> None:
     """The pruner compares with < and >, so a last bit can decide."""
     rng = np.random.default_rng(seed)
     step = _Step()
-    values = []
+    values = rng.normal(size=rng.choice([0, 1, 300])).tolist()  # few and many at once
+    step.add(values)
     for _ in range(40):
         odd = rng.choice([math.inf, -math.inf, math.nan, 0.0, -0.0, 1e308, -1e308])
         values.append(float(odd if rng.uniform() < seed / 20 else rng.normal()))
-        step.add(values[-1])
+        step.add(values[-1:])
         np.testing.assert_array_equal(step.median(), np.nanpercentile(values, 50))
 
 

@@ -23,6 +23,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.sampling.history import TrialHistory
 
+# So many are sorted at once, as at a worker's first look; fewer are put in one by one.
+_MANY = 100
+
 
 @dataclass
 class _Step:
@@ -31,9 +34,13 @@ class _Step:
     n_reports: int = 0
     values: list[float] = field(default_factory=list)  # sorted, without NaN
 
-    def add(self, value: float) -> None:
-        self.n_reports += 1
-        if not math.isnan(value):
+    def add(self, values: Sequence[float]) -> None:
+        self.n_reports += len(values)
+        numbers = [value for value in values if not math.isnan(value)]
+        if len(numbers) > _MANY:
+            self.values = sorted([*self.values, *numbers])
+            return
+        for value in numbers:
             insort(self.values, value)
 
     def median(self) -> float:
@@ -80,12 +87,15 @@ class _Medians:
         if not continues:
             self._n_complete = 0
             self._steps.clear()
+        reported: defaultdict[int, list[float]] = defaultdict(list)
         for position in positions:
             trial = trials[position]
             if trial.state == TrialState.COMPLETE:
                 self._n_complete += 1
                 for step, value in trial.intermediate_values.items():
-                    self._steps[step].add(value)
+                    reported[step].append(value)
+        for step, values in reported.items():
+            self._steps[step].add(values)
 
 
 class IncrementalMedianPruner(MedianPruner):

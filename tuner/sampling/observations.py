@@ -115,7 +115,7 @@ class ObservedTrials:
             self._is_ordinary = False
         if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
             return
-        if _get_infeasible_trial_score(trial) > 0:
+        if trial.system_attrs and _get_infeasible_trial_score(trial) > 0:
             self._is_ordinary = False
         if trial.state == TrialState.PRUNED:
             self._pruned_scores[position] = _get_pruned_trial_score(trial, study)
