@@ -147,9 +147,10 @@ def summary(result: RunResult, storage_url: str) -> str:
         how = "was stopped: " if status.state == "stopped" else ""
         seconds = format_seconds(result.seconds)
         headline = f"{how}{done} finished ({states_text(status)}) in {seconds}"
-    facts = {"Best trial": result.best["provenance"]["trial"], **result.best["params"]}
-    facts[evidence["metric"]] = evidence["search_value"]
-    if evidence["test_accuracy"] is not None:
+    assert status.best is not None  # or there would be no answer
+    facts = {"Best trial": status.best["trial"], **status.best["params"]}
+    facts[evidence["metric"]] = status.best["value"]
+    if evidence["test_accuracy"] is not None and result.confirmation is None:
         facts["test accuracy"] = evidence["test_accuracy"]
     lines = [f"Study {status.study} {headline}"]
     lines += [f"  {name:<20} {format_value(value)}" for name, value in facts.items()]

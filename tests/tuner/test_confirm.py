@@ -249,7 +249,7 @@ def test_killed_worker_and_killed_launcher_cost_no_trial_and_none_twice(
     crew: Crew, cli: Cli
 ) -> None:
     """kill -9 of a worker, then of `tuner confirm` itself; the same command ends it exactly."""
-    _search(crew.url, {**SLOW, "epochs": 2})
+    _search(crew.url, SLOW)
     loaded = crew.create({}, n_trials=4)
     assert loaded.load_budget().is_spent
     process = crew.start("confirm", *CONFIRM, "--workers", "1")
@@ -265,7 +265,7 @@ def test_worker_of_another_host_takes_its_share_of_an_interrupted_confirmation(
     crew: Crew, cli: Cli
 ) -> None:
     """Ctrl-C gives back; `tuner worker --study s/confirm` trains on, the same command tells."""
-    _search(crew.url, {**SLOW, "epochs": 30})
+    _search(crew.url, SLOW)
     process = crew.start("confirm", *CONFIRM, "--workers", "1")
     wait_until(lambda: _n_complete(crew) >= 1)
     process.interrupt(signal.SIGINT)

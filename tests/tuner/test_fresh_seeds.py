@@ -1,5 +1,6 @@
 """Trials on fresh seeds are paired: the seed decides weights and batches, and nothing else does."""
 
+import contextlib
 import math
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,8 @@ def test_rerun_goes_on_from_its_checkpoint_in_its_own_passes(tmp_path: Path) -> 
     config = WorkerConfig(
         loaded.storage.url, loaded.name, n_lanes=3, checkpoint_dir=tmp_path / "kept"
     )
-    assert run_worker(config, _LeavingAfter(10)) == 130  # in the second gang
+    n_blocks = 1 + EPOCHS + 1  # the data, a gang, and a pass of the second gang
+    assert run_worker(config, _LeavingAfter(n_blocks)) == 130
     assert run_worker(config, Leaving()) == 0
     trials = loaded.study.get_trials(states=(TrialState.COMPLETE,))
     resumed = [trial.user_attrs["resumed"] for trial in trials if "resumed" in trial.user_attrs]
@@ -154,15 +156,15 @@ def test_rerun_goes_on_from_its_checkpoint_in_its_own_passes(tmp_path: Path) -> 
 
 
 class _LeavingAfter(Leaving):
-    """Is asked to leave at its so-manieth check."""
+    """Is asked to leave after so many blocks that may be cut short: passes, but for the first."""
 
     def __init__(self, n: int) -> None:
         super().__init__()
         self._n = n
 
-    def check(self) -> None:
+    def interruptible(self) -> contextlib.AbstractContextManager[None]:
         """Count, and leave in time."""
         self._n -= 1
         if self._n < 0:
             self.reason = "SIGTERM"
-        super().check()
+        return super().interruptible()
