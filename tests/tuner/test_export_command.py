@@ -148,7 +148,7 @@ def test_run_records_its_export(cli: Cli, sqlite_url: str, tmp_path: Path) -> No
     confirm(loaded)
     with loaded.storage.engine.begin() as connection:
         connection.execute(text("UPDATE tuner_budgets SET n_claimed = n_trials"))
-    result = cli("run", "--study", "s's", "--storage", sqlite_url)
+    result = cli("run", "--study", "s's", "--storage", sqlite_url, "--no-confirm")
     assert result.returncode == 0, result.stderr
     assert [row["version"] for row in list_versions(loaded)] == [1]
     written = json.loads((tmp_path / "best_lambda.json").read_text())

@@ -49,7 +49,7 @@ class Gain:
         return self.t < -find_t_quantile(1 - _LOSS_LEVEL, self.n_seeds - 1)
 
     def __str__(self) -> str:
-        return f"{abs(self.mean):.2g} ± {self.error:.2g}"
+        return f"{round(abs(self.mean), 12):.2g} ± {self.error:.2g}"  # 0 but for rounding is 0
 
 
 def find_gains(rungs: Sequence[Rung], control: Rung, direction: Direction) -> list[Gain]:
