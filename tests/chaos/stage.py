@@ -108,13 +108,16 @@ class Stage:
         self.logs.append(log)
 
     def replace_ended(self) -> None:
-        """Start a worker for each that has ended; only those that were killed may have."""
+        """Start a worker for each that has ended: was killed, or found the budget spent.
+
+        Quick workers may use up what is open before more is: those end with status 0.
+        """
         for worker in list(self.workers):
             status = worker.process.poll()
             if status is None:
                 continue
             self.workers.remove(worker)
-            if not worker.is_killed:
+            if not worker.is_killed and status != 0:
                 self.problems.append(f"{worker.log.name} ended by itself with status {status}")
             self.start_worker()
 

@@ -212,7 +212,7 @@ def test_confirmation_cannot_be_confirmed(sqlite_url: str) -> None:
         confirm_study(request, Console(file=io.StringIO()), Leaving())
 
 
-SLOW = {"dataset": "digits", "epochs": 60, "pruner": "none", "lr": (0.05, 0.5)}
+SLOW = {"dataset": "digits", "epochs": 400, "pruner": "none", "lr": (0.05, 0.5)}
 CONFIRM = ("--seeds", "3", "--rungs", "3", "--lanes", "2", "--no-racing")
 
 
