@@ -28,16 +28,12 @@ from sqlalchemy import (
 )
 
 from storage import optuna_tables as tables
+from storage.ranges import read_rows
 
 # Each id stands five times in a statement; SQLite before 3.32 takes 999 parameters.
 _IDS_PER_STATEMENT = 150
 # From here on one statement for the whole study is cheaper than many for some of it.
 _MANY_IDS = 2_000
-# What others have in training, and what is new, lies side by side. Such ids are read by a range:
-# the text of that statement never changes, while a list is taken apart anew each time, by
-# SQLAlchemy and by the driver. A range may have gaps of so many other ids.
-_WIDEST_GAP = 32
-MANY_RANGES = 8
 
 _PARAM, _VALUE, _INTERMEDIATE_VALUE, _USER_ATTR, _SYSTEM_ATTR = range(5)
 _NOT_FINITE = {"INF_POS": math.inf, "INF_NEG": -math.inf, "NAN": math.nan}
@@ -104,31 +100,11 @@ _OF_STUDY = _make_query(
 )
 
 
-def find_ranges(ids: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the ranges of these sorted ids, with small gaps."""
-    ranges: list[tuple[int, int]] = []
-    for trial_id in ids:
-        if ranges and trial_id - ranges[-1][1] <= _WIDEST_GAP:
-            ranges[-1] = (ranges[-1][0], trial_id)
-        else:
-            ranges.append((trial_id, trial_id))
-    return ranges
-
-
 def _read(connection: Connection, study_id: int, ids: Sequence[int]) -> Sequence[Row[Any]]:
     """Return the rows for all of these sorted ids of a study, and for some others."""
     if len(ids) > _MANY_IDS:
         return connection.execute(_OF_STUDY, {"of_study": study_id, "low": ids[0]}).all()
-    rows: list[Row[Any]] = []
-    ranges = find_ranges(ids)
-    if len(ranges) <= MANY_RANGES:
-        for low, high in ranges:
-            rows += connection.execute(_IN_RANGE, {"low": low, "high": high}).all()
-        return rows
-    for start in range(0, len(ids), _IDS_PER_STATEMENT):
-        some = ids[start : start + _IDS_PER_STATEMENT]
-        rows += connection.execute(_AMONG, {"ids": some}).all()
-    return rows
+    return read_rows(connection, _IN_RANGE, _AMONG, ids, _IDS_PER_STATEMENT)
 
 
 class Details:

@@ -3,14 +3,15 @@
 Leaves to others: whose trials they are, and writing.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Row, bindparam, select
 
 from storage import optuna_tables as tables
-from storage.details import MANY_RANGES, Details, find_ranges
+from storage.details import Details
+from storage.ranges import find_ranges, parts, read_rows
 
 # Databases limit the parameters of a statement; SQLite before 3.32 to 999.
 _IDS_PER_STATEMENT = 500
@@ -116,8 +117,9 @@ class History:
         running = sorted(i for i in self._unfinished.difference(waiting) if i <= last)
         # What runs as a rule has come last, so that one statement reads that and what is new.
         recent, _ = find_ranges([*running, last + 1])[-1]
-        rows = _read(connection, [i for i in running if i < recent])
-        for some in _parts(waiting):
+        earlier = [i for i in running if i < recent]
+        rows = read_rows(connection, _IN_RANGE, _AMONG, earlier, _IDS_PER_STATEMENT)
+        for some in parts(waiting, _IDS_PER_STATEMENT):
             rows += connection.execute(_NO_MORE_WAITING, {"ids": some}).all()
         changed = [row for row in rows if row.trial_id in self._unfinished]
         from_here = {"of_study": self._study_id, "low": recent}
@@ -129,21 +131,3 @@ class History:
             or (row.trial_id in self._unfinished and row.trial_id not in seen)
         ]
         return changed
-
-
-def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(ids), _IDS_PER_STATEMENT):
-        yield ids[start : start + _IDS_PER_STATEMENT]
-
-
-def _read(connection: Connection, ids: Sequence[int]) -> list[Row[Any]]:
-    """Return the rows of all of these sorted ids, and of some others."""
-    ranges = find_ranges(ids)
-    rows: list[Row[Any]] = []
-    if len(ranges) <= MANY_RANGES:
-        for low, high in ranges:
-            rows += connection.execute(_IN_RANGE, {"low": low, "high": high}).all()
-    else:
-        for some in _parts(ids):
-            rows += connection.execute(_AMONG, {"ids": some}).all()
-    return rows

@@ -88,6 +88,14 @@ def lock_study(connection: Connection, study_id: int) -> None:
     connection.execute(_LOCK_STUDY, {"of_study": study_id})
 
 
+def find_next_number(connection: Connection, study_id: int) -> int:
+    """Return the number of the trial that is added next; the caller holds the study's lock."""
+    newest = select(trials.c.number).where(trials.c.study_id == study_id)
+    newest = newest.order_by(trials.c.trial_id.desc()).limit(1)
+    last = connection.execute(newest).scalar_one_or_none()
+    return 0 if last is None else last + 1
+
+
 def insert_trial(
     connection: Connection,
     study_id: int,

@@ -111,11 +111,8 @@ def _withdraw(connection: Connection, trial_id: int, reason: str) -> bool:
 
 
 def _add(connection: Connection, study_id: int, missing: Sequence[QueuedTrial]) -> None:
-    trials = tables.trials.c
-    last = connection.execute(
-        select(func.max(trials.number)).where(trials.study_id == study_id)
-    ).scalar_one()
-    for number, trial in enumerate(missing, start=0 if last is None else last + 1):
+    next_number = tables.find_next_number(connection, study_id)
+    for number, trial in enumerate(missing, start=next_number):
         trial_id = tables.insert_trial(connection, study_id, number, TrialState.WAITING)
         queued = {"key": trial.key, "user_attrs": trial.user_attrs}
         attrs = {FIXED_PARAMS: trial.params, QUEUED: queued}

@@ -114,13 +114,8 @@ def _queue_rerun(connection: Connection, trial: Row[Any], n_retries: int) -> Non
     if not params and not n_retries:
         return
     origin = _read_attr(connection, tables.user_attrs, trial.trial_id, RERUN_OF, trial.number)
-    last_number = connection.execute(
-        select(tables.trials.c.number)
-        .where(tables.trials.c.study_id == trial.study_id)
-        .order_by(tables.trials.c.trial_id.desc())
-        .limit(1)
-    ).scalar_one()
-    rerun_id = tables.insert_trial(connection, trial.study_id, last_number + 1, TrialState.WAITING)
+    number = tables.find_next_number(connection, trial.study_id)
+    rerun_id = tables.insert_trial(connection, trial.study_id, number, TrialState.WAITING)
     user_attrs: dict[str, Any] = {RERUN_OF: origin, RETRY: n_retries}
     system_attrs: dict[str, Any] = {FIXED_PARAMS: params}
     queued = _read_attr(connection, tables.system_attrs, trial.trial_id, QUEUED, None)

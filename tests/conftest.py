@@ -7,10 +7,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, Pool, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL
 
 from objectives.datasets import load_training_data
@@ -38,24 +37,15 @@ def _rank(item: pytest.Item) -> int:
 def _closed_connections() -> Iterator[None]:
     """Close what a test's engines hold open, as the end of a process does."""
     engines: set[Engine] = set()
-    opened: list[Any] = []
 
     def remember(connection: Connection) -> None:
         engines.add(connection.engine)
 
-    def remember_opened(connection: Any, _record: object) -> None:
-        opened.append(connection)
-
     event.listen(Engine, "engine_connect", remember)
-    event.listen(Pool, "connect", remember_opened)
     yield
     event.remove(Engine, "engine_connect", remember)
-    event.remove(Pool, "connect", remember_opened)
     for engine in engines:
         engine.dispose()
-    for connection in opened:  # one that an exception held went back to a pool that is gone
-        if not getattr(connection, "closed", True):  # of psycopg, which warns
-            connection.close()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from sqlalchemy import Engine
 
@@ -17,14 +18,13 @@ from storage import (
     UnreachableError,
     create_storage,
     explain_database_error,
-    give_back_expired,
     list_forsaken,
     list_open,
-    read_uptime,
 )
 from tuner.allowed import AllowedObjectives
 from tuner.errors import NotAllowedError, StudyNotFoundError
 from tuner.leaving import INTERRUPTED_STATUS, Interrupted, Leaving
+from tuner.settling import Settler
 from tuner.worker import Guest, Opened, WorkerConfig, open_study, serve_study
 
 logger = logging.getLogger(__name__)
@@ -63,16 +63,21 @@ class _FleetWorker:
     leaving: Leaving
     # When a study is tried again that could not be served, by what tells it from all others.
     not_before: dict[tuple[int, float | None], float] = field(default_factory=dict)
-    looked_for_forsaken_at: float = -math.inf
     looked_for_better_at: float = -math.inf
     is_wanted_elsewhere: bool = False
     is_waiting: bool = False
+    settler: Settler = field(init=False)
+
+    def __post_init__(self) -> None:
+        find_study_ids = partial(list_forsaken, self.engine)
+        lease_seconds = self.config.lease_seconds
+        self.settler = Settler(self.engine, self.retry, lease_seconds, find_study_ids)
 
     def run(self, *, exits_when_idle: bool) -> None:
         """Serve one study after another."""
         while True:
             self.leaving.check()
-            self._give_back_forsaken()
+            self.settler.settle_now_and_then()
             studies = self.retry.call("look for open studies", self._list_servable)
             study = next((study for study in studies if study.has_slots), None)
             if study is not None:
@@ -143,22 +148,6 @@ class _FleetWorker:
             priority = next(same, current.priority)
             self.is_wanted_elsewhere = any(s.priority > priority and s.has_slots for s in studies)
         return self.is_wanted_elsewhere
-
-    def _give_back_forsaken(self) -> None:
-        """Settle what lost workers have left behind at studies that nobody is at, now and then."""
-        lease_seconds = self.config.lease_seconds
-        if time.monotonic() - self.looked_for_forsaken_at < lease_seconds / 4:
-            return
-        self.looked_for_forsaken_at = time.monotonic()
-        if self.retry.seconds_since_outage >= lease_seconds:  # others could not renew theirs either
-            self.retry.attempt(self._give_back_what_expired, None)
-
-    def _give_back_what_expired(self) -> None:
-        if read_uptime(self.engine) < self.config.lease_seconds:
-            return
-        for study_id in list_forsaken(self.engine):
-            n = give_back_expired(self.engine, study_id, "its worker was lost")
-            logger.warning("Gave back %d trial(s) of lost workers to the budget", n)
 
 
 def _key(study: StudyRecord) -> tuple[int, float | None]:

@@ -29,16 +29,15 @@ from storage import (
     explain_database_error,
     find_leases_of,
     give_back,
-    give_back_expired,
     open_storage,
     parse_url,
-    read_uptime,
     register_worker,
     sign_off_worker,
 )
 from tuner.allowed import AllowedObjectives
 from tuner.checkpoints import Checkpoints, FinalModels
 from tuner.leaving import INTERRUPTED_STATUS, Interrupted, Leaving
+from tuner.settling import Settler
 from tuner.spec import Spec
 from tuner.study import LoadedStudy, load_study, with_sampler
 from tuner.trainers import (
@@ -228,7 +227,11 @@ class _Worker:
     guest: Guest | None = None
     name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
     looked_at: float = -math.inf  # the budget, which holds the study's state
-    looked_for_expired_at: float = -math.inf
+    settler: Settler = field(init=False)
+
+    def __post_init__(self) -> None:
+        engine, study_ids = self.loaded.storage.engine, [self.loaded.study_id]
+        self.settler = Settler(engine, self.retry, self.storage.lease_seconds, lambda: study_ids)
 
     def run(self) -> None:
         """Train until the budget is spent or the worker is asked to leave."""
@@ -237,7 +240,7 @@ class _Worker:
             gc.freeze()  # finished trials stay: looking through 5,000 of them cost 2 ms a trial
             while True:
                 self._check_leaving()
-                self._give_back_expired()
+                self.settler.settle_now_and_then()
                 if self.guest is None or not self.guest.is_wanted_elsewhere():
                     self._refill()
                 self._obey()
@@ -290,24 +293,6 @@ class _Worker:
         if self._is_training:
             return self.retry.attempt(self.loaded.load_budget, _UNKNOWN)
         return self.retry.call("read the budget", self.loaded.load_budget)
-
-    def _give_back_expired(self) -> None:
-        """Settle what lost workers of any host have left behind, now and then."""
-        lease_seconds = self.storage.lease_seconds
-        if time.monotonic() - self.looked_for_expired_at < lease_seconds / 4:
-            return
-        self.looked_for_expired_at = time.monotonic()
-        if self.retry.seconds_since_outage < lease_seconds:
-            return  # others could not renew their leases either
-        n = self.retry.attempt(self._give_back_what_expired, 0)
-        if n:
-            logger.warning("Gave back %d trial(s) of lost workers to the budget", n)
-
-    def _give_back_what_expired(self) -> int:
-        engine = self.loaded.storage.engine
-        if read_uptime(engine) < self.storage.lease_seconds:
-            return 0  # as after an outage, which this worker may have been too young to see
-        return give_back_expired(engine, self.loaded.study_id, "its worker was lost")
 
     def _refill(self) -> None:
         """Give every free lane a trial, as far as the budget goes."""
