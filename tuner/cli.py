@@ -36,10 +36,7 @@ from tuner.serving import find_remote, note_server
 from tuner.spec import check_name_and_budget
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from tuner.run import RunResult
-    from tuner.study import LoadedStudy
 
 app = typer.Typer(
     help="Find how much weight decay (λ) a network needs.",
@@ -249,8 +246,6 @@ def _progress(study: str, n_finished: int, n_trials: int) -> str:
 
 
 add_confirm_command(app)
-
-
 add_worker_command(app)
 
 
@@ -263,16 +258,17 @@ def status(
     as_json: options.Json = False,
 ) -> None:
     """Show a study's progress, best trial, workers and ETA."""
-    from tuner.report import StudyStatus, load_status, status_table
+    from tuner.report import StudyStatus, load_status, result_console, status_table
+    from tuner.study import load_study_to_read
 
     if (remote := find_remote(context)) is not None:
         found = StudyStatus(**remote.load_status(study))
     else:
-        found = load_status(_open_study(storage, study))
+        found = load_status(load_study_to_read(storage, study))
     if as_json:
         _print_json(asdict(found))
     else:
-        _print_rich(status_table(found))
+        result_console().print(status_table(found))
 
 
 @app.command(epilog="Example: tuner trials --json")
@@ -284,16 +280,17 @@ def trials(
     as_json: options.Json = False,
 ) -> None:
     """List a study's trials, one row each."""
-    from tuner.report import list_trials, trials_table
+    from tuner.report import list_trials, result_console, trials_table
+    from tuner.study import load_study_to_read
 
     if (remote := find_remote(context)) is not None:
         rows = remote.list_trials(study)
     else:
-        rows = list_trials(_open_study(storage, study))
+        rows = list_trials(load_study_to_read(storage, study))
     if as_json:
         _print_json(rows)
     else:
-        _print_rich(trials_table(rows))
+        result_console().print(trials_table(rows))
 
 
 add_path_command(app)
@@ -303,22 +300,8 @@ add_train_command(app)
 add_serve_commands(app)
 
 
-def _open_study(storage_url: str, name: str) -> "LoadedStudy":
-    from storage import open_storage
-    from tuner.study import load_study
-
-    return load_study(open_storage(storage_url, read_only=True), name)
-
-
 def _print_json(value: object) -> None:
     print(json.dumps(value, indent=2, default=str))
-
-
-def _print_rich(renderable: "RenderableType") -> None:
-    # Piped output keeps whole lines: cutting them to 80 columns would lose data.
-    width = None if sys.stdout.isatty() else 200
-    console = Console(width=width, markup=False, highlight=False)
-    console.print(renderable)
 
 
 def _run_json(result: "RunResult") -> dict[str, Any]:

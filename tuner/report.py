@@ -2,6 +2,7 @@
 
 import contextlib
 import shlex
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,15 @@ from tuner.study import LoadedStudy
 _LIVE_SECONDS = 0.5
 # Without a terminal (CI, a log file) a line now and then is enough.
 _PLAIN_SECONDS = 5.0
+
+
+def result_console() -> Console:
+    """Return the console for tables on stdout; piped ones keep whole lines.
+
+    Cutting them to 80 columns would lose data.
+    """
+    width = None if sys.stdout.isatty() else 200
+    return Console(width=width, markup=False, highlight=False)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,14 @@ from optuna.storages import BaseStorage, RDBStorage
 
 from objectives.functions import load_function
 from objectives.seeds import derive_seed
-from storage import Budget, change_budget, create_budget, creation_lock, find_budget
+from storage import (
+    Budget,
+    change_budget,
+    create_budget,
+    creation_lock,
+    find_budget,
+    open_storage,
+)
 from tuner.errors import ContradictionError, StudyNotFoundError, UsageError
 from tuner.sampling.cmaes import SafeCmaEsSampler
 from tuner.sampling.median import IncrementalMedianPruner
@@ -141,6 +148,11 @@ def open_confirmation(searched: LoadedStudy) -> LoadedStudy:
 def confirmation_name(name: str) -> str:
     """Return the name of the study that confirms the study of this name."""
     return f"{name}/confirm"
+
+
+def load_study_to_read(storage_url: str, name: str) -> LoadedStudy:
+    """Open a storage only to look, and load a study of ours as `load_study` does."""
+    return load_study(open_storage(storage_url, read_only=True), name)
 
 
 def load_study(storage: RDBStorage, name: str) -> LoadedStudy:

@@ -8,7 +8,6 @@ import sys
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from tuner.answer.best import Rule
@@ -19,7 +18,6 @@ from tuner.serving import find_remote
 if TYPE_CHECKING:
     from tuner.answer.frameworks import Optimizer
     from tuner.answer.record import Published, Wish
-    from tuner.study import LoadedStudy
 
 
 def add_export_command(app: typer.Typer) -> None:
@@ -47,6 +45,7 @@ def export(
     """Print the best λ of a study, and what it means, for other projects; and record it."""
     from tuner.answer.export import SCHEMA_FILE, check_form, check_writable, render, write_file
     from tuner.answer.record import Wish, list_versions
+    from tuner.study import load_study_to_read
 
     format_name = "json" if as_json else format_name
     check_form(format_name, optimizer, force=force)
@@ -62,7 +61,7 @@ def export(
         query = {"rule": wish.rule, "format": format_name, "optimizer": optimizer}
         text = remote.export(study, {**query, "force": "true" if force else None})
     elif list_all:
-        rows = list_versions(_open_study(storage, study))
+        rows = list_versions(load_study_to_read(storage, study))
         text = json.dumps(rows, indent=2) + "\n" if as_json else _table(rows)
     else:
         form = (format_name, cast("Optimizer | None", optimizer))
@@ -79,9 +78,10 @@ def _publish(
 ) -> dict[str, Any]:
     from tuner.answer.export import render
     from tuner.answer.record import publish
+    from tuner.study import load_study_to_read
 
     published = publish(
-        _open_study(storage, study),
+        load_study_to_read(storage, study),
         wish,
         approve=lambda document: render(document, *form, force=force),
     )
@@ -124,7 +124,9 @@ def _check_wish(wish: "Wish", *, has_other_task: bool) -> None:
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    """Return the versions as a table for people, whole lines where they are piped."""
+    """Return the versions as a table for people."""
+    from tuner.report import result_console
+
     table = Table("version", "exported at", "rule", "weight_decay", "lr", "mean", "by", "why")
     for row in rows:
         pinned = "" if row["pinned_trial"] is None else f", pinned to trial {row['pinned_trial']}"
@@ -139,7 +141,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
             row["reason"],
         ]
         table.add_row(*map(str, cells))
-    console = Console(width=None if sys.stdout.isatty() else 200, markup=False, highlight=False)
+    console = result_console()
     with console.capture() as capture:
         console.print(table)
     return capture.get()
@@ -147,13 +149,6 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 def _number(value: float | None, prefix: str = "", digits: int = 4) -> str:
     return "" if value is None else f"{prefix}{value:.{digits}g}"
-
-
-def _open_study(storage_url: str, name: str) -> "LoadedStudy":
-    from storage import open_storage
-    from tuner.study import load_study
-
-    return load_study(open_storage(storage_url, read_only=True), name)
 
 
 def _say(message: str) -> None:

@@ -36,16 +36,15 @@ def _path(
     as_json: options.Json = False,
 ) -> None:
     """Draw accuracy, loss and weight norm along λ, and the map of the search."""
-    from storage import open_storage
     from tuner.pictures.figures import draw
     from tuner.pictures.path import as_document, build_map, build_path, get_confirmation
     from tuner.selection import find_confirmation
-    from tuner.study import load_study
+    from tuner.study import load_study_to_read
 
     if only not in (None, "path", "map"):
         raise UsageError(f"--only {only}: choose path or map, or leave it out for both")
     chosen = _formats(formats)
-    loaded = load_study(open_storage(storage, read_only=True), study)
+    loaded = load_study_to_read(storage, study)
     confirmation = find_confirmation(loaded) if only == "map" else get_confirmation(loaded)
     path = None if confirmation is None else build_path(loaded, confirmation)
     trials = None if only == "path" else build_map(loaded)

@@ -38,15 +38,14 @@ def train(
 ) -> None:
     """Train once with a given λ and lr, or replay a trial of a study, and print each epoch."""
     from objectives import Hyperparameters
-    from storage import open_storage
-    from tuner.study import load_study
+    from tuner.study import load_study_to_read
     from tuner.train import TrainRequest, replay_trial, train_once
 
     request = TrainRequest(data_dir, device, threads)
     if trial is not None:
         if train_weight_decay is not None or train_lr is not None or options.given(context):
             raise UsageError("--trial replays a trial as it was: leave the other settings out")
-        loaded = load_study(open_storage(storage, read_only=True), study)
+        loaded = load_study_to_read(storage, study)
         for result, recorded in replay_trial(loaded, trial, request):
             _print_epoch(result, "Validation", result.accuracy, recorded)
     elif train_weight_decay is None or train_lr is None:

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 CONFIRMATION = "confirmation"
 
 Source = Literal["zero", "ladder", "search"]
-Rule = Literal["best", "min", "1se"]
 VerdictKind = Literal["matters", "does not matter", "edge"]
 
 
@@ -31,6 +30,14 @@ class Candidate(_Value):
     source: Source
 
 
+class Score(_Value):
+    """A mean over fresh seeds and its standard error, of a number of seeds."""
+
+    mean: float
+    standard_error: float | None
+    n_seeds: int
+
+
 class Rung(_Value):
     """A candidate and its final values by fresh seed: validation accuracies, fractions in 0..1.
 
@@ -45,13 +52,12 @@ class Rung(_Value):
     standard_error: float | None
     is_dropped: bool = False
 
-
-class Score(_Value):
-    """A mean over fresh seeds and its standard error, of a number of seeds."""
-
-    mean: float
-    standard_error: float | None
-    n_seeds: int
+    @property
+    def score(self) -> Score | None:
+        """Mean and standard error over its seeds; None without a value."""
+        if self.mean is None:
+            return None
+        return Score(mean=self.mean, standard_error=self.standard_error, n_seeds=len(self.values))
 
 
 class Verdict(_Value):

@@ -88,11 +88,7 @@ def _line(*cells: object) -> str:
 
 
 def _mean(rung: Rung) -> str:
-    if rung.mean is None:
-        return "none"
-    return _score(
-        Score(mean=rung.mean, standard_error=rung.standard_error, n_seeds=len(rung.values))
-    )
+    return "none" if rung.score is None else _score(rung.score)
 
 
 def _score(score: Score) -> str:

@@ -5,13 +5,14 @@ Drawing them is left to ``tuner.pictures.path_figure`` and ``tuner.pictures.map_
 
 import math
 import shlex
-import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.confirmation.fresh_seeds import SEED
+from tuner.confirmation.statistics import summarise
 from tuner.confirmation.values import Confirmation, Rung, Score, Source
 from tuner.errors import NoResultError, StudyNotFoundError
 from tuner.report import follow_up
@@ -125,15 +126,15 @@ def _metric(loaded: LoadedStudy) -> str:
 
 def _path_rung(rung: Rung, trials: list[FrozenTrial]) -> PathRung:
     measures: dict[Measure, Score] = {}
-    if rung.mean is not None:
-        measures["value"] = Score(
-            mean=rung.mean, standard_error=rung.standard_error, n_seeds=len(rung.values)
-        )
+    if rung.score is not None:
+        measures["value"] = rung.score
     own = _trials_by_seed(rung, trials)
     for measure in _KEPT:
         kept = [_last(trial.user_attrs.get(measure)) for trial in own.values()]
-        if score := _score([value for value in kept if value is not None]):
-            measures[measure] = score
+        values = [value for value in kept if value is not None]
+        mean, error = summarise(values)
+        if mean is not None:
+            measures[measure] = Score(mean=mean, standard_error=error, n_seeds=len(values))
     candidate = rung.candidate
     return PathRung(
         candidate.weight_decay, candidate.lr, candidate.source, rung.is_dropped, measures
@@ -144,7 +145,7 @@ def _trials_by_seed(rung: Rung, trials: list[FrozenTrial]) -> dict[int, FrozenTr
     """Return the trials that gave this rung its values; of one that was run twice, the first."""
     own: dict[int, FrozenTrial] = {}
     for trial in trials:
-        seed = trial.user_attrs.get("seed")
+        seed = trial.user_attrs.get(SEED)
         if trial.state is TrialState.COMPLETE and seed in rung.values and _is_of(rung, trial):
             own.setdefault(seed, trial)
     return own
@@ -163,14 +164,6 @@ def _last(kept: float | list[float] | None) -> float | None:
     if isinstance(kept, list):
         kept = kept[-1] if kept else None
     return kept if kept is not None and math.isfinite(kept) else None
-
-
-def _score(values: list[float]) -> Score | None:
-    if not values:
-        return None
-    n = len(values)
-    error = statistics.stdev(values) / math.sqrt(n) if n > 1 else None
-    return Score(mean=statistics.fmean(values), standard_error=error, n_seeds=n)
 
 
 def build_map(loaded: LoadedStudy) -> LambdaMap:
