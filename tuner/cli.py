@@ -10,7 +10,6 @@ import os
 import shlex
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,7 +17,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from objectives import ObjectiveError, UnknownNameError
-from tuner.commands import answer_options, options, service_options
+from tuner.commands import answer_options, options, service_options, worker_options
 from tuner.commands.confirm import add_confirm_command
 from tuner.commands.export import add_export_command
 from tuner.commands.path import add_path_command
@@ -127,6 +126,7 @@ def _main(
 
 @app.command(epilog="Example: tuner run --dataset digits --study digits --trials 20 --workers 2")
 @options.with_spec_options()
+@worker_options.with_worker_options
 def run(
     context: typer.Context,
     config: options.Config = None,
@@ -139,13 +139,6 @@ def run(
     seeds: answer_options.Seeds = None,
     rungs: answer_options.Rungs = None,
     workers: options.Workers = None,
-    data_dir: options.DataDir = Path("data"),
-    device: options.Device = "auto",
-    threads: options.Threads = 1,
-    lanes: options.Lanes = None,
-    lease: options.Lease = options.DEFAULT_LEASE,
-    storage_patience: options.Patience = options.DEFAULT_PATIENCE,
-    checkpoint_dir: options.CheckpointDir = None,
     output: options.Output = options.DEFAULT_OUTPUT,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
@@ -164,22 +157,10 @@ def run(
         processes.preload()  # if that has not been done earlier
         from tuner.confirmation.confirm import PlanOptions
         from tuner.run import RunRequest, run_study, summary
-        from tuner.worker import WorkerConfig
 
         level = logging.INFO if verbose else logging.WARNING
         request = RunRequest(
-            worker=WorkerConfig(
-                storage,
-                study,
-                data_dir,
-                device,
-                threads,
-                lanes,
-                lease,
-                storage_patience,
-                checkpoint_dir,
-                log_level=level,
-            ),
+            worker=worker_options.read_config(context, study, log_level=level),
             options=options.given(context),
             n_trials=trials,
             timeout_seconds=timeout,

@@ -4,12 +4,11 @@ A part of the command line: prints, and leaves exit statuses of errors to `tuner
 """
 
 import logging
-from pathlib import Path
 
 import typer
 from rich.console import Console
 
-from tuner.commands import answer_options, options
+from tuner.commands import answer_options, options, worker_options
 from tuner.leaving import Leaving
 
 
@@ -18,7 +17,9 @@ def add_confirm_command(app: typer.Typer) -> None:
     app.command(epilog="Example: tuner confirm --study simplenet-mnist --workers 2")(confirm)
 
 
+@worker_options.with_worker_options
 def confirm(
+    context: typer.Context,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
     study: options.StudyName = options.DEFAULT_STUDY,
@@ -26,13 +27,6 @@ def confirm(
     rungs: answer_options.Rungs = None,
     racing: answer_options.Racing = None,
     workers: options.Workers = None,
-    data_dir: options.DataDir = Path("data"),
-    device: options.Device = "auto",
-    threads: options.Threads = 1,
-    lanes: options.Lanes = None,
-    lease: options.Lease = options.DEFAULT_LEASE,
-    storage_patience: options.Patience = options.DEFAULT_PATIENCE,
-    checkpoint_dir: options.CheckpointDir = None,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -49,21 +43,9 @@ def confirm(
         processes.preload()  # if that has not been done earlier
         from tuner.confirmation.confirm import ConfirmRequest, PlanOptions, confirm_study
         from tuner.story import tell_confirmation
-        from tuner.worker import WorkerConfig
 
         level = logging.INFO if verbose else logging.WARNING
-        worker = WorkerConfig(
-            storage,
-            study,
-            data_dir,
-            device,
-            threads,
-            lanes,
-            lease,
-            storage_patience,
-            checkpoint_dir,
-            log_level=level,
-        )
+        worker = worker_options.read_config(context, study, log_level=level)
         request = ConfirmRequest(worker, workers, PlanOptions(seeds, rungs, racing))
         confirmation = confirm_study(request, Console(stderr=True, markup=False), leaving)
     if as_json:

@@ -8,7 +8,7 @@ import functools
 import inspect
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,8 +19,6 @@ from tuner.spec import Spec, build_spec, check_name_and_budget
 
 DEFAULT_STORAGE = "sqlite:///tuner.db"
 DEFAULT_STUDY = "simplenet-mnist"
-DEFAULT_LEASE = 60.0
-DEFAULT_PATIENCE = 600.0
 DEFAULT_OUTPUT = Path("best_lambda.json")
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -101,19 +99,30 @@ def given(context: typer.Context) -> dict[str, Any]:
 
 def with_spec_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add options of the spec (all, or those named) to a command; `given` returns their values."""
+    return with_options({name: (_SPEC_OPTIONS[name], None) for name in names or _SPEC_OPTIONS})
+
+
+def with_options(
+    added: Mapping[str, tuple[Any, Any]],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add options, by parameter, to a command that reads them from its context.
+
+    Each is an annotation of typer's and a default.
+    """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command, eval_str=True)
-        added = {name: _SPEC_OPTIONS[name] for name in names or _SPEC_OPTIONS}
 
         @functools.wraps(command)
         def wrapped(**values: Any) -> None:
             command(**{name: values[name] for name in signature.parameters})
 
-        wrapped.__annotations__ = {**command.__annotations__, **added}
+        annotations = {name: annotation for name, (annotation, _) in added.items()}
+        wrapped.__annotations__ = {**command.__annotations__, **annotations}
+        keyword = inspect.Parameter.KEYWORD_ONLY
         parameters = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
-            for name, option in added.items()
+            inspect.Parameter(name, keyword, default=default, annotation=annotation)
+            for name, (annotation, default) in added.items()
         ]
         wrapped.__signature__ = signature.replace(  # type: ignore[attr-defined]
             parameters=[*signature.parameters.values(), *parameters]
@@ -255,57 +264,10 @@ MaxRetries = Annotated[
         show_default="2",
     ),
 ]
-Lease = Annotated[
-    float,
-    option(
-        "--lease",
-        "How long a worker may be silent before its trials are given to others, e.g. 60s.",
-        metavar="DURATION",
-        parser=parse_duration,
-        show_default="60s",
-    ),
-]
-Patience = Annotated[
-    float,
-    option(
-        "--storage-patience",
-        "How long a worker waits for a database that is away, e.g. 10m.",
-        metavar="DURATION",
-        parser=parse_duration,
-        show_default="10m",
-    ),
-]
-CheckpointDir = Annotated[
-    Path | None,
-    option(
-        "--checkpoint-dir",
-        "Where trials are kept after each epoch, so that a rerun goes on from there.",
-        metavar="DIR",
-        show_default="none",
-    ),
-]
 Workers = Annotated[
     int | None,
     option(
         "--workers", "Local worker processes.", metavar="N", min=1, show_default="physical cores"
-    ),
-]
-DataDir = Annotated[
-    Path, option("--data-dir", "Where data sets are kept, and downloaded to.", metavar="DIR")
-]
-Device = Annotated[str, option("--device", "auto, cpu, cuda, cuda:1, mps.", metavar="NAME")]
-Threads = Annotated[
-    int, option("--threads", "torch threads of each worker.", metavar="N", min=1, max=1024)
-]
-Lanes = Annotated[
-    int | None,
-    option(
-        "--lanes",
-        "Trials that each worker trains side by side, as one batched program.",
-        metavar="K",
-        min=1,
-        max=1024,
-        show_default="4 on a CPU, 32 elsewhere",
     ),
 ]
 Output = Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from tuner.commands import options
+from tuner.commands import options, worker_options
 from tuner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ def train(
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
     study: options.StudyName = options.DEFAULT_STUDY,
-    data_dir: options.DataDir = Path("data"),
-    device: options.Device = "auto",
-    threads: options.Threads = 1,
+    data_dir: worker_options.DataDir = Path("data"),
+    device: worker_options.Device = "auto",
+    threads: worker_options.Threads = 1,
 ) -> None:
     """Train once with a given λ and lr, or replay a trial of a study, and print each epoch."""
     from objectives import Hyperparameters

@@ -3,12 +3,10 @@
 A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
 """
 
-from pathlib import Path
-
 import typer
 
 from tuner.allowed import AllowedObjectives
-from tuner.commands import options, service_options
+from tuner.commands import options, service_options, worker_options
 from tuner.errors import UsageError
 from tuner.leaving import Leaving
 
@@ -19,19 +17,14 @@ def add_worker_command(app: typer.Typer) -> None:
     app.command(epilog=example)(worker)
 
 
+@worker_options.with_worker_options
 def worker(
+    context: typer.Context,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
     study: service_options.AnyStudyName = None,
     exit_when_idle: service_options.ExitWhenIdle = False,
     allow_objective: service_options.AllowObjectives = None,
-    data_dir: options.DataDir = Path("data"),
-    device: options.Device = "auto",
-    threads: options.Threads = 1,
-    lanes: options.Lanes = None,
-    lease: options.Lease = options.DEFAULT_LEASE,
-    storage_patience: options.Patience = options.DEFAULT_PATIENCE,
-    checkpoint_dir: options.CheckpointDir = None,
 ) -> None:
     """Train a study from any host until its budget is spent; without --study, all open studies.
 
@@ -40,25 +33,14 @@ def worker(
     --allow-objective names its module; with --study, any are, unless the option is given.
     """
     from tuner.fleet import run_fleet_worker
-    from tuner.worker import WorkerConfig, run_worker
+    from tuner.worker import run_worker
 
     if study is not None and exit_when_idle:
         raise UsageError("--exit-when-idle is for workers without --study: leave one out")
     allowed = None if allow_objective is None else AllowedObjectives(frozenset(allow_objective))
     leaving = Leaving()
     with leaving.listening():
-        joining = WorkerConfig(
-            storage,
-            study or "",
-            data_dir,
-            device,
-            threads,
-            lanes,
-            lease,
-            storage_patience,
-            checkpoint_dir,
-            allowed,
-        )
+        joining = worker_options.read_config(context, study or "", allowed=allowed)
         if study is None:
             status = run_fleet_worker(joining, leaving, exits_when_idle=exit_when_idle)
         else:

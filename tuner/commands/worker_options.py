@@ -1,0 +1,91 @@
+"""The options of whoever trains, and the worker's configuration that they make."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuner.commands.options import option, parse_duration, with_options
+
+if TYPE_CHECKING:
+    from tuner.worker import WorkerConfig
+
+DataDir = Annotated[
+    Path, option("--data-dir", "Where data sets are kept, and downloaded to.", metavar="DIR")
+]
+Device = Annotated[str, option("--device", "auto, cpu, cuda, cuda:1, mps.", metavar="NAME")]
+Threads = Annotated[
+    int, option("--threads", "torch threads of each worker.", metavar="N", min=1, max=1024)
+]
+Lanes = Annotated[
+    int | None,
+    option(
+        "--lanes",
+        "Trials that each worker trains side by side, as one batched program.",
+        metavar="K",
+        min=1,
+        max=1024,
+        show_default="4 on a CPU, 32 elsewhere",
+    ),
+]
+Lease = Annotated[
+    float,
+    option(
+        "--lease",
+        "How long a worker may be silent before its trials are given to others, e.g. 60s.",
+        metavar="DURATION",
+        parser=parse_duration,
+        show_default="60s",
+    ),
+]
+Patience = Annotated[
+    float,
+    option(
+        "--storage-patience",
+        "How long a worker waits for a database that is away, e.g. 10m.",
+        metavar="DURATION",
+        parser=parse_duration,
+        show_default="10m",
+    ),
+]
+CheckpointDir = Annotated[
+    Path | None,
+    option(
+        "--checkpoint-dir",
+        "Where trials are kept after each epoch, so that a rerun goes on from there.",
+        metavar="DIR",
+        show_default="none",
+    ),
+]
+
+# By the command's parameter.
+_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "data_dir": (DataDir, Path("data")),
+    "device": (Device, "auto"),
+    "threads": (Threads, 1),
+    "lanes": (Lanes, None),
+    "lease": (Lease, 60.0),
+    "storage_patience": (Patience, 600.0),
+    "checkpoint_dir": (CheckpointDir, None),
+}
+
+with_worker_options = with_options(_OPTIONS)
+
+
+def read_config(context: typer.Context, study: str, **more: Any) -> "WorkerConfig":
+    """Return what the options say of a worker at a study; ``more`` are other fields of it."""
+    from tuner.worker import WorkerConfig
+
+    given = context.params
+    return WorkerConfig(
+        storage_url=given["storage"],
+        study_name=study,
+        data_dir=given["data_dir"],
+        device=given["device"],
+        n_threads=given["threads"],
+        n_lanes=given["lanes"],
+        lease_seconds=given["lease"],
+        patience_seconds=given["storage_patience"],
+        checkpoint_dir=given["checkpoint_dir"],
+        **more,
+    )
