@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from tuner.confirmation.evidence import Evidence, judge
 from tuner.confirmation.racing import MIN_N_SEEDS, find_hopeless
-from tuner.confirmation.statistics import Values, find_t_quantile
+from tuner.confirmation.statistics import Scale, Values, find_t_quantile
 from tuner.confirmation.values import Candidate, Confirmation
 from tuner.errors import NoResultError
 
+SCALE = Scale("maximize")
 RANGE = (1e-5, 1e-2)
 LADDER = [float(x) for x in np.geomspace(*RANGE, 9)]
 N_REPETITIONS = 200
@@ -31,7 +32,7 @@ def _judge(values: Mapping[Candidate, Values], **changes: Any) -> Confirmation:
     seeds = sorted({seed for by_seed in values.values() for seed in by_seed})
     facts = {
         "study": "s/confirm",
-        "direction": "maximize",
+        "scale": SCALE,
         "seeds": tuple(seeds),
         "values": values,
         "dropped": frozenset(),
@@ -46,11 +47,12 @@ def _table(rows: Mapping[float, list[float]]) -> dict[Candidate, dict[int, float
     return {_rung(weight_decay): dict(enumerate(row)) for weight_decay, row in rows.items()}
 
 
-# By hand: means 90, 92, 93, 92.5, 90; of 1e-4 the squared deviations are 1, 0, 1, so that
-# s = 1 and the standard error is 1/√3 = 0.577: the limit is 92.42, which 1e-3 reaches.
+# By hand: means 90, 92, 93, 92.5, 90. Differences to 1e-4: of 0 three times 3; of 1e-5 2, 1, 0, so
+# that s = 1 and the standard error 1/√3; of 1e-3 2, 0.5, -1 and 1.5/√3; of 1e-2 6, 3, 0 and 3/√3.
+# The median error is 1.25/√3 = 0.722: the limit is 92.28, which 1e-3 reaches.
 BY_HAND = {
     0: [89.0, 90.0, 91.0],
-    1e-5: [91.0, 92.0, 93.0],
+    1e-5: [90.0, 92.0, 94.0],
     1e-4: [92.0, 93.0, 94.0],
     1e-3: [90.0, 92.5, 95.0],
     1e-2: [86.0, 90.0, 94.0],
@@ -61,15 +63,14 @@ def test_rules_give_what_the_table_by_hand_says() -> None:
     """Means, standard errors, λ_min and λ_1se are those worked out with pencil and paper."""
     found = _judge(_table(BY_HAND))
     assert [rung.mean for rung in found.rungs] == pytest.approx([90, 92, 93, 92.5, 90])
-    errors = [1 / math.sqrt(3), 1 / math.sqrt(3), 1 / math.sqrt(3), 2.5 / math.sqrt(3), 4 / 3**0.5]
+    errors = [s / math.sqrt(3) for s in (1, 2, 1, 2.5, 4)]
     assert [rung.standard_error for rung in found.rungs] == pytest.approx(errors)
     assert found.chosen("min").candidate.weight_decay == 1e-4
     assert found.chosen("1se").candidate.weight_decay == 1e-3
 
 
-# By hand: means 90, 92, 90. Of 1e-4 alone the standard error would be 10.5/√3 = 6.1; less the
-# seeds' means 81, 272/3 and 301/3 its values are 1, 1/3 and 8/3, with s² = 13/9, so that the error
-# is √(13/9 · 3/2 / 3) = 0.85: 1e-3 loses more.
+# By hand: means 90, 92, 90. Of 1e-4 alone the standard error would be 10.5/√3 = 6.1. Differences
+# to it are 2, 1, 3 and 1, 0, 5, their errors 1/√3 and √7/√3, the median 1.05: 1e-3 loses more.
 SEEDS_DIFFER = {0: [80.0, 90.0, 100.0], 1e-4: [82.0, 91.0, 103.0], 1e-3: [81.0, 91.0, 98.0]}
 
 
@@ -88,7 +89,7 @@ def test_rules_for_a_loss_mirror_those_for_an_accuracy() -> None:
     table = {**_table(BY_HAND), search: {0: 91.0, 1: 91.5, 2: 92.0}}
     mirrored = {c: {s: -v for s, v in values.items()} for c, values in table.items()}
     up = _judge(table, search_value=94.0)
-    down = _judge(mirrored, search_value=-94.0, direction="minimize")
+    down = _judge(mirrored, search_value=-94.0, scale=Scale("minimize"))
     assert (down.lambda_min, down.lambda_1se) == (up.lambda_min, up.lambda_1se)
     assert down.verdict == up.verdict
     assert up.optimism == down.optimism == pytest.approx(2.5)
@@ -141,9 +142,9 @@ def test_rules_on_a_ridge_path_are_those_of_the_closed_form() -> None:
     errors = _ridge_errors_by_svd(x, y, lambdas, folds)  # (λ, fold)
     means = errors.mean(axis=1)
     best = int(means.argmin())
-    alone = errors[best].std(ddof=1) / math.sqrt(10)
-    paired = (errors[best] - errors.mean(axis=0)).std(ddof=1) / math.sqrt(10) * math.sqrt(40 / 39)
-    within = np.flatnonzero(means <= means[best] + min(alone, paired))
+    differences = np.delete(errors - errors[best], best, axis=0)
+    usual = np.median(differences.std(axis=1, ddof=1)) / math.sqrt(10)
+    within = np.flatnonzero(means <= means[best] + usual)
     table = {
         _rung(value): {
             fold: _ridge_error_by_solving(x, y, value, held_out)
@@ -151,7 +152,7 @@ def test_rules_on_a_ridge_path_are_those_of_the_closed_form() -> None:
         }
         for value in lambdas
     }
-    found = _judge(table, direction="minimize", searched_range=(1e-2, 1e3))
+    found = _judge(table, scale=Scale("minimize"), searched_range=(1e-2, 1e3))
     assert 0 < best < within.max() < len(lambdas) - 1
     assert found.lambda_min == best
     assert found.lambda_1se == within.max()
@@ -229,7 +230,7 @@ def _race(values: Mapping[Candidate, Values], n_seeds: int) -> tuple[set[Candida
     for n in range(1, n_seeds + 1):
         n_used += len(alive)
         seen = {c: {seed: values[c][seed] for seed in range(n)} for c in alive}
-        alive -= find_hopeless(seen, "maximize")
+        alive -= find_hopeless(seen, SCALE)
     return alive, n_used
 
 
@@ -242,7 +243,7 @@ def test_racing_keeps_the_leader_and_drops_nobody_before_three_seeds() -> None:
         for n in range(1, 6):
             seen = {c: {seed: v[seed] for seed in range(n)} for c, v in values.items()}
             leader = max(seen, key=lambda c: sum(seen[c].values()))
-            hopeless = find_hopeless(seen, "maximize")
+            hopeless = find_hopeless(seen, SCALE)
             assert leader not in hopeless
             assert n >= MIN_N_SEEDS or not hopeless
             assert all(candidate.source == "ladder" for candidate in hopeless)
@@ -260,7 +261,7 @@ def test_racing_drops_a_diverged_candidate_at_once() -> None:
         _rung(1e-4): {0: 0.5},
         _rung(1e-3): {},
     }
-    assert find_hopeless(values, "maximize") == {_rung(0)}
+    assert find_hopeless(values, SCALE) == {_rung(0)}
 
 
 def test_racing_is_not_misled_by_differences_that_are_alike_by_chance() -> None:
@@ -272,7 +273,7 @@ def test_racing_is_not_misled_by_differences_that_are_alike_by_chance() -> None:
     }
     values[_rung(LADDER[7])] = dict.fromkeys(range(3), 0.98)
     values[_rung(LADDER[8])] = dict.fromkeys(range(3), 0.98 - 1 / 300)
-    assert _rung(LADDER[8]) not in find_hopeless(values, "maximize")
+    assert _rung(LADDER[8]) not in find_hopeless(values, SCALE)
 
 
 # In points of validation accuracy on the ladder, λ = 0 first; paired standard deviations by seed.

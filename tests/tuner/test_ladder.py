@@ -1,7 +1,7 @@
 """The candidates for fresh seeds: a ladder of λ, each with a learning rate read from the search."""
 
+import itertools
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tests.tuner.histories import SPACE
-from tuner.confirmation.ladder import make_candidates
+from tuner.confirmation.ladder import Candidates, make_candidates
 from tuner.confirmation.values import Candidate
 from tuner.errors import NoResultError, UsageError
 
@@ -61,25 +61,42 @@ def _search(seed: int, n_trials: int = 30) -> list[FrozenTrial]:
     return [_trial(rng, 10**w, 10**lr, worst) for w, lr in points]
 
 
-def _of(candidates: Sequence[Candidate], source: str) -> list[Candidate]:
-    return [candidate for candidate in candidates if candidate.source == source]
+def _first_of(candidates: Candidates) -> list[Candidate]:
+    """Return the ladder with learning rates of the first kind, the best trial's."""
+    return [row[0] for row in candidates.rows if row[0].source == "ladder"]
 
 
-def test_candidates_are_the_ladder_zero_and_the_best_trial_in_ascending_order() -> None:
+def _own_of(candidates: Candidates) -> list[Candidate]:
+    """Return the ladder with learning rates of the last kind, the surface's at each λ."""
+    return [row[-1] for row in candidates.rows if row[0].source == "ladder"]
+
+
+def test_candidates_are_zero_the_ladder_in_ascending_order_and_the_best_trial() -> None:
     """Nine λ from end to end, evenly on a log scale, λ = 0, and the search's choice."""
     trials = _search(0)
     candidates = make_candidates(trials, direction="maximize")
-    ladder = [c.weight_decay for c in _of(candidates, "ladder")]
+    ladder = [rung.weight_decay for rung in _first_of(candidates)]
     assert ladder == pytest.approx(np.geomspace(1e-5, 1e-2, 9))
     assert (ladder[0], ladder[-1]) == (1e-5, 1e-2)
-    [zero], [search] = _of(candidates, "zero"), _of(candidates, "search")
-    assert zero == Candidate(weight_decay=0, lr=_of(candidates, "ladder")[0].lr, source="zero")
+    zero, lowest, *_ = candidates.rows
+    assert {(c.weight_decay, c.source) for c in zero} == {(0, "zero")}
+    assert [c.lr for c in zero] == [c.lr for c in lowest]
     best = max((t for t in trials if t.value and t.state == TrialState.COMPLETE), key=_value)
+    search = candidates.search
     assert {"weight_decay": search.weight_decay, "lr": search.lr} == best.params
-    weight_decays = [c.weight_decay for c in candidates]
-    assert weight_decays == sorted(weight_decays)
-    assert len(candidates) == 11
-    assert not _of(make_candidates(trials, direction="maximize", with_zero=False), "zero")
+    assert {c.lr for c in _first_of(candidates)} == {search.lr}
+    assert len(candidates.rows) == 10
+    without = make_candidates(trials, direction="maximize", with_zero=False)
+    assert without.rows == candidates.rows[1:]
+
+
+def test_learning_rates_that_are_nearly_the_same_are_one() -> None:
+    """Nothing is trained twice for a difference that no seed could show."""
+    for seed in range(5):
+        candidates = make_candidates(_search(seed), direction="maximize")
+        for row in candidates.rows:
+            lrs = sorted({c.lr for c in row})
+            assert all(high / low > 1.25 for low, high in itertools.pairwise(lrs))
 
 
 def _value(trial: FrozenTrial) -> float:
@@ -97,8 +114,8 @@ def test_learning_rates_follow_the_ridge_of_a_noisy_surface() -> None:
     for seed in range(20):
         trials = _search(seed)
         candidates = make_candidates(trials, direction="maximize")
-        [best] = _of(candidates, "search")
-        for rung in _of(candidates, "ladder"):
+        best = candidates.search
+        for rung in _own_of(candidates):
             top = _best_lr(rung.weight_decay)
             assert rung.lr < DIVERGING_LR
             distances.append(math.log10(rung.lr / top))
@@ -129,7 +146,11 @@ def test_candidates_do_not_depend_on_the_unit_of_the_values(factor: float, direc
     expected = make_candidates(trials, direction="maximize")
     rescaled = [_rescale(trial, factor, shift=-factor) for trial in trials]
     found = make_candidates(rescaled, direction=direction)
-    assert [c.lr for c in found] == pytest.approx([c.lr for c in expected])
+    assert _lrs(found) == pytest.approx(_lrs(expected))
+
+
+def _lrs(candidates: Candidates) -> list[float]:
+    return [c.lr for c in candidates.distinct]
 
 
 def test_few_trials_give_every_rung_the_best_trials_learning_rate() -> None:
@@ -137,8 +158,7 @@ def test_few_trials_give_every_rung_the_best_trials_learning_rate() -> None:
     rng = np.random.default_rng(0)
     trials = [_trial(rng, 10.0**-w, 0.1 * w, 0.0) for w in (2, 3, 4, 5)]
     candidates = make_candidates(trials, direction="maximize")
-    [best] = _of(candidates, "search")
-    assert {candidate.lr for candidate in candidates} == {best.lr}
+    assert {c.lr for c in candidates.distinct} == {candidates.search.lr}
 
 
 def test_values_that_are_not_finite_count_as_the_worst() -> None:
@@ -151,7 +171,7 @@ def test_values_that_are_not_finite_count_as_the_worst() -> None:
         create_trial(state=TrialState.PRUNED, intermediate_values={1: math.nan}, **space),
         create_trial(state=TrialState.FAIL, **space),
     ]
-    ladder = _of(make_candidates(good + bad, direction="maximize"), "ladder")
+    ladder = _own_of(make_candidates(good + bad, direction="maximize"))
     assert all(0.1 < rung.lr < 0.34 for rung in ladder)
 
 
@@ -166,7 +186,7 @@ def test_equal_values_give_candidates_all_the_same() -> None:
         )
         for w in (2, 2.5, 3, 3.5, 4, 4.5)
     ]
-    assert {c.lr for c in make_candidates(trials, direction="maximize")} == {0.1}
+    assert {c.lr for c in make_candidates(trials, direction="maximize").distinct} == {0.1}
 
 
 def test_linear_range_from_zero_begins_at_the_smallest_weight_decay_tried() -> None:
@@ -181,7 +201,7 @@ def test_linear_range_from_zero_begins_at_the_smallest_weight_decay_tried() -> N
         )
         for x in (0.0, 0.001, 0.05)
     ]
-    ladder = _of(make_candidates(trials, direction="maximize", n_rungs=3), "ladder")
+    ladder = _first_of(make_candidates(trials, direction="maximize", n_rungs=3))
     assert [rung.weight_decay for rung in ladder] == pytest.approx([0.001, 0.01, 0.1])
 
 

@@ -16,12 +16,20 @@ from pathlib import Path
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
+from objectives import DATASETS
 from storage import open_storage, set_queue, set_study_state
 from tuner import launcher
 from tuner.confirmation.evidence import Evidence, judge
-from tuner.confirmation.ladder import find_searched_range, make_candidates
-from tuner.confirmation.plan import find_ended, find_n_wanted, find_value, make_trial
-from tuner.confirmation.statistics import Values, summarise
+from tuner.confirmation.ladder import Candidates, find_searched_range, make_candidates
+from tuner.confirmation.learning_rates import find_outrun
+from tuner.confirmation.plan import (
+    find_ended,
+    find_n_wanted,
+    find_value,
+    list_wanted,
+    make_trial,
+)
+from tuner.confirmation.statistics import Scale, Values, summarise
 from tuner.confirmation.values import CONFIRMATION, Candidate, Confirmation, Rung, Score
 from tuner.errors import NoResultError, UsageError
 from tuner.leaving import Leaving
@@ -112,7 +120,7 @@ class _Race:
     searched: LoadedStudy
     confirming: LoadedStudy
     best: FrozenTrial
-    candidates: tuple[Candidate, ...]
+    candidates: Candidates
     n_seeds: int
     races: bool
     looked_at: float = field(default=0.0)
@@ -125,9 +133,7 @@ class _Race:
             return
         wanted = [
             make_trial(candidate, seed, self.best.params)
-            for seed in range(self.n_seeds)
-            for candidate in self.candidates
-            if seed < n_wanted[candidate]
+            for candidate, seed in list_wanted(self.candidates, n_wanted)
         ]
         storage = self.confirming.storage
         set_queue(storage.engine, self.confirming.study_id, wanted, _WITHDRAWN)
@@ -142,14 +148,15 @@ class _Race:
     def judge(self) -> Confirmation:
         """Return what the values say."""
         n_wanted = self._find_n_wanted()
-        best = self.best
+        best, values, scale = self.best, self._read_values(), self._find_scale()
+        outrun = find_outrun(self.candidates, values, self.n_seeds, scale.direction)
         assert best.value is not None
         return judge(
             Evidence(
                 study=self.confirming.name,
-                direction=self.searched.spec.direction,
+                scale=scale,
                 seeds=tuple(range(self.n_seeds)),
-                values=self._read_values(),
+                values={c: values[c] for c in values if c not in outrun},
                 dropped=frozenset(c for c, n in n_wanted.items() if n < self.n_seeds),
                 searched_range=find_searched_range(_get_trials(self.searched)),
                 search_trial=best.number,
@@ -162,9 +169,14 @@ class _Race:
         trials = self._find_trials()[candidate].values()
         return [trial.number for trial in trials if trial.state is TrialState.COMPLETE]
 
+    def _find_scale(self) -> Scale:
+        spec = self.searched.spec
+        image = 0.0 if spec.is_function else 1 / DATASETS[spec.dataset].n_validation
+        return Scale(spec.direction, image)
+
     def _find_n_wanted(self) -> dict[Candidate, int]:
-        direction = self.searched.spec.direction
-        return find_n_wanted(self._read_values(), self.n_seeds, direction, races=self.races)
+        values, scale = self._read_values(), self._find_scale()
+        return find_n_wanted(self.candidates, values, self.n_seeds, scale, races=self.races)
 
     def _read_values(self) -> Mapping[Candidate, Values]:
         return {
@@ -176,7 +188,7 @@ class _Race:
         """Return the trials that have ended, by seed."""
         ended = find_ended(_get_trials(self.confirming))
         found: dict[Candidate, dict[int, FrozenTrial]] = {}
-        for candidate in self.candidates:
+        for candidate in self.candidates.distinct:
             keys = {
                 seed: make_trial(candidate, seed, self.best.params).key
                 for seed in range(self.n_seeds)
@@ -222,7 +234,7 @@ def _train(
     if confirming.load_budget().is_spent:
         return
     set_study_state(confirming.storage.engine, confirming.study_id, "open")
-    n, console = len(race.candidates), screen[0]
+    n, console = len(race.candidates.rows) + 1, screen[0]
     console.print(f"Confirming {n} candidates on {race.n_seeds} fresh seeds", highlight=False)
     # Another confirmation, told other numbers of seeds or rungs, may have withdrawn some of ours.
     while not confirming.load_budget().is_spent:

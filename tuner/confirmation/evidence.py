@@ -6,8 +6,9 @@ What the rules are and why is told to users in ``docs/the-answer.md``.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
-from tuner.confirmation.statistics import Values, find_paired_error, is_finite, sign_of, summarise
+from tuner.confirmation.statistics import Scale, Values, is_finite, sign_of, summarise
 from tuner.confirmation.values import Candidate, Confirmation, Rung
 from tuner.confirmation.verdict import decide
 from tuner.errors import NoResultError
@@ -25,7 +26,7 @@ class Evidence:
     """
 
     study: str
-    direction: Direction
+    scale: Scale
     seeds: tuple[int, ...]
     values: Mapping[Candidate, Values]
     dropped: frozenset[Candidate]
@@ -37,11 +38,11 @@ class Evidence:
 def judge(evidence: Evidence) -> Confirmation:
     """Return the answer; raises NoResultError if no candidate has a value for every seed."""
     rungs = _make_rungs(evidence)
-    direction = evidence.direction
-    minimum, largest = find_lambda_min(rungs, direction), find_lambda_1se(rungs, direction)
+    scale = evidence.scale
+    minimum, largest = find_lambda_min(rungs, scale.direction), find_lambda_1se(rungs, scale)
     return Confirmation(
         study=evidence.study,
-        direction=direction,
+        direction=scale.direction,
         seeds=evidence.seeds,
         rungs=rungs,
         lambda_min=minimum,
@@ -49,7 +50,7 @@ def judge(evidence: Evidence) -> Confirmation:
         search_trial=evidence.search_trial,
         search_value=evidence.search_value,
         optimism=_find_optimism(rungs, evidence),
-        verdict=decide(rungs, rungs[minimum], rungs[largest], direction, evidence.searched_range),
+        verdict=decide(rungs, rungs[minimum], rungs[largest], scale, evidence.searched_range),
     )
 
 
@@ -79,24 +80,30 @@ def find_lambda_min(rungs: Sequence[Rung], direction: Direction) -> int:
     return max(position for position, mean in eligible.items() if mean >= best - _slack(best))
 
 
-def find_lambda_1se(rungs: Sequence[Rung], direction: Direction) -> int:
-    """Return the position of the largest λ within one standard error of the best mean.
+def find_lambda_1se(rungs: Sequence[Rung], scale: Scale) -> int:
+    """Return the position of the largest λ whose mean is within one standard error of the best.
 
     This is ``lambda.1se`` of ``cv.glmnet`` (Friedman, Hastie and Tibshirani 2010, J. Stat. Software
-    33(1)) but for the error: that of the best mean less what a seed does to all candidates alike,
-    if that is smaller. Where seeds differ much, the whole error would pass λ that cost far more
-    than their paired differences leave in doubt: see ``docs/the-answer.md``. Of candidates of
-    equal λ the better mean is taken.
+    33(1)) but for the error: the median standard error of the candidates' paired differences to the
+    best, with what the sample of validation images adds. What a seed does to all candidates alike
+    leaves no doubt about which is better; and of ten errors known from five seeds each, a single
+    one is small or large by chance: see ``docs/the-answer.md``. Of candidates of equal λ the better
+    mean is taken.
     """
-    eligible = _eligible(rungs, direction)
-    best = find_lambda_min(rungs, direction)
-    seeds = sorted(rungs[best].values)
-    table = [[rungs[position].values[seed] for seed in seeds] for position in eligible]
-    paired = find_paired_error(table, list(eligible).index(best))
-    errors = [error for error in (rungs[best].standard_error, paired) if error is not None]
-    limit = eligible[best] - min(errors, default=0.0)
-    within = [p for p, mean in eligible.items() if mean >= limit - _slack(limit)]
+    eligible = _eligible(rungs, scale.direction)
+    best = find_lambda_min(rungs, scale.direction)
+    usual = _find_usual_error(rungs, best, [p for p in eligible if p != best])
+    slack = _slack(eligible[best])
+    behind = {position: eligible[best] - mean for position, mean in eligible.items()}
+    within = [p for p, d in behind.items() if d <= scale.add_sampling_error(usual, d) + slack]
     return max(within, key=lambda p: (rungs[p].candidate.weight_decay, eligible[p], p))
+
+
+def _find_usual_error(rungs: Sequence[Rung], best: int, others: Sequence[int]) -> float:
+    """Return the median standard error of differences to the best; 0 if there is none."""
+    values = rungs[best].values
+    errors = [summarise([values[s] - rungs[p].values[s] for s in values])[1] for p in others]
+    return median([error for error in errors if error is not None] or [0.0])
 
 
 def _eligible(rungs: Sequence[Rung], direction: Direction) -> dict[int, float]:
@@ -116,7 +123,7 @@ def _find_optimism(rungs: Sequence[Rung], evidence: Evidence) -> float | None:
     means = [r.mean for r in rungs if r.candidate.source == "search" and not r.is_dropped]
     if not means or means[0] is None:
         return None
-    return sign_of(evidence.direction) * (evidence.search_value - means[0])
+    return sign_of(evidence.scale.direction) * (evidence.search_value - means[0])
 
 
 def _slack(value: float) -> float:

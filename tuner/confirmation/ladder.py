@@ -1,10 +1,13 @@
 """Which λ are worth fresh seeds: a ladder over the searched range, λ = 0, and the search's choice.
 
-Every rung gets a learning rate of its own, read from a smooth surface through the search's values
-(see ``surface``); how they are made comparable is told here. Trains nothing, reads nothing.
+Every rung is tried with few learning rates that the search suggests: the best trial's, and those
+that a smooth surface through the search's values suggests (see ``surface``; how the values are made
+comparable, ``heights``). Which of them a rung is judged at, fresh seeds decide: see
+``learning_rates``. Trains nothing, reads nothing.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from optuna.distributions import FloatDistribution
@@ -12,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.confirmation.heights import measure_heights
 from tuner.confirmation.surface import fit_surface
-from tuner.confirmation.values import Candidate
+from tuner.confirmation.values import Candidate, Source
 from tuner.errors import NoResultError, UsageError
 from tuner.selection import find_best_trial
 from tuner.spec import Direction
@@ -23,6 +26,27 @@ _MIN_N_USABLE = 5
 # No learning rate is chosen beyond those of trials that were complete, or pruned late.
 _MAX_DOUBT = 2.0
 
+# Learning rates that differ by a smaller factor are not worth two trainings.
+_SAME_LR = 1.25
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What is to be trained on fresh seeds.
+
+    ``rows`` ascend in λ, from λ = 0 if it is there. A row is one λ with learning rates of three
+    kinds, which may be the same: the best trial's; where the surface is highest of all; where it is
+    highest at this λ. ``search`` is what the best trial was trained with.
+    """
+
+    rows: tuple[tuple[Candidate, ...], ...]
+    search: Candidate
+
+    @property
+    def distinct(self) -> tuple[Candidate, ...]:
+        """Each candidate once."""
+        return tuple(dict.fromkeys([*(c for row in self.rows for c in row), self.search]))
+
 
 def make_candidates(
     trials: Sequence[FrozenTrial],
@@ -30,31 +54,31 @@ def make_candidates(
     direction: Direction,
     n_rungs: int = 9,
     with_zero: bool = True,
-) -> tuple[Candidate, ...]:
-    """Return the candidates that a search's finished trials suggest, ascending in λ.
+) -> Candidates:
+    """Return the candidates that a search's finished trials suggest.
 
     They are ``n_rungs`` λ from end to end of the searched range, evenly on a log scale; λ = 0, with
-    the learning rate of the lowest of them; and what the best trial was trained with. A rung's
-    learning rate is where the surface is highest at its λ, within the learning rates that
-    trials came to an end with, or near it. Raises NoResultError without a complete trial,
-    UsageError if the search was not over float parameters ``weight_decay`` and ``lr``.
+    the learning rates of the lowest of them; and what the best trial was trained with. The surface
+    is asked within the learning rates that trials came to an end with, or near it. Raises
+    NoResultError without a complete trial, UsageError if the search was not over float parameters
+    ``weight_decay`` and ``lr``.
     """
     best = find_best_trial(list(trials), direction)
     if best is None:
         raise NoResultError("There is no complete trial to take candidates from")
     rungs = _ladder(find_searched_range(trials), n_rungs)
-    lrs = _choose_lrs(trials, best, direction, rungs)
-    candidates = [
-        Candidate(weight_decay=weight_decay, lr=lr, source="ladder")
-        for weight_decay, lr in zip(rungs, lrs, strict=True)
+    lrs = _suggest_lrs(trials, best, direction, rungs)
+    rows = [
+        _row(weight_decay, kinds, "ladder") for weight_decay, kinds in zip(rungs, lrs, strict=True)
     ]
     if with_zero:
-        candidates.append(Candidate(weight_decay=0, lr=lrs[0], source="zero"))
-    params = best.params
-    candidates.append(
-        Candidate(weight_decay=params["weight_decay"], lr=params["lr"], source="search")
-    )
-    return tuple(sorted(candidates, key=lambda c: (c.weight_decay, c.lr, c.source)))
+        rows.insert(0, _row(0, lrs[0], "zero"))
+    weight_decay, lr = best.params["weight_decay"], best.params["lr"]
+    return Candidates(tuple(rows), Candidate(weight_decay=weight_decay, lr=lr, source="search"))
+
+
+def _row(weight_decay: float, lrs: Sequence[float], source: Source) -> tuple[Candidate, ...]:
+    return tuple(Candidate(weight_decay=weight_decay, lr=lr, source=source) for lr in lrs)
 
 
 def find_searched_range(trials: Sequence[FrozenTrial]) -> tuple[float, float]:
@@ -91,16 +115,29 @@ def _ladder(searched_range: tuple[float, float], n_rungs: int) -> list[float]:
     return [low, *map(float, inner), high]
 
 
-def _choose_lrs(
+def _suggest_lrs(
     trials: Sequence[FrozenTrial], best: FrozenTrial, direction: Direction, rungs: list[float]
-) -> list[float]:
+) -> list[tuple[float, ...]]:
+    """Return for each rung its learning rates, one a kind."""
+    of_best = float(best.params["lr"])
     heights = measure_heights(trials, direction)
     lrs = [height.lr for height in heights if not height.is_diverged and height.doubt < _MAX_DOUBT]
     if len(lrs) < _MIN_N_USABLE:
-        return [float(best.params["lr"])] * len(rungs)
+        return [(of_best,)] * len(rungs)
     surface = fit_surface(
         np.array([[height.weight_decay, height.lr] for height in heights]),
         np.array([height.value for height in heights]),
         np.array([height.doubt for height in heights]),
     )
-    return [surface.find_best_lr(rung, (min(lrs), max(lrs))) for rung in rungs]
+    tops = [surface.find_best_lr(rung, (min(lrs), max(lrs))) for rung in rungs]
+    peak, _ = max(tops, key=lambda top: top[1])
+    return [_merge(of_best, peak, own) for own, _ in tops]
+
+
+def _merge(*lrs: float) -> tuple[float, ...]:
+    """Return the learning rates, those near one before them as that one."""
+    merged: list[float] = []
+    for lr in lrs:
+        near = [m for m in merged if max(m, lr) <= _SAME_LR * min(m, lr)]
+        merged.append(next(iter(near), lr))
+    return tuple(merged)

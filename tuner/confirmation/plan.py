@@ -13,10 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from storage import QueuedTrial, find_key, is_given_back
 from tuner.confirmation.fresh_seeds import SEED
+from tuner.confirmation.ladder import Candidates
+from tuner.confirmation.learning_rates import N_SEEDS, find_outrun
 from tuner.confirmation.racing import MIN_N_SEEDS, find_hopeless
-from tuner.confirmation.statistics import Values
+from tuner.confirmation.statistics import Scale, Values
 from tuner.confirmation.values import Candidate
-from tuner.spec import Direction
 
 SOURCE = "source"
 
@@ -47,14 +48,22 @@ def find_value(trial: FrozenTrial) -> float | None:
 
 
 def find_n_wanted(
-    values: Mapping[Candidate, Values], n_seeds: int, direction: Direction, *, races: bool
+    candidates: Candidates,
+    values: Mapping[Candidate, Values],
+    n_seeds: int,
+    scale: Scale,
+    *,
+    races: bool,
 ) -> dict[Candidate, int]:
     """Return for how many seeds each candidate is to be trained, by the values of those that ended.
 
-    One without a value for some seed is out of the choice, and gets no further seed. With racing,
-    who is found hopeless once all have ended for the first three seeds, or four, ..., is out too.
+    One without a value for some seed is out of the choice, and gets no further seed; nor does one
+    at whose λ another learning rate did better for the first two. With racing, who is found
+    hopeless once all have ended for the first three seeds, or four, ..., is out too.
     """
     n_wanted = {candidate: _n_until_missing(values[candidate], n_seeds) for candidate in values}
+    for outrun in find_outrun(candidates, values, n_seeds, scale.direction):
+        n_wanted[outrun] = min(n_wanted[outrun], N_SEEDS)
     if not races:
         return n_wanted
     for n in range(MIN_N_SEEDS, n_seeds):
@@ -62,8 +71,27 @@ def find_n_wanted(
         seen = {c: {s: v for s, v in values[c].items() if s < n} for c in racing}
         if any(len(of_candidate) < n for of_candidate in seen.values()):
             break
-        n_wanted |= dict.fromkeys(find_hopeless(seen, direction), n)
+        n_wanted |= dict.fromkeys(find_hopeless(seen, scale), n)
     return n_wanted
+
+
+def list_wanted(
+    candidates: Candidates, n_wanted: Mapping[Candidate, int]
+) -> list[tuple[Candidate, int]]:
+    """Return which candidates are to be trained with which seeds, in this order: seed by seed.
+
+    But as long as it is not known at which learning rate a λ is judged, the seeds after those that
+    decide come last: most of them will not be wanted.
+    """
+    rivals = {
+        candidate
+        for row in candidates.rows
+        if sum(n_wanted[c] > N_SEEDS for c in set(row)) > 1
+        for candidate in row
+    }
+    seeds = range(max(n_wanted.values()))
+    pairs = [(c, seed) for seed in seeds for c in candidates.distinct if seed < n_wanted[c]]
+    return sorted(pairs, key=lambda pair: pair[1] >= N_SEEDS and pair[0] in rivals)
 
 
 def _n_until_missing(values: Values, n_seeds: int) -> int:

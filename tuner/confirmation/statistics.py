@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TypeGuard
 
@@ -11,25 +12,32 @@ from tuner.spec import Direction
 Values = Mapping[int, float | None]
 
 
+@dataclass(frozen=True)
+class Scale:
+    """How values are read: which way is better, and what one validation image counts in them.
+
+    ``image`` is 1/n for an accuracy on n images; 0 where values are not of images.
+    """
+
+    direction: Direction
+    image: float = 0.0
+
+    def add_sampling_error(self, error: float, difference: float) -> float:
+        """Return the standard error of a difference over seeds *and* validation images.
+
+        ``error`` is that over seeds. Two networks of which only one is right on b images and only
+        the other on c differ by (b - c) / n, whose variance over samples of images is (b + c) / n²
+        less a little (McNemar 1947, Psychometrika 12); and b + c is at least the difference itself.
+        """
+        return math.sqrt(error**2 + abs(difference) * self.image)
+
+
 def summarise(values: Sequence[float]) -> tuple[float | None, float | None]:
     """Return mean and standard error of the mean, ``s / √n`` with n - 1 in s; None if too few."""
     if not values:
         return None, None
     error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
     return fmean(values), error
-
-
-def find_paired_error(table: Sequence[Sequence[float]], row: int) -> float | None:
-    """Return the standard error of a row's mean, less what a column does to all rows.
-
-    Of the row's differences to the columns' means, times √(m / (m - 1)) for m rows: if all values
-    were independent it would be that of the row alone. None for a single row or column.
-    """
-    if len(table) < 2:
-        return None
-    columns = [fmean(column) for column in zip(*table, strict=True)]
-    _, error = summarise([v - mean for v, mean in zip(table[row], columns, strict=True)])
-    return None if error is None else error * math.sqrt(len(table) / (len(table) - 1))
 
 
 def find_t_quantile(probability: float, n_degrees: int) -> float:

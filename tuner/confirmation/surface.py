@@ -35,14 +35,18 @@ class Surface:
     scales: tuple[float, float]
     weights: Floats
 
-    def find_best_lr(self, weight_decay: float, lr_range: tuple[float, float]) -> float:
-        """Return the learning rate within the range at which the surface is highest at this λ."""
+    def find_best_lr(
+        self, weight_decay: float, lr_range: tuple[float, float]
+    ) -> tuple[float, float]:
+        """Return where within the range the surface is highest at this λ, and how high."""
         low, high = np.log10(lr_range)
         lrs = np.linspace(low, high, 301)
         at = np.column_stack([np.full_like(lrs, np.log10(weight_decay)), lrs])
         heights = _kernel(at, self.points, self.scales) @ self.weights
-        lr = 10 ** float(lrs[heights.argmax()])
-        return min(max(lr, lr_range[0]), lr_range[1])  # rounding must not leave the range
+        top = heights.argmax()
+        lr = 10 ** float(lrs[top])
+        # Rounding must not leave the range.
+        return min(max(lr, lr_range[0]), lr_range[1]), float(heights[top])
 
 
 def fit_surface(parameters: Floats, values: Floats, doubts: Floats) -> Surface:

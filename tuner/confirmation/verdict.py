@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from tuner.confirmation.statistics import find_t_quantile, sign_of, summarise
+from tuner.confirmation.statistics import Scale, find_t_quantile, sign_of, summarise
 from tuner.confirmation.values import Rung, Verdict
 from tuner.spec import Direction
 
@@ -52,13 +52,13 @@ class Gain:
         return f"{round(abs(self.mean), 12):.2g} ± {self.error:.2g}"  # 0 but for rounding is 0
 
 
-def find_gains(rungs: Sequence[Rung], control: Rung, direction: Direction) -> list[Gain]:
+def find_gains(rungs: Sequence[Rung], control: Rung, scale: Scale) -> list[Gain]:
     """Return what each rung gains over the control, on the seeds, at least two, that both have.
 
-    No error is taken to be less than the median one, as in racing: of ten errors known from five
-    seeds each, the smallest are so by chance.
+    No error over seeds is taken to be less than the median one, as in racing: of ten errors known
+    from five seeds each, the smallest are so by chance. What the sample of images adds is added.
     """
-    sign, gains = sign_of(direction), []
+    sign, gains = sign_of(scale.direction), []
     for rung in rungs:
         seeds = sorted(set(rung.values) & set(control.values))
         differences = [sign * (rung.values[seed] - control.values[seed]) for seed in seeds]
@@ -66,7 +66,10 @@ def find_gains(rungs: Sequence[Rung], control: Rung, direction: Direction) -> li
         if mean is not None and error is not None:
             gains.append(Gain(rung, control, mean, error, len(seeds)))
     typical = median(gain.error for gain in gains) if gains else 0.0
-    return [replace(gain, error=max(gain.error, typical)) for gain in gains]
+    return [
+        replace(gain, error=scale.add_sampling_error(max(gain.error, typical), gain.mean))
+        for gain in gains
+    ]
 
 
 def find_control(rungs: Sequence[Rung]) -> Rung | None:
@@ -80,14 +83,14 @@ def decide(
     rungs: Sequence[Rung],
     minimum: Rung,
     largest: Rung,
-    direction: Direction,
+    scale: Scale,
     searched_range: tuple[float, float],
 ) -> Verdict:
     """Return whether λ matters; ``minimum`` and ``largest`` are the rungs of λ_min and λ_1se."""
     control = find_control(rungs)
     ladder = [r for r in rungs if r.candidate.source == "ladder" and r != control]
     alive = [r for r in ladder if not r.is_dropped] or ladder
-    gains = find_gains(alive, control, direction) if control else []
+    gains = find_gains(alive, control, scale) if control else []
     if control is None or not gains:
         return Verdict(kind="does not matter", text="Too few values to tell whether λ matters")
     proved = [gain for gain in gains if gain.is_proved]
@@ -99,7 +102,7 @@ def decide(
     if best.is_loss_proved and _weight_decay(largest) == 0:
         text = f"Every λ searched is too large: λ = 0 beats the best of them by {best}"
         return _tell_edge(text, (low / _WIDENING**2, low))
-    costs = _tell_costs(rungs, minimum, largest, direction)
+    costs = _tell_costs(rungs, minimum, largest, scale.direction)
     return Verdict(
         kind="does not matter",
         text=f"λ does not matter here: none beats {_show(control)} by more than chance "
