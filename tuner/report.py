@@ -17,9 +17,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from storage import GIVEN_BACK, is_given_back, list_workers, mask_url
+from storage import GIVEN_BACK, find_study, is_given_back, list_workers, mask_url
 from tuner.selection import find_best_trial
-from tuner.study import LoadedStudy
+from tuner.study import LoadedStudy, confirmation_name
 
 _LIVE_SECONDS = 0.5
 # Without a terminal (CI, a log file) a line now and then is enough.
@@ -37,7 +37,10 @@ def result_console() -> Console:
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """A study's progress at one moment; ``states`` leaves out trials that were given back."""
+    """A study's progress at one moment; ``states`` leaves out trials that were given back.
+
+    ``confirmation_study`` is how far the study of its fresh seeds is; None if there is none.
+    """
 
     study: str
     storage: str
@@ -51,10 +54,11 @@ class StudyStatus:
     workers: list[dict[str, Any]]
     eta_seconds: float | None
     is_spent: bool
+    confirmation_study: dict[str, Any] | None = None
 
 
 def load_status(loaded: LoadedStudy) -> StudyStatus:
-    """Read a study's progress; one query for what finished since the last call, and two more."""
+    """Read a study's progress; one query for what finished since the last call, and three more."""
     budget = loaded.load_budget()  # first: it tells a deleted study
     trials = loaded.study.get_trials(deepcopy=False)
     counted = Counter(t.state.name for t in trials if not is_given_back(t))
@@ -74,7 +78,26 @@ def load_status(loaded: LoadedStudy) -> StudyStatus:
         workers=[asdict(worker) for worker in list_workers(loaded.storage.engine, loaded.study_id)],
         eta_seconds=_eta(trials, budget.n_trials - budget.n_finished, budget.n_leased),
         is_spent=budget.is_spent,
+        confirmation_study=_load_confirmation(loaded, trials),
     )
+
+
+def _load_confirmation(loaded: LoadedStudy, trials: list[FrozenTrial]) -> dict[str, Any] | None:
+    """Return how far the confirmation is; its trials are as long as the search's complete ones."""
+    if loaded.spec.confirms is not None:
+        return None
+    record = find_study(loaded.storage.engine, confirmation_name(loaded.name))
+    if record is None:
+        return None
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    return {
+        "study": record.name,
+        "state": record.state,
+        "n_trials": record.n_trials,
+        "n_finished": record.n_finished,
+        "n_in_training": record.n_leased,
+        "eta_seconds": _eta(complete, record.n_trials - record.n_finished, record.n_leased),
+    }
 
 
 def _eta(trials: list[FrozenTrial], n_open: int, n_in_training: int) -> float | None:
@@ -133,6 +156,8 @@ def status_table(status: StudyStatus) -> RenderableType:
     table.add_row("States", states_text(status))
     table.add_row("Best", _best(status))
     table.add_row("ETA", format_seconds(status.eta_seconds))
+    if status.confirmation_study is not None:
+        table.add_row("Confirmation", _tell_confirmation(status.confirmation_study))
     for worker in status.workers:
         state = "lost" if worker["is_lost"] else f"{worker['n_trials_in_training']} in training"
         lanes = f"{worker['n_lanes']} lane" + ("s" if worker["n_lanes"] > 1 else "")
@@ -162,6 +187,15 @@ def trials_table(rows: list[dict[str, Any]]) -> Table:
             row["note"] or "",
         )
     return table
+
+
+def _tell_confirmation(confirmation: Mapping[str, Any]) -> str:
+    told = f"{confirmation['n_finished']} of {confirmation['n_trials']} trials finished"
+    if confirmation["n_finished"] < confirmation["n_trials"]:
+        eta = format_seconds(confirmation["eta_seconds"])
+        training = f"{confirmation['n_in_training']} in training, ETA {eta}"
+        told += f", {training if confirmation['state'] == 'open' else confirmation['state']}"
+    return f"{told} (study {confirmation['study']})"
 
 
 @contextlib.contextmanager

@@ -19,6 +19,8 @@ from tuner.confirmation.fresh_seeds import MAX_N_TRIALS
 from tuner.errors import ContradictionError, UsageError
 
 _MAX_NAME_LENGTH = 250  # a little less than Optuna's column takes
+# Ends the name of the study in which another one's candidates meet fresh seeds.
+CONFIRM_SUFFIX = "/confirm"
 
 SamplerName = Literal["tpe", "gp", "random", "qmc", "cmaes", "grid"]
 PrunerName = Literal["median", "asha", "hyperband", "none"]

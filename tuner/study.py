@@ -39,6 +39,7 @@ from tuner.sampling.cmaes import SafeCmaEsSampler
 from tuner.sampling.median import IncrementalMedianPruner
 from tuner.sampling.tpe import IncrementalTPESampler
 from tuner.spec import (
+    CONFIRM_SUFFIX,
     CheckFunction,
     Spec,
     build_spec,
@@ -147,7 +148,7 @@ def open_confirmation(searched: LoadedStudy) -> LoadedStudy:
 
 def confirmation_name(name: str) -> str:
     """Return the name of the study that confirms the study of this name."""
-    return f"{name}/confirm"
+    return name + CONFIRM_SUFFIX
 
 
 def load_study_to_read(storage_url: str, name: str) -> LoadedStudy:
@@ -168,7 +169,8 @@ def load_study(storage: RDBStorage, name: str) -> LoadedStudy:
 def load_only_study(storage: RDBStorage) -> LoadedStudy:
     """Load the one study of ours in a storage; raises StudyNotFoundError unless there is one."""
     ours = {s.study_name for s in storage.get_all_studies() if _SPEC in s.user_attrs}
-    names = sorted(ours - {f"{name}/confirm" for name in ours})  # fresh seeds of another study
+    confirmations = {confirmation_name(name) for name in ours}
+    names = sorted(ours - confirmations)
     if len(names) != 1:
         known = f"holds {len(names)}: {', '.join(names)}; name one" if names else "holds none"
         raise StudyNotFoundError(f"Which study? This storage {known}")

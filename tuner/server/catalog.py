@@ -21,6 +21,7 @@ from tuner.answer.document import Document
 from tuner.answer.record import current_answer
 from tuner.errors import StudyNotFoundError
 from tuner.report import load_status
+from tuner.spec import CONFIRM_SUFFIX
 from tuner.study import LoadedStudy, load_study
 
 T = TypeVar("T")
@@ -132,9 +133,13 @@ class SharedAnswers:
         return await asyncio.shield(task)  # others wait for it too
 
     def forget(self, name: str) -> None:
-        """Answer anew from now on what is asked of this study; safe from any thread."""
+        """Answer anew from now on what is asked of this study; safe from any thread.
+
+        Of the study that it confirms too, whose status tells of it.
+        """
+        names = (name, name.removesuffix(CONFIRM_SUFFIX))
         for known in (self._answers, self._running):
-            for key in [key for key in list(known) if key[0] == name]:
+            for key in [key for key in list(known) if key[0] in names]:
                 known.pop(key, None)
 
     def _keep(self, key: tuple[str, ...], done: asyncio.Task[Any]) -> None:

@@ -166,6 +166,17 @@ class WorkerList(_Given):
     workers: list[WorkerStatus]
 
 
+class ConfirmationStudy(_Given):
+    """How far the study is in which the candidates meet fresh seeds."""
+
+    study: str
+    state: State
+    n_trials: int
+    n_finished: int
+    n_in_training: int
+    eta_seconds: float | None
+
+
 class StudyStatus(_Given):
     """A study's progress, as `tuner status --json` tells it, less where the database is."""
 
@@ -187,6 +198,7 @@ class StudyStatus(_Given):
                 "workers": [],
                 "eta_seconds": 4.2,
                 "is_spent": False,
+                "confirmation_study": None,
             }
         }
     )
@@ -202,6 +214,7 @@ class StudyStatus(_Given):
     workers: list[WorkerStatus]
     eta_seconds: float | None
     is_spent: bool
+    confirmation_study: ConfirmationStudy | None
 
 
 class CreatedStudy(StudyStatus):

@@ -21,7 +21,7 @@ from tuner.server.best import MEDIA_TYPES
 from tuner.server.models import SpecOptions
 from tuner.server.settings import ServerSettings
 from tuner.spec import Spec
-from tuner.study import create_or_resume, load_study
+from tuner.study import create_or_resume, load_study, open_confirmation
 from tuner.worker import WorkerConfig, run_worker
 
 DIGITS = {"dataset": "digits", "epochs": 2, "train_size": 100}
@@ -174,6 +174,24 @@ def test_states_and_budget_are_changed_and_seen_at_once(served: Served) -> None:
     assert "change study 'steered': n_trials=7, priority=-4" in [
         entry.action for entry in list_audit(served.engine)
     ]
+
+
+def test_status_tells_how_far_the_confirmation_is(served: Served) -> None:
+    """A write to the confirmation is seen at once in the searched study's status."""
+    path = "/v1/studies/searched"
+    _post(served, "/v1/studies", {"name": "searched", "spec": DIGITS})
+    assert _json(_get(served, path))["confirmation_study"] is None
+    open_confirmation(load_study(create_storage(f"{served.engine.url}"), "searched"))
+    for command, state in (("pause", "paused"), ("resume", "open")):
+        _post(served, f"{path}/confirm/{command}")
+        assert _json(_get(served, path))["confirmation_study"] == {
+            "study": "searched/confirm",
+            "state": state,
+            "n_trials": 0,
+            "n_finished": 0,
+            "n_in_training": 0,
+            "eta_seconds": 0,
+        }
 
 
 def test_deleted_study_is_gone_and_its_name_free(served: Served) -> None:
