@@ -111,6 +111,7 @@ tokens = Table(
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double),
     Column("revoked_at", Double),
+    Column("used_at", Double),  # not to the second: see `storage.credentials`
     Index("ix_tuner_tokens_digest", "digest", unique=True),
 )
 

@@ -72,8 +72,9 @@ LEFT JOIN trial_values v ON v.trial_id = t.trial_id AND v.objective = 0
 LEFT JOIN trial_user_attributes a ON a.trial_id = t.trial_id AND a.key = 'worker'"""
 
 # Of a study whose answer was exported, the last of it; of others, the best complete trial.
-# Studies with several objectives have no best trial. Partitioned by name, so that a query for one
-# study ranks that study's trials alone. The order is that of `tuner.selection.find_best_trial`.
+# Studies with several objectives have no best trial; that of a confirmation is the luckiest seed,
+# and no answer. Partitioned by name, so that a query for one study ranks that study's trials alone.
+# The order is that of `tuner.selection.find_best_trial`.
 _BEST = """CREATE VIEW tuner_best AS
 SELECT
     s.study_name AS study,
@@ -119,6 +120,9 @@ FROM (
         WHERE t.state = 'COMPLETE' AND NOT EXISTS (
             SELECT 1 FROM study_directions o WHERE o.study_id = t.study_id AND o.objective > 0)
             AND NOT EXISTS (SELECT 1 FROM tuner_exports e WHERE e.study_id = t.study_id)
+            AND NOT EXISTS (
+                SELECT 1 FROM study_user_attributes c WHERE c.study_id = t.study_id
+                AND c.key = 'spec' AND c.value_json LIKE '%"confirms"%')
     ) r
 ) ranked
 WHERE place = 1"""

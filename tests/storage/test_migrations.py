@@ -224,6 +224,24 @@ def test_upgrade_creates_views_that_are_missing(sqlite_url: str) -> None:
     assert find_missing_views(engine) == set()
 
 
+def test_upgrade_from_5_changes_tokens_and_views(storage_url: str) -> None:
+    """A view of an older definition is no missing one, and is made anew all the same."""
+    with bare_engine(storage_url) as engine:
+        create_storage(storage_url).engine.dispose()
+        with engine.begin() as connection:
+            _execute(
+                connection,
+                "DROP VIEW tuner_best",
+                "CREATE VIEW tuner_best AS SELECT study_name FROM studies",
+                "ALTER TABLE tuner_tokens DROP COLUMN used_at",
+                f"UPDATE {VERSION_TABLE} SET version_num = '5'",
+            )
+        upgraded = upgrade_storage(storage_url)
+        assert (upgraded.before.ours, upgraded.after.ours) == (5, NEWEST_VERSION)
+        assert _differences(engine) == []
+        assert _rows(engine, "SELECT rule FROM tuner_best") == []
+
+
 def test_upgrade_brings_optunas_tables_along(storage_url: str) -> None:
     """An older Optuna's tables are refused with our command, which upgrades them too."""
     engine = create_storage(storage_url).engine

@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from storage import create_storage
 from tuner.selection import find_best_trial
+from tuner.spec import Spec
 
 pytestmark = pytest.mark.db
 
@@ -121,6 +122,17 @@ def test_study_without_a_complete_trial_has_no_best(study: optuna.Study) -> None
     """A pruned trial's value is that of an earlier epoch."""
     _add(study, 0.5, state=TrialState.PRUNED)
     assert _rows(study, "tuner_best") == []
+
+
+def test_confirmation_is_no_answer_of_its_own(shared_url: str) -> None:
+    """The best of its trials is the luckiest seed; they are shown as trials all the same."""
+    study = _new_study(shared_url)
+    _add(study, 0.5)
+    study.set_user_attr("spec", Spec().model_dump(mode="json"))
+    assert [row["trial"] for row in _rows(study, "tuner_best")] == [0]
+    study.set_user_attr("spec", Spec(confirms="s").model_dump(mode="json"))
+    assert _rows(study, "tuner_best") == []
+    assert [row["value"] for row in _rows(study, "tuner_trials")] == [0.5]
 
 
 def test_study_with_two_objectives_has_no_best(shared_url: str) -> None:
