@@ -4,12 +4,15 @@ A secret is 256 random bits, so that its plain SHA-256 can neither be inverted n
 is what a lookup compares.
 """
 
+import contextlib
 import hashlib
 import hmac
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, delete, insert, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from storage.accounts import Role
 from storage.clock import epoch_now
@@ -20,11 +23,16 @@ from storage.schema import sessions, tokens, users
 # So that a token found in a log or a repository is recognised as one.
 TOKEN_PREFIX = "tuner_"
 SESSION_SECONDS = 12 * 3600.0
+# So that programs that poll write nothing: for whether a token can go, this is exact enough.
+_USE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
 class Token:
-    """A token as it is kept; moments are seconds since 1970 by the database's clock."""
+    """A token as it is kept; moments are seconds since 1970 by the database's clock.
+
+    ``used_at`` is its last use, or up to an hour before.
+    """
 
     token_id: int
     name: str
@@ -32,6 +40,7 @@ class Token:
     created_at: float
     expires_at: float | None
     revoked_at: float | None
+    used_at: float | None
     is_valid: bool
 
 
@@ -74,6 +83,7 @@ def list_tokens(engine: Engine) -> list[Token]:
                 row.created_at,
                 row.expires_at,
                 row.revoked_at,
+                row.used_at,
                 bool(row.is_valid),
             )
             for row in connection.execute(query)
@@ -98,17 +108,31 @@ _IS_VALID = tokens.c.revoked_at.is_(None) & or_(
 )
 
 
+_IS_NEWLY_USED = tokens.c.used_at.is_(None) | (tokens.c.used_at < epoch_now() - _USE_SECONDS)
+
+
 def find_token(engine: Engine, secret: str) -> Bearer | None:
-    """Return whose token this is; None unless it is valid now."""
+    """Return whose token this is, and note that it is used; None unless it is valid now."""
     if not secret.startswith(TOKEN_PREFIX):
         return None
     digest = _digest(secret)
-    query = select(tokens).where(tokens.c.digest == digest, _IS_VALID)
+    query = select(tokens, _IS_NEWLY_USED.label("is_newly_used")).where(
+        tokens.c.digest == digest, _IS_VALID
+    )
     with reading(engine) as connection:
         row = connection.execute(query).one_or_none()
     if row is None or not hmac.compare_digest(row.digest, digest):
         return None
+    if row.is_newly_used:
+        _note_use(engine, [row.token_id])
     return Bearer(row.name or str(row.token_id), Role(row.role))
+
+
+def _note_use(engine: Engine, token_ids: Collection[int]) -> None:
+    note = update(tokens).where(tokens.c.token_id.in_(token_ids), _IS_NEWLY_USED)
+    # A full disk keeps nobody from reading.
+    with contextlib.suppress(SQLAlchemyError), engine.begin() as connection:
+        connection.execute(note.values(used_at=epoch_now()))
 
 
 def create_session(engine: Engine, user_id: int) -> str:

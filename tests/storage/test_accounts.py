@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
 from storage import (
     AccountError,
@@ -34,6 +34,7 @@ from storage import (
     set_role,
 )
 from storage.logins import OF_ACCOUNT, OF_ADDRESS
+from tests.storage.studies import counted
 
 pytestmark = pytest.mark.db
 
@@ -155,6 +156,34 @@ def test_token_is_valid_until_it_expires_or_is_revoked(engine: Engine) -> None:
     assert find_token(engine, secret) is find_token(engine, mortal) is None
     assert [token.is_valid for token in list_tokens(engine)] == [False, False]
     assert has_accounts(engine)  # those who had access are not let in as if nobody ever had
+
+
+def test_use_of_a_token_is_noted_at_most_once_an_hour(engine: Engine) -> None:
+    """So polling writes nothing; what is no token, and one that nobody uses, has no use."""
+    _, secret = create_token(engine, Role.VIEWER)
+    create_token(engine, Role.VIEWER)
+    assert find_token(engine, f"{secret}x") is None
+    assert [token.used_at for token in list_tokens(engine)] == [None, None]
+    find_token(engine, secret)
+    first, unused = (token.used_at for token in list_tokens(engine))
+    assert unused is None
+    assert first is not None
+    with counted(engine) as counts:
+        find_token(engine, secret)
+    assert (counts["commits"], list_tokens(engine)[0].used_at) == (0, first)
+    _execute(engine, f"UPDATE tuner_tokens SET used_at = {first - 3700}")
+    find_token(engine, secret)
+    assert first <= (list_tokens(engine)[0].used_at or 0) < first + 60
+
+
+def test_token_is_good_where_its_use_cannot_be_noted(sqlite_url: str) -> None:
+    """Who only reads is not kept from it by a full disk, or a database that may only be read."""
+    _, secret = create_token(create_storage(sqlite_url).engine, Role.VIEWER)
+    engine = open_storage(sqlite_url).engine
+    event.listen(engine, "connect", lambda c, _: c.execute("PRAGMA query_only = ON"))
+    engine.dispose()
+    assert find_token(engine, secret) is not None
+    assert list_tokens(engine)[0].used_at is None
 
 
 def test_secrets_are_random_and_not_kept(engine: Engine) -> None:

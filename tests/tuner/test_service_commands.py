@@ -78,7 +78,10 @@ def test_token_is_shown_once_listed_and_revoked(call: Cli, tmp_path: Path) -> No
     assert plain not in listed
     assert created["token"] not in listed
     engine = open_storage(f"sqlite:///{tmp_path / 'tuner.db'}").engine
+    assert "valid until revoked, never used" in call("token", "list").stdout
     assert find_token(engine, created["token"]) is not None
+    rows = json.loads(call("token", "list", "--json").stdout)
+    assert [row["used_at"] is None for row in rows] == [True, False]
     assert call("token", "revoke", "2").returncode == 0
     assert find_token(engine, created["token"]) is None
     assert "revoked" in call("token", "list").stdout

@@ -50,7 +50,9 @@ def list_(
     storage: options.Storage = options.DEFAULT_STORAGE,
     as_json: options.Json = False,
 ) -> None:
-    """Show all tokens: what they are for, and whether they are valid; never themselves."""
+    """Show all tokens: what they are for, whether they are valid, when they were last used (to
+    the hour); never themselves.
+    """
     from storage import list_tokens, open_storage
 
     rows = [
@@ -62,6 +64,7 @@ def list_(
             "created_at": moment(token.created_at),
             "expires_at": None if token.expires_at is None else moment(token.expires_at),
             "revoked_at": None if token.revoked_at is None else moment(token.revoked_at),
+            "used_at": None if token.used_at is None else moment(token.used_at),
         }
         for token in list_tokens(open_storage(storage, read_only=True).engine)
     ]
@@ -71,7 +74,9 @@ def list_(
         print("There is no token: `tuner token create` makes one")
     else:
         for row in rows:
-            print(f"{row['id']:>4}  {row['name'] or '-':<20} {row['role']:<9} {_tell(row)}")
+            used = f"last used {row['used_at']}" if row["used_at"] else "never used"
+            who = f"{row['id']:>4}  {row['name'] or '-':<20} {row['role']:<9}"
+            print(f"{who} {_tell(row)}, {used}")
 
 
 def _tell(row: Mapping[str, object]) -> str:
