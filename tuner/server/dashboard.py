@@ -77,7 +77,9 @@ class Dashboard:
             self.bottle.router.match(place)
         except HTTPError as error:
             answer = "There is no such page" if error.status_code == 404 else "Not so"
-            await problem(error.status_code, answer)(scope, receive, send)
+            methods = error.get_header("Allow")  # with 405
+            headers = {"Allow": methods} if methods else None
+            await problem(error.status_code, answer, headers)(scope, receive, send)
             return
         await self._asgi(scope, receive, send)
 

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from storage import StorageError, explain_database_error
 from tuner.errors import (
@@ -20,6 +21,7 @@ from tuner.errors import (
     TunerError,
     UsageError,
 )
+from tuner.server.origins import METHODS
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +60,25 @@ def answer_error(error: Exception) -> Response:
     return problem(500, "The service has failed: its log says why")
 
 
-def _answer_http(_request: Request, error: Exception) -> Response:
+def _answer_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = str(error.detail or HTTPStatus(error.status_code).phrase)
-    return problem(error.status_code, detail, error.headers)
+    # Starlette names the methods of the path's first route only.
+    headers = {"Allow": ", ".join(_find_methods(request))} if error.status_code == 405 else None
+    return problem(error.status_code, detail, headers or error.headers)
+
+
+def _find_methods(request: Request) -> list[str]:
+    """Return the methods that this path answers."""
+    place = {"type": "http", "path": request.scope["path"]}
+    return [
+        method
+        for method in METHODS
+        if any(
+            route.matches({**place, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 def _answer_invalid(_request: Request, error: Exception) -> Response:

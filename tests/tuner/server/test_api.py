@@ -351,6 +351,7 @@ def test_events_follow_a_study_that_is_stopped_meanwhile(
         ("POST", "/v1/studies/none", 405),
         ("PUT", "/v1/studies", 405),
         ("OPTIONS", "/v1/studies", 405),
+        ("PATCH", "/api/studies", 405),
         ("GET", "/v1/studies?limit=0", 422),
         ("GET", "/v1/studies/digits/best?format=xml", 422),
     ],

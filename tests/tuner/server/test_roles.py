@@ -9,6 +9,7 @@ from storage import Role, list_audit
 from tests.tuner.server.conftest import ORIGIN, Served
 from tuner.server.dashboard import READING_RULES, required_role
 from tuner.server.gate import PUBLIC_PATHS
+from tuner.server.origins import METHODS
 
 # What the dashboard has. A version of it with another route fails here: say who may use it.
 _DASHBOARD = {
@@ -154,6 +155,21 @@ def test_every_write_by_cookie_needs_a_page_of_ours(served: Served, origin: dict
             response = served.request(method, path, headers=origin, session="admin", json={})
             assert response.status_code == 403, f"{method} {path}"
     assert list_audit(served.engine) == []
+
+
+def test_every_refusal_of_a_method_names_those_there_are(served: Served) -> None:
+    """Of each path, `Allow` has what is known, or answered by another route, and nothing else."""
+    known: dict[str, set[str]] = {}
+    public = (rule.split(" ") for rule in _PUBLIC)
+    for method, path, *_ in (*_routes(served), *public):
+        known.setdefault(path, set()).add(method)
+    for path, methods in known.items():
+        others = set(METHODS) - methods - {"HEAD"}
+        answers = {m: served.request(m, path, token="admin", json={}) for m in others}
+        refused = {m: answer for m, answer in answers.items() if answer.status_code == 405}
+        for answer in refused.values():
+            allowed = [m for m in re.split(", ?", answer.headers["allow"]) if m != "HEAD"]
+            assert sorted(allowed) == sorted(set(METHODS) - set(refused) - {"HEAD"}), path
 
 
 def test_every_write_that_passes_is_in_the_audit(served: Served) -> None:
