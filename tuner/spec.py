@@ -141,10 +141,15 @@ def build_spec(options: Mapping[str, Any], check_function: CheckFunction = load_
 
 
 def check_name_and_budget(name: str, n_trials: int | None) -> None:
-    """Refuse a study's name or number of trials that no database would take (UsageError)."""
+    """Refuse a name that no study may be given, or trials that no database takes (UsageError)."""
     if not (name.strip() and name.isprintable() and len(name) <= _MAX_NAME_LENGTH):
         raise UsageError(
             f"--study {name[:40]!r}: a name has 1 to {_MAX_NAME_LENGTH} printable characters"
+        )
+    if name.casefold().rstrip().endswith(CONFIRM_SUFFIX):  # as MariaDB compares names
+        raise UsageError(
+            f"--study {name!r}: names that end in {CONFIRM_SUFFIX} are those of confirmations, "
+            "which `tuner confirm` makes; choose another"
         )
     if n_trials is not None and not 0 < n_trials <= MAX_N_TRIALS:
         raise UsageError(f"--trials {n_trials}: a budget is 1 to {MAX_N_TRIALS} trials")

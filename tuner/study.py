@@ -34,7 +34,7 @@ from storage import (
     find_budget,
     open_storage,
 )
-from tuner.errors import ContradictionError, StudyNotFoundError, UsageError
+from tuner.errors import StudyNotFoundError, UsageError
 from tuner.sampling.cmaes import SafeCmaEsSampler
 from tuner.sampling.median import IncrementalMedianPruner
 from tuner.sampling.tpe import IncrementalTPESampler
@@ -100,11 +100,6 @@ def create_or_resume(  # noqa: PLR0913 (keywords that may be left out)
         if found is None:
             n_trials = n_trials or DEFAULT_N_TRIALS
             found = _create(storage, name, options, n_trials, check_function)
-        elif found.spec.confirms is not None:
-            raise ContradictionError(
-                f"Study {name!r} confirms study {found.spec.confirms!r}, whose `tuner confirm` "
-                "decides on its trials"
-            )
         else:
             check_same_spec(name, found.spec, options, check_function)
         change_budget(

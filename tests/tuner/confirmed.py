@@ -9,7 +9,7 @@ from optuna.trial import TrialState, create_trial
 
 from storage import create_storage
 from tuner.confirmation.values import CONFIRMATION, Candidate, Confirmation, Rung, Source, Verdict
-from tuner.study import LoadedStudy, create_or_resume
+from tuner.study import LoadedStudy, create_or_resume, open_confirmation
 
 SEEDS = (101, 102, 103, 104, 105)
 _SPACE = {
@@ -116,9 +116,7 @@ def _make_rung(candidate: Candidate) -> Rung:
 def _make_confirming_study(
     loaded: LoadedStudy, rungs: tuple[Rung, ...], last_loss: float | None
 ) -> None:
-    study = create_or_resume(
-        loaded.storage, f"{loaded.name}/confirm", {"dataset": "digits"}, n_trials=60
-    ).study
+    study = open_confirmation(loaded).study
     for rung in rungs:
         weight_decay, lr = rung.candidate.weight_decay, rung.candidate.lr
         strength = weight_decay * 300

@@ -22,7 +22,7 @@ from tuner.answer.document import build_document
 from tuner.answer.export import render
 from tuner.answer.record import Wish, list_versions, publish
 from tuner.errors import AnswerError, NoResultError, StudyNotFoundError
-from tuner.study import LoadedStudy
+from tuner.study import LoadedStudy, open_confirmation
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_address_that_cannot_be_read_is_an_error_with_the_reason(address: str) -
 
 def test_storage_gives_the_last_recorded_answer(loaded: LoadedStudy, sqlite_url: str) -> None:
     """What was published counts, pins too; a rule asks for what `tuner export` would say."""
-    make_study(sqlite_url, "s's/confirm")  # no answer of its own
+    open_confirmation(loaded)  # has no answer of its own
     assert tuner.load_best(sqlite_url).rule == "1se"
     assert tuner.load_best(sqlite_url).provenance.version is None
     publish(loaded, Wish(pin=2, reason="x"))

@@ -21,6 +21,8 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["run", "--objective", "resnet"], 2, "Unknown objective 'resnet'"),
     (["run", "--objective", "nowhere:f"], 2, "no module 'nowhere'"),
     (["run", "--objective", "json:nothing"], 2, "no function 'nothing'"),
+    (["run", "--study", "s/confirm"], 2, "--study 's/confirm': names that end in /confirm"),
+    (["create", "--study", "s/confirm"], 2, "those of confirmations, which `tuner confirm` makes"),
     (["run", "--dataset", "cifar"], 2, "Unknown data set 'cifar'"),
     (["run", "--sampler", "best"], 2, "--sampler 'best'"),
     (["run", "--pruner", "hard"], 2, "--pruner 'hard'"),

@@ -84,7 +84,7 @@ def test_create_is_idempotent_and_a_contradiction_is_a_conflict(served: Served) 
     assert "create study 'new'" in actions
 
 
-@pytest.mark.parametrize("name", ["s/confirm", "ä ö", "x?y#z", "trials", "100%"])
+@pytest.mark.parametrize("name", ["s/part", "ä ö", "x?y#z", "trials", "100%"])
 def test_study_of_any_usual_name_has_a_path(served: Served, name: str) -> None:
     """Slashes stand as they are, or percent-encoded; the rest is encoded as usual."""
     from urllib.parse import quote
@@ -97,9 +97,12 @@ def test_study_of_any_usual_name_has_a_path(served: Served, name: str) -> None:
     assert _json(_get(served, f"{path}/trials"))["total"] == 0
 
 
-@pytest.mark.parametrize("name", ["a/trials", "a//b", "../a", "a/", "a\\b", "a\nb", " ", "x" * 251])
+@pytest.mark.parametrize(
+    "name",
+    ["a/trials", "a//b", "../a", "a/", "a\\b", "a\nb", " ", "x" * 251, "s/confirm", "s/CONFIRM "],
+)
 def test_name_without_a_path_of_its_own_is_refused(served: Served, name: str) -> None:
-    """Such a study could not be reached afterwards."""
+    """Such a study could not be reached afterwards, or would be taken for a confirmation."""
     _problem(_post(served, "/v1/studies", {"name": name, "spec": DIGITS}), 422)
 
 
@@ -429,7 +432,7 @@ def test_api_on_other_databases(storage_url: str) -> None:
     """Create, list, page and delete on each kind of database."""
     storage = create_storage(storage_url)
     accounts = add_accounts(storage.engine)
-    loaded = create_or_resume(storage, "digits/confirm", DIGITS, n_trials=3)
+    loaded = create_or_resume(storage, "digits/part", DIGITS, n_trials=3)
     for value in (0.5, None, 0.7):
         trial = loaded.study.ask()
         trial.suggest_float("lr", 0.1, 1, log=True)
@@ -438,7 +441,7 @@ def test_api_on_other_databases(storage_url: str) -> None:
     with TestClient(
         create_service(ServerSettings(storage_url)).asgi, base_url=ORIGIN, headers=headers
     ) as client:
-        path = "/v1/studies/digits/confirm"
+        path = "/v1/studies/digits/part"
         page = client.get(f"{path}/trials?sort=value&order=desc&state=COMPLETE").json()
         assert [row["value"] for row in page["trials"]] == [0.7, 0.5]
         page = client.get(f"{path}/trials?sort=value").json()
