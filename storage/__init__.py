@@ -12,7 +12,7 @@ from storage.accounts import (
     set_password_hash,
     set_role,
 )
-from storage.audit import AuditEntry, list_audit, record_action
+from storage.audit import AuditEntry, list_audit, prune_audit, record_action
 from storage.budget import (
     Budget,
     StudyState,
@@ -145,6 +145,7 @@ __all__ = [
     "only_reading",
     "open_storage",
     "parse_url",
+    "prune_audit",
     "read_uptime",
     "record_action",
     "record_export",

@@ -1,8 +1,11 @@
-"""Who did what in the service, when, from where: one row a write, never changed afterwards."""
+"""Who did what in the service, when, from where: one row a write, never changed afterwards.
+
+Rows are deleted only where somebody asks for it, by their age.
+"""
 
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Engine, delete, insert, select
 
 from storage.clock import epoch_now
 from storage.engine import reading
@@ -37,3 +40,10 @@ def list_audit(engine: Engine, limit: int = 100) -> list[AuditEntry]:
             AuditEntry(row.at, row.actor, row.action, row.address)
             for row in connection.execute(query)
         ]
+
+
+def prune_audit(engine: Engine, older_than_seconds: float) -> int:
+    """Delete the rows that are older; return how many. Safe to repeat."""
+    is_old = audit.c.at < epoch_now() - older_than_seconds
+    with engine.begin() as connection:
+        return connection.execute(delete(audit).where(is_old)).rowcount

@@ -135,7 +135,7 @@ logins = Table(
     Column("ready_at", Double, nullable=False),
 )
 
-# Who did what, when, from where; rows are only ever added.
+# Who did what, when, from where; rows are only ever added, or deleted when they are old.
 audit = Table(
     "tuner_audit",
     metadata,

@@ -26,6 +26,7 @@ from storage import (
     list_tokens,
     list_users,
     open_storage,
+    prune_audit,
     record_action,
     remove_user,
     replace_hash,
@@ -275,3 +276,13 @@ def test_audit_tells_who_did_what_when_and_from_where(engine: Engine) -> None:
     assert (oldest.actor, oldest.action, oldest.address) == ("user:ann", "login", "10.0.0.1")
     assert len(newest.action) == 255
     assert newest.at >= oldest.at > 1.7e9
+
+
+def test_audit_loses_nothing_but_what_is_older_than_asked(engine: Engine) -> None:
+    """By the database's clock."""
+    for action in ("old", "new"):
+        record_action(engine, "user:ann", action, "local")
+    _execute(engine, "UPDATE tuner_audit SET at = at - 3600 WHERE action = 'old'")
+    assert prune_audit(engine, 3660) == 0
+    assert prune_audit(engine, 3540) == 1
+    assert [entry.action for entry in list_audit(engine)] == ["new"]

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
-from storage import find_token, list_audit, open_storage
+from storage import find_token, list_audit, open_storage, record_action
 from tests.conftest import Cli, clean_environment
 
 Type = Callable[[str], None]
@@ -85,6 +86,27 @@ def test_token_is_shown_once_listed_and_revoked(call: Cli, tmp_path: Path) -> No
     assert call("token", "revoke", "2").returncode == 0
     assert find_token(engine, created["token"]) is None
     assert "revoked" in call("token", "list").stdout
+
+
+def test_log_shows_what_was_done_and_deletes_what_is_old(call: Cli, tmp_path: Path) -> None:
+    """The newest first, nothing a terminal obeys, and no deletion without a trace."""
+    assert call("token", "create").returncode == 0
+    engine = open_storage(f"sqlite:///{tmp_path / 'tuner.db'}").engine
+    record_action(engine, "user:ann", "200 PUT /\x9b2J", "10.0.0.1")
+    shown = call("user", "log").stdout.splitlines()
+    assert shown[0].endswith("  10.0.0.1        user:ann             200 PUT /?2J")
+    assert shown[1].endswith("token create 1 --role viewer")
+    (row,) = json.loads(call("user", "log", "--json", "--limit", "1").stdout)
+    assert row["action"] == "200 PUT /\x9b2J"
+    with engine.begin() as connection:
+        connection.execute(
+            sqlalchemy.text("UPDATE tuner_audit SET at = at - 86400 WHERE actor = 'user:ann'")
+        )
+    kept = json.loads(call("user", "log", "--delete-older", "12h", "--json").stdout)
+    assert [row["action"] for row in kept] == [
+        "user log --delete-older 43200s: 1 deleted",
+        "token create 1 --role viewer",
+    ]
 
 
 def test_serve_for_others_without_an_account_is_refused(call: Cli) -> None:

@@ -82,6 +82,17 @@ RoleName = Annotated[
 PasswordStdin = Annotated[
     bool, option("--password-stdin", "Read the password from stdin instead of asking for it.")
 ]
+LogLimit = Annotated[int, option("--limit", "How many entries to show.", metavar="N", min=1)]
+DeleteOlder = Annotated[
+    float | None,
+    option(
+        "--delete-older",
+        "First delete the entries that are older, e.g. 400d.",
+        metavar="DURATION",
+        parser=parse_duration,
+        show_default="none",
+    ),
+]
 Expires = Annotated[
     float | None,
     option(

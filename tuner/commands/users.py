@@ -7,6 +7,7 @@ is asked for, or read from stdin; never an argument, which other users of the ma
 import getpass
 import json
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -123,6 +124,33 @@ def role(
     set_role(engine, name, parsed)
     record(engine, f"user role {name} --role {parsed}")
     _print({"name": name, "role": parsed}, f"User {name!r} is {parsed}", as_json=as_json)
+
+
+@user_app.command(epilog="Example: tuner user log --limit 20")
+def log(
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    limit: service_options.LogLimit = 100,
+    delete_older: service_options.DeleteOlder = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show who did what, the newest first: each write, sign-in, change of users and tokens.
+
+    Entries are kept until they are deleted; that is an entry too.
+    """
+    from storage import list_audit, open_storage, prune_audit
+
+    engine = open_storage(storage, read_only=delete_older is None).engine
+    if delete_older is not None:
+        n_deleted = prune_audit(engine, delete_older)
+        record(engine, f"user log --delete-older {delete_older:.0f}s: {n_deleted} deleted")
+    rows = [{**asdict(entry), "at": moment(entry.at)} for entry in list_audit(engine, limit)]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    for row in () if as_json else rows:
+        line = f"{row['at']}  {row['address']:<15} {row['actor']:<20} {row['action']}"
+        # What strangers sent tells the terminal nothing.
+        print("".join(character if character.isprintable() else "?" for character in line))
 
 
 def parse_role(text: str) -> "Role":
