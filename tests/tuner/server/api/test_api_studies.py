@@ -1,0 +1,172 @@
+"""Studies are created, watched and steered over HTTP."""
+
+import json
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import text
+
+from storage import create_storage, list_audit
+from tests.tuner.server.api.conftest import DIGITS, get, json_of, post, problem_of
+from tests.tuner.server.conftest import ORIGIN, Served
+from tuner.allowed import AllowedObjectives
+from tuner.leaving import Leaving
+from tuner.server.app import create_service
+from tuner.server.models import SpecOptions
+from tuner.server.settings import ServerSettings
+from tuner.spec import Spec
+from tuner.study import create_or_resume, load_study, open_confirmation
+from tuner.worker import WorkerConfig, run_worker
+
+
+def test_create_is_idempotent_and_a_contradiction_is_a_conflict(served: Served) -> None:
+    """201, then 200 with the budget that was given; another spec of the same name is 409."""
+    body = {"name": "new", "spec": DIGITS, "n_trials": 5, "priority": 3}
+    created = post(served, "/v1/studies", body)
+    assert json_of(created, 201)["spec"]["dataset"] == "digits"
+    assert created.headers["location"] == "/v1/studies/new"
+    again = json_of(post(served, "/v1/studies", {**body, "n_trials": 6}))
+    assert (again["n_trials"], again["priority"], again["state"]) == (6, 3, "open")
+    detail = problem_of(post(served, "/v1/studies", {"name": "new", "spec": {"epochs": 3}}), 409)
+    assert "created with epochs 2, not 3" in detail
+    actions = [entry.action for entry in list_audit(served.engine)]
+    assert "create study 'new'" in actions
+
+
+@pytest.mark.parametrize("name", ["s/part", "ä ö", "x?y#z", "trials", "100%"])
+def test_study_of_any_usual_name_has_a_path(served: Served, name: str) -> None:
+    """Slashes stand as they are, or percent-encoded; the rest is encoded as usual."""
+    from urllib.parse import quote
+
+    created = post(served, "/v1/studies", {"name": name, "spec": DIGITS})
+    assert created.status_code in (200, 201)
+    path = created.headers["location"]
+    assert json_of(get(served, path))["study"] == name
+    assert json_of(get(served, f"/v1/studies/{quote(name, safe='')}"))["study"] == name
+    assert json_of(get(served, f"{path}/trials"))["total"] == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a/trials", "a//b", "../a", "a/", "a\\b", "a\nb", " ", "x" * 251, "s/confirm", "s/CONFIRM "],
+)
+def test_name_without_a_path_of_its_own_is_refused(served: Served, name: str) -> None:
+    """Such a study could not be reached afterwards, or would be taken for a confirmation."""
+    problem_of(post(served, "/v1/studies", {"name": name, "spec": DIGITS}), 422)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"name": "x", "spec": {"dataset": "none"}}, "Unknown data set"),
+        ({"name": "x", "spec": {"weight_decay": [1, 0]}}, "LOW < HIGH"),
+        ({"name": "x", "spec": {"data_dir": "/etc"}}, "data_dir"),
+        ({"name": "x", "spec": {"device": "cuda"}}, "device"),
+        ({"name": "x", "spec": {"confirms": "digits"}}, "confirms"),
+        ({"name": "x", "n_trials": 0}, "n_trials"),
+        ({"name": "x", "timeout_seconds": -1}, "timeout_seconds"),
+        ({"n_trials": 1}, "name"),
+        ([], "body"),
+    ],
+)
+def test_what_is_no_study_is_refused_with_the_reason(served: Served, body: Any, said: str) -> None:
+    """422 as a problem document; what belongs to workers, as folders and devices, is refused."""
+    assert said in problem_of(post(served, "/v1/studies", body), 422)
+
+
+def test_code_is_refused_unless_its_module_was_allowed(
+    module_url: str, served: Served, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is never imported by the service, not even for a study that is there already."""
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
+    (tmp_path / "fine.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    body = {"name": "code", "spec": {"objective": "evil:f"}}
+    assert "--allow-objective evil" in problem_of(post(served, "/v1/studies", body), 403)
+    assert get(served, "/v1/studies/code").status_code == 404
+    settings = ServerSettings(module_url, allowed=AllowedObjectives(frozenset({"fine"})))
+    with TestClient(create_service(settings).asgi, base_url=ORIGIN) as client:
+        headers = {"Authorization": f"Bearer {served.accounts.tokens['operator']}"}
+        fine = {"name": "fine", "spec": {"objective": "fine:f"}}
+        assert client.post("/v1/studies", json=fine, headers=headers).status_code == 201
+    assert "--allow-objective fine" in problem_of(
+        post(served, "/v1/studies", {"name": "fine"}), 403
+    )
+
+
+def test_spec_options_are_those_of_the_spec() -> None:
+    """A new field of the spec has to be offered, or left to the program, by decision."""
+    assert set(SpecOptions.model_fields) == set(Spec.model_fields) - {"grid", "confirms"}
+
+
+def test_status_is_that_of_the_command_line(served: Served) -> None:
+    """Less where the database is."""
+    status = json_of(get(served, "/v1/studies/digits"))
+    assert (status["n_finished"], status["n_trials"], status["is_spent"]) == (12, 12, True)
+    assert sum(status["states"].values()) == 12
+    assert status["best"]["params"].keys() == {"weight_decay", "lr"}
+    assert "sqlite" not in json.dumps(status)
+
+
+def test_states_and_budget_are_changed_and_seen_at_once(served: Served) -> None:
+    """A write is seen by the next read, although reads are shared."""
+    post(served, "/v1/studies", {"name": "steered", "spec": DIGITS, "timeout_seconds": 1000})
+    path = "/v1/studies/steered"
+    for command, state in (("pause", "paused"), ("resume", "open"), ("stop", "stopped")):
+        assert json_of(get(served, path))["study"] == "steered"
+        assert json_of(post(served, f"{path}/{command}")) == {"study": "steered", "state": state}
+        assert json_of(get(served, path))["state"] == state
+    change = served.request("PATCH", path, token="operator", json={"n_trials": 7, "priority": -4})
+    assert json_of(change)["n_trials"] == 7
+    assert json_of(get(served, path))["priority"] == -4
+    deadline = "SELECT deadline FROM tuner_budgets WHERE priority = -4"
+    with served.engine.connect() as connection:
+        assert connection.execute(text(deadline)).scalar() is not None
+    served.request("PATCH", path, token="operator", json={"timeout_seconds": None})
+    with served.engine.connect() as connection:
+        assert connection.execute(text(deadline)).scalar() is None
+    assert "change study 'steered': n_trials=7, priority=-4" in [
+        entry.action for entry in list_audit(served.engine)
+    ]
+
+
+def test_status_tells_how_far_the_confirmation_is(served: Served) -> None:
+    """A write to the confirmation is seen at once in the searched study's status."""
+    path = "/v1/studies/searched"
+    post(served, "/v1/studies", {"name": "searched", "spec": DIGITS})
+    assert json_of(get(served, path))["confirmation_study"] is None
+    open_confirmation(load_study(create_storage(f"{served.engine.url}"), "searched"))
+    for command, state in (("pause", "paused"), ("resume", "open")):
+        post(served, f"{path}/confirm/{command}")
+        assert json_of(get(served, path))["confirmation_study"] == {
+            "study": "searched/confirm",
+            "state": state,
+            "n_trials": 0,
+            "n_finished": 0,
+            "n_in_training": 0,
+            "eta_seconds": 0,
+        }
+
+
+def test_deleted_study_is_gone_and_its_name_free(served: Served) -> None:
+    """A study made anew under the same name and id shows none of the old one's trials."""
+    url = f"{served.engine.url}"
+    create_or_resume(create_storage(url), "gone", DIGITS, n_trials=2)
+    run_worker(WorkerConfig(url, "gone"), Leaving())
+    assert json_of(get(served, "/v1/studies/gone"))["n_finished"] == 2
+    assert served.request("DELETE", "/v1/studies/gone", token="operator").status_code == 403
+    assert served.request("DELETE", "/v1/studies/gone", token="admin").status_code == 204
+    assert "no study 'gone'" in problem_of(get(served, "/v1/studies/gone"), 404)
+    post(served, "/v1/studies", {"name": "gone", "spec": DIGITS})
+    status = json_of(get(served, "/v1/studies/gone"))
+    assert (status["n_finished"], status["states"], status["best"]) == (0, {}, None)
+
+
+def test_list_of_studies_is_paged(served: Served) -> None:
+    """The newest first, with the number of all."""
+    first = json_of(get(served, "/v1/studies", params={"limit": 1}))
+    rest = json_of(get(served, "/v1/studies", params={"limit": 1000, "offset": 1}))
+    names = [study["name"] for study in first["studies"] + rest["studies"]]
+    assert len(names) == first["total"] == len(set(names))
+    assert names[-1] == "digits"
