@@ -213,6 +213,8 @@ def _leave(database: RDBStorage, worker_id: int, retry: Retry, leaving: Leaving)
     else:
         if leaving.reason is not None:
             logger.info("Left the study on %s; trials in training were given back", reason)
+    finally:
+        database.engine.dispose()  # or a worker of all studies would keep those of each
 
 
 @dataclass
