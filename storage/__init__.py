@@ -72,7 +72,7 @@ from storage.studies import (
 )
 from storage.trial_rows import SortKey, TrialQuery, TrialRow, list_trial_rows
 from storage.upgrade import Upgrade, upgrade_storage
-from storage.url import mask_url, parse_url
+from storage.url import mask_url, parse_url, with_password
 from storage.withdrawal import give_back, give_back_expired, is_given_back
 from storage.worker_storage import WorkerStorage
 from storage.workers import list_workers, register_worker, sign_off_worker
@@ -159,4 +159,5 @@ __all__ = [
     "sign_off_worker",
     "upgrade_storage",
     "who_am_i",
+    "with_password",
 ]

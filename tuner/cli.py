@@ -80,9 +80,12 @@ def main() -> None:
 
 def _value_in(error: Exception) -> str:
     """Return the value that an option did not take: typer's message leaves it out."""
-    if isinstance(error.__cause__, ValidationError):
-        return f" (given: {error.__cause__.errors()[0]['input']!r})"
-    return ""
+    if not isinstance(error.__cause__, ValidationError):
+        return ""
+    value = error.__cause__.errors()[0]["input"]
+    advice = "; Kubernetes sets it for a Service named tuner: name that another way, or set "
+    is_service_link = str(value).startswith("tcp://")
+    return f" (given: {value!r}{advice + 'enableServiceLinks: false' if is_service_link else ''})"
 
 
 def _exit_with_storage_error(error: Exception) -> None:
@@ -131,6 +134,7 @@ def run(
     context: typer.Context,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     study: options.StudyName = options.DEFAULT_STUDY,
     trials: options.Trials = None,
     timeout: options.Timeout = None,
@@ -182,6 +186,7 @@ def create(
     context: typer.Context,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     study: options.StudyName = options.DEFAULT_STUDY,
     trials: options.Trials = None,
     timeout: options.Timeout = None,
@@ -235,6 +240,7 @@ def status(
     context: typer.Context,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     study: options.StudyName = options.DEFAULT_STUDY,
     as_json: options.Json = False,
 ) -> None:
@@ -257,6 +263,7 @@ def trials(
     context: typer.Context,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     study: options.StudyName = options.DEFAULT_STUDY,
     as_json: options.Json = False,
 ) -> None:

@@ -16,6 +16,7 @@ from tests.conftest import Cli
 from tuner.commands import options
 
 DIGITS = ("--dataset", "digits", "--epochs", "2")
+NO_FILE = ("postgresql://u@h/d", "--storage-password-file", "missing")
 
 BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["run", "--objective", "resnet"], 2, "Unknown objective 'resnet'"),
@@ -38,6 +39,8 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["run", "--storage", "tuner.db"], 2, "cannot be parsed"),
     (["run", "--storage", "redis://h/0"], 2, "'redis'"),
     (["run", "--storage", "mysql://u:s3@cret@h/d"], 2, "write it as %40"),
+    (["run", "--storage", *NO_FILE], 2, "missing: No such file"),
+    (["user", "list", "--storage-password-file", "x"], 2, "tuner.db has no password"),
     (["run", "--output", "missing/best.json"], 1, "Cannot write missing/best.json"),
     (["run", "--config", "missing.toml"], 2, "missing.toml: No such file"),
     (["run", "--colour", "red"], 2, "No such option"),

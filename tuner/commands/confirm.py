@@ -22,6 +22,7 @@ def confirm(
     context: typer.Context,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     study: options.StudyName = options.DEFAULT_STUDY,
     seeds: answer_options.Seeds = None,
     rungs: answer_options.Rungs = None,

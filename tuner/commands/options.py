@@ -77,6 +77,16 @@ def _commands_of(group: Any) -> list[Any]:
     return found
 
 
+def _fill_in_password(context: typer.Context, url: str) -> str:
+    """Put the password of --storage-password-file, which is read before, into the URL."""
+    file = context.params.get("storage_password_file")
+    if file is None:
+        return url
+    from storage import with_password
+
+    return with_password(url, file)
+
+
 def check_new_study(storage_url: str, context: typer.Context) -> None:
     """Refuse a study that cannot work before a database file is made for it (UsageError).
 
@@ -217,7 +227,22 @@ Config = Annotated[
 ]
 Storage = Annotated[
     str,
-    option("--storage", "Database: sqlite:///FILE, postgresql://..., mysql://...", metavar="URL"),
+    option(
+        "--storage",
+        "Database: sqlite:///FILE, postgresql://..., mysql://...",
+        metavar="URL",
+        callback=_fill_in_password,
+    ),
+]
+StoragePasswordFile = Annotated[
+    Path | None,
+    option(
+        "--storage-password-file",
+        "File with the storage's password, e.g. /run/secrets/database-password.",
+        metavar="FILE",
+        show_default="none",
+        is_eager=True,  # before --storage
+    ),
 ]
 StudyName = Annotated[str, option("--study", "Name of the study.", metavar="NAME")]
 Priority = Annotated[
@@ -272,16 +297,6 @@ Workers = Annotated[
 ]
 Output = Annotated[
     Path, option("--output", "File the best λ is written to, as JSON.", metavar="FILE")
-]
-Host = Annotated[
-    str,
-    option(
-        "--host", "Address to listen on; others than loopback let others read.", metavar="ADDRESS"
-    ),
-]
-Port = Annotated[int, option("--port", "Port to listen on.", metavar="N", min=0, max=65535)]
-Writable = Annotated[
-    bool, option("--writable", "Let everybody who reaches the dashboard change studies.")
 ]
 TrialNumber = Annotated[
     int | None,

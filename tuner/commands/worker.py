@@ -22,6 +22,7 @@ def worker(
     context: typer.Context,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     study: service_options.AnyStudyName = None,
     exit_when_idle: service_options.ExitWhenIdle = False,
     allow_objective: service_options.AllowObjectives = None,
