@@ -22,7 +22,7 @@ from check_jsonschema.builtin_schemas import get_builtin_schema
 from storage import GIVEN_BACK, open_storage, with_password
 from tests.conftest import ROOT, Cli, clean_environment
 from tests.servers import PrivatePostgres, execute
-from tests.test_docs import OPTION_VARIABLES
+from tests.test_docs import COMMANDS, OPTION_VARIABLES, README
 from tests.tuner.conftest import n_reporting, wait_until
 from tuner.study import load_study
 
@@ -66,6 +66,15 @@ def test_compose_uses_only_variables_that_exist() -> None:
     for service in OURS.values():
         own = {key for key in service["environment"] if key.startswith("TUNER_")}
         assert own <= OPTION_VARIABLES
+
+
+def test_readme_runs_only_services_and_commands_that_exist() -> None:
+    """What follows the service's name is a command of `tuner`."""
+    lines = re.findall(r"docker compose run (?:--?\w+ )*(\w+) (\w+(?: \w+)?)", README + TEXT)
+    assert len(lines) >= 4
+    for service, command in lines:
+        assert service in OURS
+        assert command in COMMANDS or command.split()[0] in COMMANDS
 
 
 def test_compose_has_no_password_and_opens_no_port_to_others() -> None:
