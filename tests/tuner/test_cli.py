@@ -95,6 +95,22 @@ def _assert_refused(
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("key", ["storage-password-file", "storage_password_file"])
+def test_password_file_in_a_study_file_counts_before_the_storage(
+    call: Cli, tmp_path: Path, key: str
+) -> None:
+    """Wherever it is given, it is read before the URL that it completes; empty is as left out."""
+    config = tmp_path / "study.toml"
+    config.write_text(f'{key} = "missing"\nstorage = "postgresql://u@127.0.0.1:9/d"\n')
+    result = call("status", "--config", str(config))
+    assert (result.returncode, result.stderr) == (
+        2,
+        "tuner: The storage's password file missing: No such file or directory\n",
+    )
+    empty = call("status", TUNER_STORAGE_PASSWORD_FILE="")
+    assert "There is no database tuner.db" in empty.stderr
+
+
 def test_help_status_and_export_do_not_import_torch() -> None:
     """Commands that train nothing start without torch."""
     program = (
