@@ -102,6 +102,7 @@ def test_compose_services_wait_for_what_they_need() -> None:
         ("worker", "migrate"): "service_completed_successfully",
     }
     assert "container_name" not in SERVICES["worker"]  # or it could not be scaled
+    assert [name for name, service in OURS.items() if "build" in service] == ["migrate"]
 
 
 def test_compose_services_may_do_no_more_than_they_need() -> None:
@@ -149,7 +150,7 @@ class Stack:
         return with_password(given["TUNER_STORAGE"], Path(given["TUNER_STORAGE_PASSWORD_FILE"]))
 
     def _map(self, text: str) -> str:
-        return re.sub("|".join(self.here), lambda match: self.here[match[0]], text)
+        return re.sub("|".join(map(re.escape, self.here)), lambda match: self.here[match[0]], text)
 
     def run(self, service: str, *arguments: str, stdin: str = "") -> str:
         """Do as `docker compose run -T SERVICE ...`; without arguments the service's command."""
