@@ -245,13 +245,15 @@ def test_compose_stack_from_an_empty_database_to_the_best_lambda(stack: Stack, c
     assert stack.run("serve", *adding, stdin=f"{PASSWORD}\n") == "User 'ada' is admin\n"
     operator, viewer = (_token(stack, call, role) for role in ("operator", "viewer"))
     serve, *workers = [stack.start(name) for name in ("serve", "worker", "worker")]
-    wait_until(lambda: "sign in, or send a token" in (stack.folder / "serve-0.log").read_text())
+    says = stack.folder / "serve-0.log"
+    wait_until(lambda: "sign in, or send a token" in says.read_text(), seconds=60)
     assert stack.is_healthy("serve")
 
     assert stack.ask("/v1/studies", viewer, SHORT)[0] == 403
     assert stack.ask("/v1/studies", operator, SHORT)[0] == 201
     path = f"/v1/studies/{SHORT['name']}"
-    wait_until(lambda: json.loads(stack.ask(path, viewer)[1])["n_finished"] == SHORT["n_trials"])
+    n_trials = SHORT["n_trials"]
+    wait_until(lambda: json.loads(stack.ask(path, viewer)[1])["n_finished"] == n_trials, seconds=60)
     status, best = stack.ask(f"{path}/best?format=toml", viewer)
     assert status == 200
     assert 1e-5 <= tomllib.loads(best)["weight_decay"] <= 1e-2
