@@ -52,7 +52,7 @@ def with_password(text: str, file: Path) -> str:
     url = parse_url(text)
     if url.drivername == "sqlite":
         raise BadUrlError(f"Storage {mask_url(url)} has no password: leave the password file out")
-    if url.password is not None or "password" in url.query:
+    if url.password is not None or {"password", "passwd"} & set(url.query):
         raise BadUrlError(
             f"Storage {mask_url(url)} has a password already: take it out of the URL, or leave the "
             "password file out"
