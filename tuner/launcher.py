@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from objectives import ObjectiveError
 from storage import (
+    WORKER_KILLED,
     Retry,
     StorageError,
     UnreachableError,
@@ -149,7 +150,7 @@ def _give_back_leases_of(loaded: LoadedStudy, process: BaseProcess, retry: Retry
         for worker in list_workers(engine, loaded.study_id):
             if (worker.host, worker.pid) == (socket.gethostname(), process.pid):
                 for lease in find_leases_of(engine, worker.worker_id):
-                    give_back(engine, lease, "its worker was killed", is_death=True)
+                    give_back(engine, lease, WORKER_KILLED, is_death=True)
 
     retry.attempt(settle, None)
 

@@ -37,6 +37,7 @@ from storage import (
 from tuner.allowed import AllowedObjectives
 from tuner.checkpoints import Checkpoints, FinalModels
 from tuner.leaving import INTERRUPTED_STATUS, Interrupted, Leaving
+from tuner.metrics import worker as metrics
 from tuner.settling import Settler
 from tuner.spec import Spec
 from tuner.study import LoadedStudy, load_study, with_sampler
@@ -94,7 +95,12 @@ class WorkerConfig:
     def retry(self, leaving: Leaving) -> Retry:
         """Return what waits for the study's database, as long as this process need not leave."""
         url = parse_url(self.storage_url)
-        return Retry(url, self.patience_seconds, lambda: leaving.reason is not None)
+        return Retry(
+            url,
+            self.patience_seconds,
+            lambda: leaving.reason is not None,
+            on_retry=metrics.count_retry,
+        )
 
 
 @dataclass(frozen=True)
@@ -164,11 +170,13 @@ def serve_study(  # noqa: PLR0913, PLR0917 (what `run_worker` has, and a guest's
             study = with_sampler(loaded, storage, ordinal)
             worker = _Worker(loaded, study, storage, trainer, retry, leaving, is_orphaned, guest)
             storage.on_report = worker.on_report
+            storage.on_lost(metrics.LOST.inc)
             worker.run()
     except KeyError:
         loaded.load_budget()  # says so if somebody has deleted the study
         raise
     finally:
+        metrics.show_lanes(0, 0)
         gc.unfreeze()
         _leave(database, worker_id, retry, leaving)
 
@@ -243,6 +251,8 @@ class _Worker:
                 self.settler.settle_now_and_then()
                 if self.guest is None or not self.guest.is_wanted_elsewhere():
                     self._refill()
+                n_lanes = self.trainer.n_lanes
+                metrics.show_lanes(n_lanes, n_lanes - self.trainer.n_free)
                 self._obey()
                 if self._is_training:
                     self._train()
@@ -263,6 +273,7 @@ class _Worker:
 
     def on_report(self) -> None:
         """Obey between the epochs of a function, which otherwise keeps its trial to the end."""
+        metrics.EPOCHS.inc()
         if self.trainer.is_function:
             self._obey()
 
@@ -300,6 +311,7 @@ class _Worker:
         if not self.trainer.n_free:
             return self.storage.expect_news()
         n_claimed = self.storage.claim(self.trainer.n_free, is_patient=is_patient)
+        metrics.CLAIMS.inc(n_claimed)
         if n_claimed:  # so the study is open
             self.looked_at = time.monotonic()
         for _ in range(n_claimed):
@@ -330,6 +342,7 @@ class _Worker:
             if not self.storage.get_trial(trial._trial_id).state.is_finished():
                 raise
             return self._drop(trial)
+        metrics.count_end(ended.state)
         logger.info("Trial %d %s %s", trial.number, ended.state.name, describe(ended))
         return None
 

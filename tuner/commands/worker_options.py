@@ -58,6 +58,26 @@ CheckpointDir = Annotated[
     ),
 ]
 
+# Of `tuner worker` alone: `tuner run` has several processes, and shows how far they are itself.
+MetricsPort = Annotated[
+    int,
+    option(
+        "--metrics-port",
+        "Show this worker's metrics at this port, for Prometheus; 0: nowhere.",
+        metavar="N",
+        min=0,
+        max=65535,
+    ),
+]
+MetricsHost = Annotated[
+    str,
+    option(
+        "--metrics-host",
+        "Address of --metrics-port; whoever reaches it may read.",
+        metavar="ADDRESS",
+    ),
+]
+
 # By the command's parameter.
 _OPTIONS: dict[str, tuple[Any, Any]] = {
     "data_dir": (DataDir, Path("data")),
