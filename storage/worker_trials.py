@@ -57,7 +57,7 @@ class WorkerTrials:
                 else:
                     number = self._history.find(trial_id).number
                     message = "Trial %d was taken away meanwhile: its result is dropped"
-                    logger.warning(message, number)
+                    logger.warning(message, number, extra={"trial": number})
                 self._history.release(trial_id)
 
     def admit(self, claimed: Sequence[ClaimedTrial]) -> list[int]:

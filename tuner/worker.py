@@ -37,6 +37,7 @@ from storage import (
 from tuner.allowed import AllowedObjectives
 from tuner.checkpoints import Checkpoints, FinalModels
 from tuner.leaving import INTERRUPTED_STATUS, Interrupted, Leaving
+from tuner.logs import about
 from tuner.metrics import worker as metrics
 from tuner.settling import Settler
 from tuner.spec import Spec
@@ -82,6 +83,7 @@ class WorkerConfig:
     allowed: AllowedObjectives | None = None  # None: whatever the named study names
     models_dir: Path | None = None  # where models are left for whoever scores them
     log_level: int = logging.INFO
+    log_format: str = "text"
 
     def files(self, spec: Spec) -> ModelFiles:
         """Return what keeps the models of the study with this spec."""
@@ -132,8 +134,9 @@ def run_worker(
     """
     retry = config.retry(leaving)
     try:
-        opened = open_study(config, retry, leaving)
-        serve_study(opened, config, retry, leaving, is_orphaned)
+        with about(study=config.study_name, worker=worker_name()):
+            opened = open_study(config, retry, leaving)
+            serve_study(opened, config, retry, leaving, is_orphaned)
     except (Interrupted, UnreachableError):
         if leaving.reason is None:  # who leaves waits for no database
             raise
@@ -179,6 +182,11 @@ def serve_study(  # noqa: PLR0913, PLR0917 (what `run_worker` has, and a guest's
         metrics.show_lanes(0, 0)
         gc.unfreeze()
         _leave(database, worker_id, retry, leaving)
+
+
+def worker_name() -> str:
+    """Return how this process is called where its trials are shown."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _open_trainer(spec: Spec, config: WorkerConfig, leaving: Leaving) -> Trainer:
@@ -233,7 +241,7 @@ class _Worker:
     leaving: Leaving
     is_orphaned: Callable[[], bool]
     guest: Guest | None = None
-    name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+    name: str = field(default_factory=worker_name)
     looked_at: float = -math.inf  # the budget, which holds the study's state
     settler: Settler = field(init=False)
 
@@ -343,8 +351,11 @@ class _Worker:
                 raise
             return self._drop(trial)
         metrics.count_end(ended.state)
-        logger.info("Trial %d %s %s", trial.number, ended.state.name, describe(ended))
+        line = "Trial %d %s %s"
+        of_trial = {"trial": trial.number}
+        logger.info(line, trial.number, ended.state.name, describe(ended), extra=of_trial)
         return None
 
     def _drop(self, trial: optuna.Trial) -> None:
-        logger.warning("Trial %d was taken away meanwhile: dropped", trial.number)
+        of_trial = {"trial": trial.number}
+        logger.warning("Trial %d was taken away meanwhile: dropped", trial.number, extra=of_trial)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tuner.commands.options import option, parse_duration, with_options
+from tuner.commands.options import LogFormat, option, parse_duration, with_options
 
 if TYPE_CHECKING:
     from tuner.worker import WorkerConfig
@@ -87,6 +87,7 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     "lease": (Lease, 60.0),
     "storage_patience": (Patience, 600.0),
     "checkpoint_dir": (CheckpointDir, None),
+    "log_format": (LogFormat, "text"),
 }
 
 with_worker_options = with_options(_OPTIONS)
@@ -107,5 +108,6 @@ def read_config(context: typer.Context, study: str, **more: Any) -> "WorkerConfi
         lease_seconds=given["lease"],
         patience_seconds=given["storage_patience"],
         checkpoint_dir=given["checkpoint_dir"],
+        log_format=given["log_format"],
         **more,
     )
