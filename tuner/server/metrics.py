@@ -19,7 +19,7 @@ METRICS_PATH = "/metrics"
 
 # Studies are the only label that grows without end. Those with work come first, then the newest.
 MOST_STUDIES = 200
-_LONGEST_SECONDS = 30.0
+_LONGEST_SECONDS = 10.0
 
 _Read = Callable[[StudyTotals], dict[tuple[str, ...], float]]
 

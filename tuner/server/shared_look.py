@@ -16,8 +16,8 @@ T = TypeVar("T")
 
 PATIENCE_SECONDS = 2.0
 _FRESH_SECONDS = 1.0
-# What takes long is kept longer, so that looking takes a fiftieth of the database's time at most.
-_FRESH_PER_SECOND = 50.0
+# What takes long is kept longer, so that looking takes a twentieth of the database's time at most.
+_FRESH_PER_SECOND = 20.0
 
 
 class SharedLook(Generic[T]):
