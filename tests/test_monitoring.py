@@ -1,7 +1,11 @@
 """What Prometheus and Grafana are told to look at is what the service and the workers show."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import promql_parser
@@ -12,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from storage import create_storage
-from tests.conftest import ROOT
+from tests.conftest import ROOT, clean_environment
+from tests.servers import free_port
 from tests.tuner.server.conftest import ORIGIN
 from tuner.metrics import worker
 from tuner.server.app import create_service
@@ -22,6 +27,8 @@ from tuner.study import create_or_resume
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy/grafana/lambda-tuner.json").read_text())
 PROMETHEUS_TEXT = (ROOT / "deploy/prometheus/prometheus.yml").read_text()
 PROMETHEUS: dict[str, Any] = yaml.safe_load(PROMETHEUS_TEXT)
+
+PAGE = (ROOT / "docs/monitoring.md").read_text()
 
 # What Grafana fills in.
 _VARIABLES = {"$__rate_interval": "1m", "$study": ".*"}
@@ -116,3 +123,44 @@ def test_scrape_settings_fit_the_commands() -> None:
     assert f"--metrics-port {names['port']}" in PROMETHEUS_TEXT
     jobs = {config["job_name"] for config in PROMETHEUS["scrape_configs"]}
     assert jobs == {"tuner-serve", "tuner-worker"}
+
+
+def test_page_lists_exactly_the_metrics_there_are(shown: dict[str, set[str]]) -> None:
+    """Each of our metrics is explained with its labels, and no other."""
+    rows = re.findall(r"^\| `(tuner_\w+)` \| ([\w, ]*) \|", PAGE, flags=re.MULTILINE)
+    listed = {name: set(filter(None, labels.strip().split(", "))) for name, labels in rows}
+    ours = {
+        re.sub("_(bucket|sum|count)$", "", name): labels - {"le"}
+        for name, labels in shown.items()
+        if name.startswith("tuner_")
+    }
+    assert listed == ours
+
+
+@pytest.mark.slow
+def test_commands_of_the_page_run_as_written(tmp_path: Path) -> None:
+    """One after another, but for the ports, which may be taken here."""
+    block = re.findall(r"^```\n(tuner .*?)^```", PAGE, re.MULTILINE | re.DOTALL)[0]
+    ports = {port: str(free_port()) for port in ("8080", "9464")}
+    for port, free in ports.items():
+        assert port in block
+        block = block.replace(port, free)
+    block = block.replace("curl ", "curl --retry 60 --retry-delay 1 --retry-connrefused ")
+    command = tmp_path / "bin" / "tuner"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m tuner "$@"\n')
+    command.chmod(0o755)
+    script = f"set -eu\ntrap 'kill $(jobs -p)' EXIT\n{block}"
+    path = f"{command.parent}:{os.environ['PATH']}"
+    result = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env=clean_environment(PATH=path, TUNER_PORT=ports["8080"]),
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    for shown_by_curl in ("tuner_database_up 1.0", '{"status":"ready"}', "tuner_worker_lanes "):
+        assert shown_by_curl in result.stdout

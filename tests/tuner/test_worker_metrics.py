@@ -8,13 +8,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import Cli
+from tests.servers import free_port
 from tests.tuner.conftest import LANES, Crew, rows, wait_until
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _read(port: int) -> Counter[tuple[str, ...]]:
@@ -37,7 +32,7 @@ def _read(port: int) -> Counter[tuple[str, ...]]:
 def test_numbers_of_workers_add_up_to_those_of_the_study(crew: Crew) -> None:
     """Lanes while they are busy; epochs, claims and ends as the database has them."""
     loaded = crew.create({**LANES, "epochs": 400}, n_trials=40)
-    ports = [_free_port(), _free_port()]
+    ports = [free_port(), free_port()]
     workers = [crew.start("worker", "--lanes", "2", "--metrics-port", str(port)) for port in ports]
     busy = ("tuner_worker_lanes_busy",)
     wait_until(lambda: all(_read(port)[busy] == 2 for port in ports), 90)

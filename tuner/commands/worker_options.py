@@ -67,6 +67,7 @@ MetricsPort = Annotated[
         metavar="N",
         min=0,
         max=65535,
+        show_default="0",
     ),
 ]
 MetricsHost = Annotated[
