@@ -18,6 +18,8 @@ from storage.withdrawal import DEATHS
 from storage.writes import GIVEN_BACK
 
 _STATES = [state.name for state in TrialState]
+# As they are stored. What another program has stored there need not even be a text.
+_DEATHS = {json.dumps(reason) for reason in DEATHS}
 
 
 @dataclass
@@ -143,7 +145,7 @@ def _add_trials(connection: Connection, found: dict[int, StudyTotals]) -> None:
         study = found[row.study_id]
         # It may have been given back since the statement before.
         study.states["FAIL"] = max(0, study.states["FAIL"] - row.n)
-        if json.loads(row.value_json) in DEATHS:
+        if row.value_json in _DEATHS:
             study.n_lost += row.n
         else:
             study.n_left += row.n

@@ -1,10 +1,12 @@
 """The totals that are watched: right, and read by few statements whatever there is."""
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 from sqlalchemy import text
 
 from storage import (
+    GIVEN_BACK,
     WORKER_LOST,
     StudyTotals,
     find_leases_of,
@@ -86,6 +88,14 @@ def test_totals_beyond_the_limit_leave_out_idle_studies_first(study: WorkedStudy
     assert [totals.name for totals in found.studies] == [trained.name, study.name]
     assert found.n_studies == 4
     assert [t.name for t in load_totals(study.engine, 3).studies][2] == spent.name
+
+
+def test_totals_of_a_trial_with_an_odd_reason_are_told_all_the_same(study: WorkedStudy) -> None:
+    """Another program may have written anything where the reason stands."""
+    trial = optuna.trial.create_trial(state=TrialState.FAIL, user_attrs={GIVEN_BACK: ["odd"]})
+    study.study.add_trial(trial)
+    totals = _totals(study)
+    assert (totals.n_lost, totals.n_left, totals.states["FAIL"]) == (0, 1, 0)
 
 
 def test_totals_of_an_empty_database_are_none(study: WorkedStudy) -> None:
