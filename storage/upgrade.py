@@ -42,6 +42,11 @@ def load_versions(storage: RDBStorage) -> Versions:
     return Versions(find_version(storage.engine), storage.get_current_version())
 
 
+def is_current(storage: RDBStorage) -> bool:
+    """Tell whether a database's tables, ours and Optuna's, are of this program's version."""
+    return load_versions(storage) == Versions(NEWEST_VERSION, storage.get_head_version())
+
+
 def find_missing_views(engine: Engine) -> set[str]:
     """Return the names of our views that are not there."""
     return set(NAMES) - set(inspect(engine).get_view_names())

@@ -6,6 +6,7 @@ no default here: a study that exists keeps its own, so only what was given count
 
 import functools
 import inspect
+import logging
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from objectives import DATASETS, OBJECTIVES
+from tuner.logs import LOG_FORMATS, set_up_logging
 from tuner.spec import Spec, build_spec, check_name_and_budget
 
 DEFAULT_STORAGE = "sqlite:///tuner.db"
@@ -58,6 +60,14 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
             defaults[own[key]] = value
     context.default_map = defaults
     return path
+
+
+def use_log_format(name: str) -> str:
+    """Log in this format from now on."""
+    if name not in LOG_FORMATS:
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(LOG_FORMATS)}")
+    set_up_logging(logging.INFO, name)
+    return name
 
 
 def _key(parameter: Any) -> str:
@@ -257,6 +267,16 @@ Priority = Annotated[
     ),
 ]
 Json = Annotated[bool, option("--json", "Print one JSON document on stdout, nothing else.")]
+LogFormat = Annotated[
+    str,
+    option(
+        "--log-format",
+        "Of what goes to stderr: text, or json, an object a line.",
+        metavar="NAME",
+        is_eager=True,  # so that wrong usage is told in it
+        callback=use_log_format,
+    ),
+]
 Verbose = Annotated[bool, option("--verbose", "Log every trial to stderr.")]
 
 Trials = Annotated[

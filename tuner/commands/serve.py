@@ -56,6 +56,7 @@ def serve(
     port: service_options.Port = 8080,
     trusted_proxy: service_options.TrustedProxies = None,
     allow_objective: service_options.AllowObjectives = None,
+    log_format: options.LogFormat = "text",
 ) -> None:
     """Serve dashboard and API behind a login; without any account, read-only on loopback.
 
