@@ -93,6 +93,17 @@ def test_compose_services_wait_for_what_they_need() -> None:
     assert [name for name, service in OURS.items() if "build" in service] == ["migrate"]
 
 
+def test_prometheus_settings_fit_the_stack() -> None:
+    """Put into the stack's network, it finds the service and each worker as they are."""
+    prometheus = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
+    jobs = {job["job_name"]: job for job in prometheus["scrape_configs"]}
+    (serve,) = jobs["tuner-serve"]["static_configs"]
+    assert serve["targets"] == [f"serve:{OURS['serve']['environment']['TUNER_PORT']}"]
+    (workers,) = jobs["tuner-worker"]["dns_sd_configs"]
+    assert workers["names"] == ["worker"]
+    assert str(workers["port"]) == OURS["worker"]["environment"]["TUNER_METRICS_PORT"]
+
+
 def test_compose_services_may_do_no_more_than_they_need() -> None:
     """Ours write to volumes and /tmp alone, and have no capability."""
     for service in OURS.values():
@@ -206,6 +217,7 @@ def stack(private_postgres: PrivatePostgres, tmp_path: Path) -> Iterator[Stack]:
     here = {
         "8080": str(port),
         "0.0.0.0": "127.0.0.1",
+        "9464": "0",  # here the workers would share the port
         "@db/": f"@127.0.0.1:{server.port}/",
         "/run/secrets/database-password": str(secret),
         "/data": str(tmp_path / "data"),

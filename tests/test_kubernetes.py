@@ -105,7 +105,9 @@ def test_no_service_can_set_our_variables(name: str) -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_pods_run_what_compose_runs(name: str) -> None:
-    """The same command with the same settings, apart from where database and password are."""
+    """The same command with the same settings, apart from where database and password are, and
+    that logs are for programs.
+    """
     container = _container(name)
     assert container["args"] == OURS[name]["command"]
     (generated,) = KUSTOMIZATION["configMapGenerator"]
@@ -113,7 +115,7 @@ def test_pods_run_what_compose_runs(name: str) -> None:
     settings |= {variable["name"]: variable["value"] for variable in container.get("env", [])}
     assert set(settings) <= OPTION_VARIABLES
     theirs = {key: value for key, value in OURS[name]["environment"].items() if value}
-    moved = ("TUNER_STORAGE", "TUNER_STORAGE_PASSWORD_FILE")
+    moved = ("TUNER_STORAGE", "TUNER_STORAGE_PASSWORD_FILE", "TUNER_LOG_FORMAT")
     assert set(settings) == set(theirs)
     assert {k: v for k, v in settings.items() if k not in moved} == {
         k: v for k, v in theirs.items() if k not in moved
