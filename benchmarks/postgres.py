@@ -41,7 +41,7 @@ class PrivatePostgres:
         # Not pytest's folder: that one is closed to other users, and too long for a socket's name.
         self._folder = Path(tempfile.mkdtemp(prefix="tuner_pg_"))
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
 
     @property
     def url(self) -> URL:
@@ -164,7 +164,7 @@ def _unprivileged() -> dict[str, Any]:
     raise LookupError("there is no user to run PostgreSQL as")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a free port of the loopback, outside the range that clients' own sockets get.
 
     Inside it, a client could be given the port while the server is down, and even connect to

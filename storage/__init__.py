@@ -21,6 +21,7 @@ from storage.budget import (
     find_budget,
     set_study_state,
 )
+from storage.causes import Cause
 from storage.check import StorageReport, check_storage
 from storage.claims import Claimant
 from storage.clock import read_uptime
@@ -70,10 +71,18 @@ from storage.studies import (
     list_open,
     list_studies,
 )
+from storage.totals import StudyTotals, Totals, load_totals
 from storage.trial_rows import SortKey, TrialQuery, TrialRow, list_trial_rows
-from storage.upgrade import Upgrade, upgrade_storage
-from storage.url import mask_url, parse_url
-from storage.withdrawal import give_back, give_back_expired, is_given_back
+from storage.upgrade import Upgrade, is_current, upgrade_storage
+from storage.url import mask_url, parse_url, with_password
+from storage.watching import watch_calls
+from storage.withdrawal import (
+    WORKER_KILLED,
+    WORKER_LOST,
+    give_back,
+    give_back_expired,
+    is_given_back,
+)
 from storage.worker_storage import WorkerStorage
 from storage.workers import list_workers, register_worker, sign_off_worker
 from storage.writes import GIVEN_BACK
@@ -82,11 +91,14 @@ __all__ = [
     "GIVEN_BACK",
     "LEASE_SECONDS",
     "SESSION_SECONDS",
+    "WORKER_KILLED",
+    "WORKER_LOST",
     "AccountError",
     "AuditEntry",
     "BadUrlError",
     "Bearer",
     "Budget",
+    "Cause",
     "Claimant",
     "EmptyStorageError",
     "Export",
@@ -101,7 +113,9 @@ __all__ = [
     "StorageReport",
     "StudyRecord",
     "StudyState",
+    "StudyTotals",
     "Token",
+    "Totals",
     "TrialQuery",
     "TrialRow",
     "UnreachableError",
@@ -131,6 +145,7 @@ __all__ = [
     "give_back",
     "give_back_expired",
     "has_accounts",
+    "is_current",
     "is_given_back",
     "list_audit",
     "list_exports",
@@ -141,6 +156,7 @@ __all__ = [
     "list_trial_rows",
     "list_users",
     "list_workers",
+    "load_totals",
     "mask_url",
     "only_reading",
     "open_storage",
@@ -159,5 +175,7 @@ __all__ = [
     "set_study_state",
     "sign_off_worker",
     "upgrade_storage",
+    "watch_calls",
     "who_am_i",
+    "with_password",
 ]

@@ -38,12 +38,17 @@ def _never() -> bool:
     return False
 
 
+def _ignore(_cause: Cause) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Retry:
     """Repeats calls to one database while they fail for a cause that may pass.
 
     Each call has ``patience_seconds`` from its first failure on. ``is_leaving`` tells whether the
-    process has been asked to leave: a wait then ends within a second. May be shared by threads.
+    process has been asked to leave: a wait then ends within a second. ``on_retry`` is told the
+    cause of each repetition. May be shared by threads.
     """
 
     url: URL = field(repr=False)  # may hold a password
@@ -52,6 +57,7 @@ class Retry:
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     jitter: random.Random = field(default_factory=random.Random)
+    on_retry: Callable[[Cause], None] = _ignore
     _last_outage: list[float] = field(default_factory=list)  # at most one moment by `clock`
 
     @property
@@ -137,11 +143,12 @@ class _Outage:
             self._retry.sleep(min(left, _SLICE_SECONDS))
 
     def report(self, state: RetryCallState) -> None:
-        """Log why the call is repeated: the first time, then ever more rarely."""
+        """Tell why the call is repeated; log it the first time, then ever more rarely."""
+        cause, message = self._read(state)
+        self._retry.on_retry(cause)
         if self._seconds < self._report_at:
             return
         self._report_at = self._seconds + min(max(1.0, self._seconds), _LONGEST_SILENCE_SECONDS)
-        cause, message = self._read(state)
         # Contention is everyday life; what lasts, or needs somebody's help, is not.
         is_normal = cause is Cause.CONTENTION and self._seconds < 1.0
         self._has_complained |= not is_normal

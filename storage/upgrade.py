@@ -6,11 +6,11 @@ from optuna.storages import RDBStorage
 from sqlalchemy import Engine, func, inspect, select
 
 from storage.clock import epoch_now
-from storage.engine import creation_lock, open_storage, translated_errors
-from storage.errors import SchemaError
+from storage.engine import create_storage, creation_lock, open_storage, translated_errors
+from storage.errors import EmptyStorageError, SchemaError
 from storage.leases import LEASE_SECONDS
 from storage.schema import workers
-from storage.url import mask_url, parse_url
+from storage.url import mask_url, parse_url, sqlite_file
 from storage.versions import NEWEST_VERSION, explain_version, find_version
 from storage.views import NAMES, create_views, drop_views
 
@@ -25,9 +25,9 @@ class Versions:
 
 @dataclass(frozen=True)
 class Upgrade:
-    """What an upgrade found, and what it left."""
+    """What an upgrade found (``before`` is None where there were no tables), and what it left."""
 
-    before: Versions
+    before: Versions | None
     after: Versions
     views_were_missing: bool
 
@@ -40,6 +40,11 @@ class Upgrade:
 def load_versions(storage: RDBStorage) -> Versions:
     """Return the versions of a database's tables."""
     return Versions(find_version(storage.engine), storage.get_current_version())
+
+
+def is_current(storage: RDBStorage) -> bool:
+    """Tell whether a database's tables, ours and Optuna's, are of this program's version."""
+    return load_versions(storage) == Versions(NEWEST_VERSION, storage.get_head_version())
 
 
 def find_missing_views(engine: Engine) -> set[str]:
@@ -65,9 +70,20 @@ def explain_versions(storage: RDBStorage, url: str) -> list[str]:
 def upgrade_storage(url: str) -> Upgrade:
     """Bring all tables to the newest version; does nothing where they have it.
 
-    Safe to repeat, after an interruption too. Raises SchemaError if the tables are newer than
-    this program, or if workers are at them; else StorageError if the database fails.
+    An empty database gets its tables, a file that is not there is none. Safe to repeat, after an
+    interruption too. Raises SchemaError if the tables are newer than this program, or if workers
+    are at them; else StorageError if the database fails.
     """
+    try:
+        return _upgrade_tables(url)
+    except EmptyStorageError:
+        file = sqlite_file(parse_url(url))
+        if file is not None and not file.exists():
+            raise
+    return Upgrade(None, load_versions(create_storage(url)), views_were_missing=True)
+
+
+def _upgrade_tables(url: str) -> Upgrade:
     with creation_lock(url), translated_errors(parse_url(url)):
         storage = open_storage(url, any_version=True)
         engine, before = storage.engine, load_versions(storage)

@@ -44,6 +44,29 @@ def parse_url(text: str) -> URL:
     return url.set(drivername=driver)
 
 
+def with_password(text: str, file: Path) -> str:
+    """Return the URL with the password that stands in a file, as secrets are handed to containers.
+
+    Newlines at the end are no part of it, as the images of databases have it. Raises BadUrlError.
+    """
+    url = parse_url(text)
+    if url.drivername == "sqlite":
+        raise BadUrlError(f"Storage {mask_url(url)} has no password: leave the password file out")
+    if url.password is not None or {"password", "passwd"} & set(url.query):
+        raise BadUrlError(
+            f"Storage {mask_url(url)} has a password already: take it out of the URL, or leave the "
+            "password file out"
+        )
+    try:
+        password = file.read_bytes().decode().rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise BadUrlError(f"The storage's password file {file}: {reason}") from None
+    if not password or "\0" in password:
+        raise BadUrlError(f"The storage's password file {file} holds no password")
+    return url.set(password=password).render_as_string(hide_password=False)
+
+
 def mask_url(url: URL | str) -> str:
     """Return the URL for people to read: no password, wherever it stands."""
     if isinstance(url, str):

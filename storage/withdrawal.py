@@ -23,6 +23,11 @@ RERUN_OF = "rerun_of"
 RETRY = "retry"
 _ERROR = "error"
 
+# Why a trial is given back whose worker has died.
+WORKER_LOST = "its worker was lost"
+WORKER_KILLED = "its worker was killed"
+DEATHS = frozenset({WORKER_LOST, WORKER_KILLED})
+
 
 def is_given_back(trial: FrozenTrial) -> bool:
     """Tell whether a trial was given back, so that its slot was opened and it does not count."""

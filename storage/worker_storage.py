@@ -51,7 +51,11 @@ class WorkerStorage(StudyStorage):
         self._may_have_claimed = False
         self._seen: Seen | None = None
         self._may_have_news = True
-        self.on_report: Callable[[], None] | None = None
+        self.on_report: Callable[[], None] = lambda: None
+
+    def on_lost(self, on_lost: Callable[[], None]) -> None:
+        """Call this from now on for each trial that was taken away, when that is noticed."""
+        self._trials.on_lost = on_lost
 
     @property
     def lease_seconds(self) -> float:
@@ -199,8 +203,7 @@ class WorkerStorage(StudyStorage):
 
         row = tables.intermediate_value_row(step, intermediate_value)
         self._write(trial_id, tables.intermediate_values, step, row, change)
-        if self.on_report is not None:
-            self.on_report()
+        self.on_report()
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Set a user attribute."""

@@ -28,6 +28,7 @@ class WorkerTrials:
 
     def __init__(self, engine: Engine, study_id: int, outbox: Outbox) -> None:
         self._engine = engine
+        self.on_lost: Callable[[], None] = lambda: None
         self._outbox = outbox
         self._lock = threading.RLock()
         self._history = History(study_id)
@@ -50,12 +51,13 @@ class WorkerTrials:
         """Let go of what was taken away; whoever trains it learns of it by the next call."""
         with self._lock:
             for trial_id in self._outbox.pop_lost():
+                self.on_lost()
                 if trial_id in self._own:
                     self._lost[trial_id] = self._own.pop(trial_id)
                 else:
                     number = self._history.find(trial_id).number
                     message = "Trial %d was taken away meanwhile: its result is dropped"
-                    logger.warning(message, number)
+                    logger.warning(message, number, extra={"trial": number})
                 self._history.release(trial_id)
 
     def admit(self, claimed: Sequence[ClaimedTrial]) -> list[int]:

@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL, make_url
 
 from benchmarks import databases
 from benchmarks.databases import answers, execute
-from benchmarks.postgres import PrivatePostgres, find_postgres_programs
+from benchmarks.postgres import PrivatePostgres, find_postgres_programs, free_port
 
 __all__ = [
     "PrivatePostgres",
@@ -22,6 +22,7 @@ __all__ = [
     "find_mysql",
     "find_postgres",
     "find_postgres_programs",
+    "free_port",
     "new_database",
     "skip_or_fail",
 ]

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 
 from objectives import ObjectiveError, UnknownNameError
 from tuner.commands import answer_options, options, service_options, worker_options
@@ -30,7 +29,7 @@ from tuner.commands.users import user_app
 from tuner.commands.worker import add_worker_command
 from tuner.errors import TunerError, UsageError
 from tuner.leaving import INTERRUPTED_STATUS, Leaving
-from tuner.logs import set_up_logging
+from tuner.logs import about, say_failure, set_up_logging
 from tuner.serving import find_remote, note_server
 from tuner.spec import check_name_and_budget
 
@@ -80,9 +79,12 @@ def main() -> None:
 
 def _value_in(error: Exception) -> str:
     """Return the value that an option did not take: typer's message leaves it out."""
-    if isinstance(error.__cause__, ValidationError):
-        return f" (given: {error.__cause__.errors()[0]['input']!r})"
-    return ""
+    if not isinstance(error.__cause__, ValidationError):
+        return ""
+    value = error.__cause__.errors()[0]["input"]
+    advice = "; Kubernetes sets it for a Service named tuner: name that another way, or set "
+    is_service_link = str(value).startswith("tcp://")
+    return f" (given: {value!r}{advice + 'enableServiceLinks: false' if is_service_link else ''})"
 
 
 def _exit_with_storage_error(error: Exception) -> None:
@@ -97,7 +99,7 @@ def _exit_with_storage_error(error: Exception) -> None:
 
 def _exit_with(message: str, status: int) -> None:
     if message:  # there is none when typer has shown the help instead
-        print(f"tuner: {' '.join(message.split())}", file=sys.stderr)
+        say_failure(" ".join(message.split()))
     sys.exit(status)
 
 
@@ -131,6 +133,7 @@ def run(
     context: typer.Context,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     study: options.StudyName = options.DEFAULT_STUDY,
     trials: options.Trials = None,
     timeout: options.Timeout = None,
@@ -150,12 +153,13 @@ def run(
     """
     leaving = Leaving()
     # From here on: a KeyboardInterrupt in the middle of an import can be lost.
-    with leaving.listening():
+    with leaving.listening(), about(study=study):
         from tuner import processes
 
         options.check_new_study(storage, context)
         processes.preload()  # if that has not been done earlier
         from tuner.confirmation.confirm import PlanOptions
+        from tuner.report import progress_console
         from tuner.run import RunRequest, run_study, summary
 
         level = logging.INFO if verbose else logging.WARNING
@@ -169,7 +173,7 @@ def run(
             output=output,
             plan=PlanOptions(seeds, rungs) if confirm else None,
         )
-        result = run_study(request, Console(stderr=True, markup=False), leaving)
+        result = run_study(request, progress_console(), leaving)
     if as_json:
         _print_json(_run_json(result))
     else:
@@ -182,6 +186,7 @@ def create(
     context: typer.Context,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     study: options.StudyName = options.DEFAULT_STUDY,
     trials: options.Trials = None,
     timeout: options.Timeout = None,
@@ -235,6 +240,7 @@ def status(
     context: typer.Context,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     study: options.StudyName = options.DEFAULT_STUDY,
     as_json: options.Json = False,
 ) -> None:
@@ -257,6 +263,7 @@ def trials(
     context: typer.Context,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     study: options.StudyName = options.DEFAULT_STUDY,
     as_json: options.Json = False,
 ) -> None:

@@ -24,8 +24,9 @@ from storage import (
 from tuner.allowed import AllowedObjectives
 from tuner.errors import NotAllowedError, StudyNotFoundError
 from tuner.leaving import INTERRUPTED_STATUS, Interrupted, Leaving
+from tuner.logs import about
 from tuner.settling import Settler
-from tuner.worker import Guest, Opened, WorkerConfig, open_study, serve_study
+from tuner.worker import Guest, Opened, WorkerConfig, open_study, serve_study, worker_name
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +100,10 @@ class _FleetWorker:
 
     def _serve(self, study: StudyRecord) -> None:
         config = replace(self.config, study_name=study.name)
+        with about(study=study.name, worker=worker_name()):
+            self._train(study, config)
+
+    def _train(self, study: StudyRecord, config: WorkerConfig) -> None:
         try:
             opened = self._open(study, config)
             if opened is None:

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from objectives import ObjectiveError
 from storage import (
+    WORKER_KILLED,
     Retry,
     StorageError,
     UnreachableError,
@@ -149,7 +150,7 @@ def _give_back_leases_of(loaded: LoadedStudy, process: BaseProcess, retry: Retry
         for worker in list_workers(engine, loaded.study_id):
             if (worker.host, worker.pid) == (socket.gethostname(), process.pid):
                 for lease in find_leases_of(engine, worker.worker_id):
-                    give_back(engine, lease, "its worker was killed", is_death=True)
+                    give_back(engine, lease, WORKER_KILLED, is_death=True)
 
     retry.attempt(settle, None)
 
@@ -168,7 +169,8 @@ def _run_reported(
 ) -> None:
     """Run in a new process: hand an expected error to the launcher, and exit with a status."""
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a user's objective prints is no result
-    set_up_logging(config.log_level)
+    set_up_logging(config.log_level, config.log_format)
+    sys.stdout = sys.stderr
     try:
         sys.exit(function(config))
     except (ObjectiveError, StorageError, TunerError) as error:
@@ -178,6 +180,7 @@ def _run_reported(
         sys.exit(INTERRUPTED_STATUS)
     except Exception as error:
         if (explanation := explain_database_error(error)) is None:
-            raise
-        errors.put(UnreachableError(explanation))
+            logger.critical("The worker has failed", exc_info=error)
+        else:
+            errors.put(UnreachableError(explanation))
         sys.exit(1)

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from storage import GIVEN_BACK, find_study, is_given_back, list_workers, mask_url
+from tuner.logs import is_json
 from tuner.selection import find_best_trial
 from tuner.study import LoadedStudy, confirmation_name
 
@@ -33,6 +34,11 @@ def result_console() -> Console:
     """
     width = None if sys.stdout.isatty() else 200
     return Console(width=width, markup=False, highlight=False)
+
+
+def progress_console() -> Console:
+    """Return the console for progress on stderr: a live display is nothing for JSON lines."""
+    return Console(stderr=True, markup=False, force_terminal=False if is_json() else None)
 
 
 @dataclass(frozen=True)

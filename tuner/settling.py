@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from storage import Retry, give_back_expired, read_uptime
+from storage import WORKER_LOST, Retry, give_back_expired, read_uptime
 
 logger = logging.getLogger(__name__)
 
@@ -40,5 +40,4 @@ class Settler:
     def _settle(self) -> int:
         if read_uptime(self.engine) < self.lease_seconds:
             return 0  # as after an outage, which this worker may have been too young to see
-        reason = "its worker was lost"
-        return sum(give_back_expired(self.engine, i, reason) for i in self.find_study_ids())
+        return sum(give_back_expired(self.engine, i, WORKER_LOST) for i in self.find_study_ids())

@@ -271,7 +271,7 @@ class FunctionTrainer:
         except StorageError:  # the worker's, not the function's
             raise
         except Exception as error:  # the trial boundary: whatever the user's code raises
-            logger.exception("Trial %d failed", trial.number)
+            logger.exception("Trial %d failed", trial.number, extra={"trial": trial.number})
             ended = _failed(trial, f"{type(error).__name__}: {error}")
         else:
             ended = _with_value(trial, value)
@@ -290,7 +290,7 @@ def _with_value(trial: optuna.Trial, value: object) -> Ended:
 
 
 def _failed(trial: optuna.Trial, reason: str) -> Ended:
-    logger.error("Trial %d: %s", trial.number, reason)
+    logger.error("Trial %d: %s", trial.number, reason, extra={"trial": trial.number})
     return Ended(trial, TrialState.FAIL, user_attrs={"error": reason[:1000]})
 
 

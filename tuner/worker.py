@@ -37,6 +37,8 @@ from storage import (
 from tuner.allowed import AllowedObjectives
 from tuner.checkpoints import Checkpoints, FinalModels
 from tuner.leaving import INTERRUPTED_STATUS, Interrupted, Leaving
+from tuner.logs import about
+from tuner.metrics import worker as metrics
 from tuner.settling import Settler
 from tuner.spec import Spec
 from tuner.study import LoadedStudy, load_study, with_sampler
@@ -81,6 +83,7 @@ class WorkerConfig:
     allowed: AllowedObjectives | None = None  # None: whatever the named study names
     models_dir: Path | None = None  # where models are left for whoever scores them
     log_level: int = logging.INFO
+    log_format: str = "text"
 
     def files(self, spec: Spec) -> ModelFiles:
         """Return what keeps the models of the study with this spec."""
@@ -94,7 +97,12 @@ class WorkerConfig:
     def retry(self, leaving: Leaving) -> Retry:
         """Return what waits for the study's database, as long as this process need not leave."""
         url = parse_url(self.storage_url)
-        return Retry(url, self.patience_seconds, lambda: leaving.reason is not None)
+        return Retry(
+            url,
+            self.patience_seconds,
+            lambda: leaving.reason is not None,
+            on_retry=metrics.count_retry,
+        )
 
 
 @dataclass(frozen=True)
@@ -126,8 +134,9 @@ def run_worker(
     """
     retry = config.retry(leaving)
     try:
-        opened = open_study(config, retry, leaving)
-        serve_study(opened, config, retry, leaving, is_orphaned)
+        with about(study=config.study_name, worker=worker_name()):
+            opened = open_study(config, retry, leaving)
+            serve_study(opened, config, retry, leaving, is_orphaned)
     except (Interrupted, UnreachableError):
         if leaving.reason is None:  # who leaves waits for no database
             raise
@@ -164,13 +173,20 @@ def serve_study(  # noqa: PLR0913, PLR0917 (what `run_worker` has, and a guest's
             study = with_sampler(loaded, storage, ordinal)
             worker = _Worker(loaded, study, storage, trainer, retry, leaving, is_orphaned, guest)
             storage.on_report = worker.on_report
+            storage.on_lost(metrics.LOST.inc)
             worker.run()
     except KeyError:
         loaded.load_budget()  # says so if somebody has deleted the study
         raise
     finally:
+        metrics.show_lanes(0, 0)
         gc.unfreeze()
         _leave(database, worker_id, retry, leaving)
+
+
+def worker_name() -> str:
+    """Return how this process is called where its trials are shown."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _open_trainer(spec: Spec, config: WorkerConfig, leaving: Leaving) -> Trainer:
@@ -227,7 +243,7 @@ class _Worker:
     leaving: Leaving
     is_orphaned: Callable[[], bool]
     guest: Guest | None = None
-    name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+    name: str = field(default_factory=worker_name)
     looked_at: float = -math.inf  # the budget, which holds the study's state
     settler: Settler = field(init=False)
 
@@ -245,6 +261,8 @@ class _Worker:
                 self.settler.settle_now_and_then()
                 if self.guest is None or not self.guest.is_wanted_elsewhere():
                     self._refill()
+                n_lanes = self.trainer.n_lanes
+                metrics.show_lanes(n_lanes, n_lanes - self.trainer.n_free)
                 self._obey()
                 if self._is_training:
                     self._train()
@@ -265,6 +283,7 @@ class _Worker:
 
     def on_report(self) -> None:
         """Obey between the epochs of a function, which otherwise keeps its trial to the end."""
+        metrics.EPOCHS.inc()
         if self.trainer.is_function:
             self._obey()
 
@@ -302,6 +321,7 @@ class _Worker:
         if not self.trainer.n_free:
             return self.storage.expect_news()
         n_claimed = self.storage.claim(self.trainer.n_free, is_patient=is_patient)
+        metrics.CLAIMS.inc(n_claimed)
         if n_claimed:  # so the study is open
             self.looked_at = time.monotonic()
         for _ in range(n_claimed):
@@ -332,8 +352,12 @@ class _Worker:
             if not self.storage.get_trial(trial._trial_id).state.is_finished():
                 raise
             return self._drop(trial)
-        logger.info("Trial %d %s %s", trial.number, ended.state.name, describe(ended))
+        metrics.count_end(ended.state)
+        line = "Trial %d %s %s"
+        of_trial = {"trial": trial.number}
+        logger.info(line, trial.number, ended.state.name, describe(ended), extra=of_trial)
         return None
 
     def _drop(self, trial: optuna.Trial) -> None:
-        logger.warning("Trial %d was taken away meanwhile: dropped", trial.number)
+        of_trial = {"trial": trial.number}
+        logger.warning("Trial %d was taken away meanwhile: dropped", trial.number, extra=of_trial)

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
-from storage import Retry, UnreachableError, create_storage, read_uptime
+from storage import Cause, Retry, UnreachableError, create_storage, read_uptime
 from tests import servers
 
 URL = make_url("postgresql+psycopg://tuner:s3cret@db/tuner")
@@ -86,6 +86,14 @@ def test_retry_waits_longer_and_longer_but_never_long() -> None:
     assert waits[0] <= 0.1
     assert all(2.4 <= wait <= 5.1 for wait in waits[-5:])
     assert len(waits) < 30
+
+
+def test_retry_tells_the_cause_of_each_repetition() -> None:
+    """Whoever counts them sees every one, not only those that are logged."""
+    clock, causes = _Clock(), list[Cause]()
+    database = _Database(clock, until=5)
+    Retry(URL, 60, sleep=clock.sleep, clock=clock, on_retry=causes.append).call("ask", database)
+    assert causes == [Cause.OUTAGE] * (len(database.called_at) - 1)
 
 
 def test_retry_of_two_processes_does_not_keep_step() -> None:

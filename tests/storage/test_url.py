@@ -1,8 +1,10 @@
 """Storage URLs are read as people write them, and never shown with a password."""
 
+from pathlib import Path
+
 import pytest
 
-from storage import BadUrlError, mask_url, parse_url
+from storage import BadUrlError, mask_url, parse_url, with_password
 
 
 @pytest.mark.parametrize(
@@ -51,3 +53,38 @@ def test_mask_url_with_password_anywhere_hides_it(written: str) -> None:
     masked = mask_url(written)
     assert "s3cret" not in masked
     assert "host/db" in masked
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\n\n"], ids=repr)
+def test_password_file_fills_in_a_url_as_images_of_databases_do(
+    tmp_path: Path, ending: str
+) -> None:
+    """Any password does, without the newlines that editors and `echo` put at the end."""
+    file = tmp_path / "password"
+    file.write_bytes(f"s3:cr/e@t% é{ending}".encode())
+    url = parse_url(with_password("postgresql://u@h/d", file))
+    assert (url.username, url.password, url.host, url.database) == ("u", "s3:cr/e@t% é", "h", "d")
+
+
+@pytest.mark.parametrize(
+    ("written", "content", "said"),
+    [
+        ("sqlite:///tuner.db", b"s3cret", "has no password"),
+        ("postgresql://u:s3cret@h/d", b"s3cret", "has a password already"),
+        ("mysql://u@h/d?passwd=s3cret", b"s3cret", "has a password already"),
+        ("postgresql://u@h/d", b"\n", "holds no password"),
+        ("postgresql://u@h/d", b"s3cret\0", "holds no password"),
+        ("postgresql://u@h/d", b"s3cret\xff", "is not text"),
+        ("postgresql://u@h/d", None, "No such file"),
+    ],
+)
+def test_password_file_that_cannot_be_meant_is_refused(
+    tmp_path: Path, written: str, content: bytes | None, said: str
+) -> None:
+    """One line says why, without what is in the file."""
+    file = tmp_path / "password"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(BadUrlError, match=said) as raised:
+        with_password(written, file)
+    assert "s3cret" not in str(raised.value)

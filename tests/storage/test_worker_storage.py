@@ -185,7 +185,9 @@ def test_enqueued_trial_is_asked_for_with_its_parameters(study: WorkedStudy) -> 
 
 def test_trial_that_was_given_back_raises_and_stays_as_it_is(study: WorkedStudy) -> None:
     """A thawed worker learns of it by Optuna's own error, and the other's verdict stands."""
+    n_lost: list[None] = []
     with study.open() as storage:
+        storage.on_lost(lambda: n_lost.append(None))
         storage.claim(1)
         worked = _load(storage, study)
         trial = worked.ask()
@@ -199,6 +201,7 @@ def test_trial_that_was_given_back_raises_and_stays_as_it_is(study: WorkedStudy)
         with pytest.raises(UpdateFinishedTrialError):
             worked.tell(trial, 0.5)
         assert storage.get_all_trials(study.study_id)[0].state is TrialState.FAIL
+    assert len(n_lost) == 1
     assert study.trials()[0].state is TrialState.FAIL
     assert study.budget().n_leased == 0
 

@@ -16,6 +16,7 @@ from tests.conftest import Cli
 from tuner.commands import options
 
 DIGITS = ("--dataset", "digits", "--epochs", "2")
+NO_FILE = ("postgresql://u@h/d", "--storage-password-file", "missing")
 
 BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["run", "--objective", "resnet"], 2, "Unknown objective 'resnet'"),
@@ -40,6 +41,8 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["run", "--storage", "tuner.db"], 2, "cannot be parsed"),
     (["run", "--storage", "redis://h/0"], 2, "'redis'"),
     (["run", "--storage", "mysql://u:s3@cret@h/d"], 2, "write it as %40"),
+    (["run", "--storage", *NO_FILE], 2, "missing: No such file"),
+    (["user", "list", "--storage-password-file", "x"], 2, "tuner.db has no password"),
     (["run", "--output", "missing/best.json"], 1, "Cannot write missing/best.json"),
     (["run", "--config", "missing.toml"], 2, "missing.toml: No such file"),
     (["run", "--colour", "red"], 2, "No such option"),
@@ -92,6 +95,22 @@ def _assert_refused(
     assert "cret" not in result.stderr
     assert result.stdout == ""
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("key", ["storage-password-file", "storage_password_file"])
+def test_password_file_in_a_study_file_counts_before_the_storage(
+    call: Cli, tmp_path: Path, key: str
+) -> None:
+    """Wherever it is given, it is read before the URL that it completes; empty is as left out."""
+    config = tmp_path / "study.toml"
+    config.write_text(f'{key} = "missing"\nstorage = "postgresql://u@127.0.0.1:9/d"\n')
+    result = call("status", "--config", str(config))
+    assert (result.returncode, result.stderr) == (
+        2,
+        "tuner: The storage's password file missing: No such file or directory\n",
+    )
+    empty = call("status", TUNER_STORAGE_PASSWORD_FILE="")
+    assert "There is no database tuner.db" in empty.stderr
 
 
 def test_help_status_and_export_do_not_import_torch() -> None:

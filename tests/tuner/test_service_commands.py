@@ -117,6 +117,15 @@ def test_serve_for_others_without_an_account_is_refused(call: Cli) -> None:
     assert "`tuner user add NAME" in result.stderr
 
 
+def test_port_as_kubernetes_sets_it_is_refused_with_the_remedy(call: Cli) -> None:
+    """A Service called tuner makes Kubernetes put its address where the option looks."""
+    result = call("serve", TUNER_PORT="tcp://10.96.0.7:8080")
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "TUNER_PORT" in result.stderr
+    assert "enableServiceLinks: false" in result.stderr
+
+
 def test_help_and_tokens_do_not_load_the_service() -> None:
     """Help is quick, and tokens can be made where the service is not installed."""
     code = (

@@ -149,3 +149,12 @@ def test_upgrade_without_a_database_creates_none(call: Cli, tmp_path: Path) -> N
     assert (result.returncode, result.stdout) == (1, "")
     assert "There is no database missing.db" in result.stderr
     assert list(tmp_path.glob("*.db")) == []
+
+
+def test_upgrade_of_an_empty_database_makes_its_tables(call: Cli, tmp_path: Path) -> None:
+    """So that a script needs one command for a new database and an old one."""
+    (tmp_path / "tuner.db").touch()
+    created = json.loads(call("storage", "upgrade", "--json").stdout)
+    assert (created["before"], created["after"]["ours"]) == (None, NEWEST_VERSION)
+    assert not created["was_current"]
+    assert f"is current: version {NEWEST_VERSION}" in call("storage", "upgrade").stdout

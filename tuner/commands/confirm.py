@@ -6,10 +6,10 @@ A part of the command line: prints, and leaves exit statuses of errors to `tuner
 import logging
 
 import typer
-from rich.console import Console
 
 from tuner.commands import answer_options, options, worker_options
 from tuner.leaving import Leaving
+from tuner.logs import about
 
 
 def add_confirm_command(app: typer.Typer) -> None:
@@ -22,6 +22,7 @@ def confirm(
     context: typer.Context,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     study: options.StudyName = options.DEFAULT_STUDY,
     seeds: answer_options.Seeds = None,
     rungs: answer_options.Rungs = None,
@@ -37,17 +38,18 @@ def confirm(
     the chosen λ.
     """
     leaving = Leaving()
-    with leaving.listening():
+    with leaving.listening(), about(study=study):
         from tuner import processes
 
         processes.preload()  # if that has not been done earlier
         from tuner.confirmation.confirm import ConfirmRequest, PlanOptions, confirm_study
+        from tuner.report import progress_console
         from tuner.story import tell_confirmation
 
         level = logging.INFO if verbose else logging.WARNING
         worker = worker_options.read_config(context, study, log_level=level)
         request = ConfirmRequest(worker, workers, PlanOptions(seeds, rungs, racing))
-        confirmation = confirm_study(request, Console(stderr=True, markup=False), leaving)
+        confirmation = confirm_study(request, progress_console(), leaving)
     if as_json:
         print(confirmation.model_dump_json(indent=2))
     else:

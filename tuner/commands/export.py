@@ -29,6 +29,7 @@ def export(
     context: typer.Context,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     study: options.StudyName = options.DEFAULT_STUDY,
     rule: answer_options.Rule = None,
     format_name: answer_options.Format = "json",

@@ -6,6 +6,7 @@ no default here: a study that exists keeps its own, so only what was given count
 
 import functools
 import inspect
+import logging
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from objectives import DATASETS, OBJECTIVES
+from tuner.logs import LOG_FORMATS, set_up_logging
 from tuner.spec import Spec, build_spec, check_name_and_budget
 
 DEFAULT_STORAGE = "sqlite:///tuner.db"
@@ -60,6 +62,14 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
+def use_log_format(name: str) -> str:
+    """Log in this format from now on."""
+    if name not in LOG_FORMATS:
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(LOG_FORMATS)}")
+    set_up_logging(logging.INFO, name)
+    return name
+
+
 def _key(parameter: Any) -> str:
     """Return an option's name in a study file: its variable's, so that each has one meaning."""
     return str(parameter.envvar or "").removeprefix("TUNER_").replace("_", "-").lower()
@@ -75,6 +85,16 @@ def _commands_of(group: Any) -> list[Any]:
     for command in group.commands.values():
         found += _commands_of(command) if hasattr(command, "commands") else [command]
     return found
+
+
+def _fill_in_password(context: typer.Context, url: str) -> str:
+    """Put the password of --storage-password-file, which is read before, into the URL."""
+    file = context.params.get("storage_password_file")
+    if file is None:
+        return url
+    from storage import with_password
+
+    return with_password(url, file)
 
 
 def check_new_study(storage_url: str, context: typer.Context) -> None:
@@ -217,7 +237,22 @@ Config = Annotated[
 ]
 Storage = Annotated[
     str,
-    option("--storage", "Database: sqlite:///FILE, postgresql://..., mysql://...", metavar="URL"),
+    option(
+        "--storage",
+        "Database: sqlite:///FILE, postgresql://..., mysql://...",
+        metavar="URL",
+        callback=_fill_in_password,
+    ),
+]
+StoragePasswordFile = Annotated[
+    Path | None,
+    option(
+        "--storage-password-file",
+        "File with the storage's password, e.g. /run/secrets/database-password.",
+        metavar="FILE",
+        show_default="none",
+        is_eager=True,  # before --storage
+    ),
 ]
 StudyName = Annotated[str, option("--study", "Name of the study.", metavar="NAME")]
 Priority = Annotated[
@@ -232,6 +267,16 @@ Priority = Annotated[
     ),
 ]
 Json = Annotated[bool, option("--json", "Print one JSON document on stdout, nothing else.")]
+LogFormat = Annotated[
+    str,
+    option(
+        "--log-format",
+        "Of what goes to stderr: text, or json, an object a line.",
+        metavar="NAME",
+        is_eager=True,  # so that wrong usage is told in it
+        callback=use_log_format,
+    ),
+]
 Verbose = Annotated[bool, option("--verbose", "Log every trial to stderr.")]
 
 Trials = Annotated[
@@ -272,16 +317,6 @@ Workers = Annotated[
 ]
 Output = Annotated[
     Path, option("--output", "File the best λ is written to, as JSON.", metavar="FILE")
-]
-Host = Annotated[
-    str,
-    option(
-        "--host", "Address to listen on; others than loopback let others read.", metavar="ADDRESS"
-    ),
-]
-Port = Annotated[int, option("--port", "Port to listen on.", metavar="N", min=0, max=65535)]
-Writable = Annotated[
-    bool, option("--writable", "Let everybody who reaches the dashboard change studies.")
 ]
 TrialNumber = Annotated[
     int | None,

@@ -29,6 +29,7 @@ def add_path_command(app: typer.Typer) -> None:
 def _path(
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     study: options.StudyName = options.DEFAULT_STUDY,
     output_dir: answer_options.OutputDir = Path(),
     formats: answer_options.PictureFormats = None,

@@ -27,6 +27,7 @@ def add_serve_commands(app: typer.Typer) -> None:
 def dashboard(
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     host: service_options.Host = "127.0.0.1",
     port: service_options.Port = 8080,
     writable: service_options.Writable = False,
@@ -50,10 +51,12 @@ def dashboard(
 def serve(
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     host: service_options.Host = "127.0.0.1",
     port: service_options.Port = 8080,
     trusted_proxy: service_options.TrustedProxies = None,
     allow_objective: service_options.AllowObjectives = None,
+    log_format: options.LogFormat = "text",
 ) -> None:
     """Serve dashboard and API behind a login; without any account, read-only on loopback.
 

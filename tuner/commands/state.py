@@ -47,6 +47,7 @@ def _command(name: str, state: "StudyState", told: str) -> Callable[..., None]:
         context: typer.Context,
         config: options.Config = None,
         storage: options.Storage = options.DEFAULT_STORAGE,
+        storage_password_file: options.StoragePasswordFile = None,
         study: options.StudyName = options.DEFAULT_STUDY,
         as_json: options.Json = False,
     ) -> None:

@@ -26,6 +26,7 @@ storage_app = typer.Typer(
 def check(
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Show versions and contents of the database; exit 1 with a line for each problem."""
@@ -58,9 +59,12 @@ def _describe(report: "StorageReport") -> str:
 def upgrade(
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     as_json: options.Json = False,
 ) -> None:
-    """Bring a database that an older version made to this one; stop its workers first."""
+    """Bring a database that an older version made to this one, or an empty one; stop its workers
+    first.
+    """
     from storage import mask_url, upgrade_storage
 
     upgraded = upgrade_storage(storage)
@@ -74,6 +78,8 @@ def _tell(upgraded: "Upgrade") -> str:
     before, after = upgraded.before, upgraded.after
     if upgraded.was_current:
         return f"is current: version {after.ours}, Optuna's tables {after.optuna}"
+    if before is None:
+        return f"was empty, has tables now: version {after.ours}, Optuna's {after.optuna}"
     changes = [
         f"{name} {old} -> {new}"
         for name, old, new in [

@@ -25,6 +25,7 @@ Number = Annotated[int, typer.Argument(help="Number, as `tuner token list` shows
 def create(
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     role: service_options.RoleName = "viewer",
     expires: service_options.Expires = None,
     name: service_options.TokenName = "",
@@ -48,6 +49,7 @@ def create(
 def list_(
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Show all tokens: what they are for, whether they are valid, when they were last used (to
@@ -92,6 +94,7 @@ def revoke(
     number: Number,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     as_json: options.Json = False,
 ) -> None:
     """End a token for good, at once."""

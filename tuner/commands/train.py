@@ -31,6 +31,7 @@ def train(
     trial: options.TrialNumber = None,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     study: options.StudyName = options.DEFAULT_STUDY,
     data_dir: worker_options.DataDir = Path("data"),
     device: worker_options.Device = "auto",

@@ -36,6 +36,7 @@ def add(
     name: Name,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     role: service_options.RoleName = "viewer",
     password_stdin: service_options.PasswordStdin = False,
     as_json: options.Json = False,
@@ -57,6 +58,7 @@ def add(
 def list_(
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Show all users with their roles."""
@@ -78,6 +80,7 @@ def remove(
     name: Name,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Remove a user, whose sessions end at once."""
@@ -94,6 +97,7 @@ def passwd(
     name: Name,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     password_stdin: service_options.PasswordStdin = False,
     as_json: options.Json = False,
 ) -> None:
@@ -114,6 +118,7 @@ def role(
     role: service_options.RoleName,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Change a user's role, also in sessions that are open."""

@@ -22,9 +22,12 @@ def worker(
     context: typer.Context,
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     study: service_options.AnyStudyName = None,
     exit_when_idle: service_options.ExitWhenIdle = False,
     allow_objective: service_options.AllowObjectives = None,
+    metrics_port: worker_options.MetricsPort = 0,
+    metrics_host: worker_options.MetricsHost = "127.0.0.1",
 ) -> None:
     """Train a study from any host until its budget is spent; without --study, all open studies.
 
@@ -33,6 +36,7 @@ def worker(
     --allow-objective names its module; with --study, any are, unless the option is given.
     """
     from tuner.fleet import run_fleet_worker
+    from tuner.metrics.worker import serve_metrics
     from tuner.worker import run_worker
 
     if study is not None and exit_when_idle:
@@ -40,6 +44,8 @@ def worker(
     allowed = None if allow_objective is None else AllowedObjectives(frozenset(allow_objective))
     leaving = Leaving()
     with leaving.listening():
+        if metrics_port:
+            serve_metrics(metrics_host, metrics_port)
         joining = worker_options.read_config(context, study or "", allowed=allowed)
         if study is None:
             status = run_fleet_worker(joining, leaving, exits_when_idle=exit_when_idle)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tuner.commands.options import option, parse_duration, with_options
+from tuner.commands.options import LogFormat, option, parse_duration, with_options
 
 if TYPE_CHECKING:
     from tuner.worker import WorkerConfig
@@ -58,6 +58,27 @@ CheckpointDir = Annotated[
     ),
 ]
 
+# Of `tuner worker` alone: `tuner run` has several processes, and shows how far they are itself.
+MetricsPort = Annotated[
+    int,
+    option(
+        "--metrics-port",
+        "Show this worker's metrics at this port, for Prometheus; 0: nowhere.",
+        metavar="N",
+        min=0,
+        max=65535,
+        show_default="0",
+    ),
+]
+MetricsHost = Annotated[
+    str,
+    option(
+        "--metrics-host",
+        "Address of --metrics-port; whoever reaches it may read.",
+        metavar="ADDRESS",
+    ),
+]
+
 # By the command's parameter.
 _OPTIONS: dict[str, tuple[Any, Any]] = {
     "data_dir": (DataDir, Path("data")),
@@ -67,6 +88,7 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     "lease": (Lease, 60.0),
     "storage_patience": (Patience, 600.0),
     "checkpoint_dir": (CheckpointDir, None),
+    "log_format": (LogFormat, "text"),
 }
 
 with_worker_options = with_options(_OPTIONS)
@@ -87,5 +109,6 @@ def read_config(context: typer.Context, study: str, **more: Any) -> "WorkerConfi
         lease_seconds=given["lease"],
         patience_seconds=given["storage_patience"],
         checkpoint_dir=given["checkpoint_dir"],
+        log_format=given["log_format"],
         **more,
     )

@@ -1,7 +1,7 @@
 """Assemble the service from its parts; each part is made here and handed to those who need it.
 
-A request passes the headers, the checks, the body limit and the gate, in this order, then the
-routes, and what is none of them goes to the dashboard. To add routes, add their router here.
+A request passes the meter, the headers, the checks, the body limit and the gate, in this order,
+then the routes, and what is none of them goes to the dashboard. To add routes, add a router here.
 """
 
 import threading
@@ -15,7 +15,8 @@ from starlette.types import ASGIApp
 
 from storage import create_storage, has_accounts
 from tuner.errors import UsageError
-from tuner.server import best, events, health, passwords, studies, trials, workers
+from tuner.metrics.registry import make_registry
+from tuner.server import best, events, passwords, studies, trials, workers
 from tuner.server.api import Api, add_api
 from tuner.server.auth import Authenticator
 from tuner.server.catalog import Catalog, SharedAnswers
@@ -23,6 +24,9 @@ from tuner.server.checks import BodyLimit, Checks
 from tuner.server.dashboard import Dashboard
 from tuner.server.gate import Gate
 from tuner.server.headers import SecurityHeaders
+from tuner.server.health import build_health
+from tuner.server.metering import Meter, RouteNotes
+from tuner.server.metrics import build_metrics
 from tuner.server.pages import build_pages
 from tuner.server.problems import add_problem_handlers
 from tuner.server.settings import ServerSettings
@@ -68,7 +72,9 @@ def create_service(
         openapi_url=None,
         redirect_slashes=False,
     )
-    routes.include_router(health.router)
+    registry = make_registry()
+    routes.include_router(build_health(storage))
+    routes.include_router(build_metrics(engine, registry))
     routes.include_router(build_pages(engine))
     api = Api(Catalog(storage, cached), SharedAnswers(), settings.allowed)
     # In this order: what follows a name in a path comes before the name alone.
@@ -76,6 +82,6 @@ def create_service(
     add_api(routes, api, routers)
     routes.router.default = dashboard
     add_problem_handlers(routes)
-    gate = Gate(routes, Authenticator(engine, is_open=is_open), engine)
-    asgi = SecurityHeaders(Checks(BodyLimit(gate), settings))
+    gate = Gate(RouteNotes(routes), Authenticator(engine, is_open=is_open), engine)
+    asgi = Meter(SecurityHeaders(Checks(BodyLimit(gate), settings)), registry)
     return Service(asgi, routes, dashboard, storage, is_open, threading.Event())

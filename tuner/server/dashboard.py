@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from storage import Role, only_reading
 from tuner.server.auth import PRINCIPAL, Principal, explain_role
+from tuner.server.metering import note_route
 from tuner.server.pages import dashboard_page
 from tuner.server.problems import problem
 
@@ -74,7 +75,7 @@ class Dashboard:
         # As the dashboard itself reads it.
         place = {"REQUEST_METHOD": scope["method"], "PATH_INFO": scope["path"].rstrip("/")}
         try:
-            self.bottle.router.match(place)
+            note_route(scope, self.bottle.router.match(place)[0].rule)
         except HTTPError as error:
             answer = "There is no such page" if error.status_code == 404 else "Not so"
             methods = error.get_header("Allow")  # with 405

@@ -22,9 +22,10 @@ from tuner.server.auth import (
 )
 from tuner.server.origins import READING, client_address, is_same_origin
 from tuner.server.problems import answer_error, problem
+from tuner.server.recall import RECALLING_PATHS, Recall
 
 # What answers to anybody, and looks after itself.
-PUBLIC_PATHS = frozenset({"/healthz", "/login", "/logout", "/server.css", "/server.svg"})
+PUBLIC_PATHS = frozenset({"/healthz", "/login", "/logout", "/readyz", "/server.css", "/server.svg"})
 
 
 class Gate:
@@ -33,6 +34,7 @@ class Gate:
     def __init__(self, app: ASGIApp, authenticator: Authenticator, engine: Engine) -> None:
         self._app = app
         self._authenticator = authenticator
+        self._recall = Recall(authenticator.identify)
         self._engine = engine
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,7 +43,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         try:
-            principal = await run_in_threadpool(self._authenticator.identify, scope)
+            principal = await self._identify(scope)
         except BadCredentialsError as error:
             await _unauthorized(str(error))(scope, receive, send)
             return
@@ -58,6 +60,11 @@ class Gate:
             await problem(403, refusal)(scope, receive, send)
         else:
             await self._app(scope, receive, self._recording(scope, principal, send))
+
+    async def _identify(self, scope: Scope) -> Principal | None:
+        if scope["path"] in RECALLING_PATHS and scope["method"] in READING:
+            return await self._recall.identify(scope)
+        return await run_in_threadpool(self._authenticator.identify, scope)
 
     def _recording(self, scope: Scope, principal: Principal, send: Send) -> Send:
         is_lost = False

@@ -54,6 +54,7 @@ _DASHBOARD = {
 _PUBLIC = {
     "GET /healthz",
     "GET /login",
+    "GET /readyz",
     "GET /server.css",
     "GET /server.svg",
     "POST /login",
@@ -61,6 +62,7 @@ _PUBLIC = {
 }
 # Our own that are not public, each with the least role; others add theirs.
 _OWN: dict[str, str] = {
+    "GET /metrics": "viewer",
     "GET /v1/openapi.json": "viewer",
     "GET /v1/studies": "viewer",
     "POST /v1/studies": "operator",

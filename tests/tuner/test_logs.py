@@ -1,0 +1,92 @@
+"""`--log-format json`: whatever a command says on stderr is one JSON object a line."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Cli
+
+_THEIRS = """
+import sys
+import threading
+import warnings
+
+def objective(trial):
+    x = trial.suggest_float("x", 0, 1)
+    trial.report(x, 1)
+    if trial.number == 0:
+        print("said on stdout")
+        print("said on stderr", file=sys.stderr)
+        warnings.warn("careful")
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+    if trial.number == 1:
+        raise ValueError("broken\\non two lines")
+    return x
+"""
+
+
+def _lines(text: str) -> list[dict[str, Any]]:
+    """Return the objects, one of each line; fails if any line is none."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def _with(lines: list[dict[str, Any]], part: str) -> dict[str, Any]:
+    """Return the only line whose message has this part."""
+    (line,) = (line for line in lines if part in line["message"])
+    return line
+
+
+@pytest.mark.slow
+def test_run_logs_each_line_as_json_with_study_worker_and_trial(cli: Cli, tmp_path: Path) -> None:
+    """Progress, workers, and what an objective prints, warns of and raises."""
+    (tmp_path / "theirs.py").write_text(_THEIRS)
+    options = ("--study", "s", "--trials", "3", "--workers", "1", "--no-confirm", "--verbose")
+    where = {"PYTHONPATH": f"{Path.cwd()}:{tmp_path}", "FORCE_COLOR": "1"}
+    result = cli(
+        "run", "--objective", "theirs:objective", *options, "--log-format", "json", **where
+    )
+    assert result.returncode == 0, result.stderr
+    lines = _lines(result.stderr)
+    for line in lines:
+        assert line["study"] == "s"
+        assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line["time"])
+    ended = _with(lines, "Trial 2 COMPLETE")
+    assert (ended["level"], ended["logger"], ended["trial"]) == ("INFO", "tuner.worker", 2)
+    assert re.fullmatch(r".+:\d+", ended["worker"])
+    failed = _with(lines, "Trial 1 failed")
+    assert failed["trial"] == 1
+    assert failed["exception"].endswith("ValueError: broken\non two lines")
+    assert _with(lines, "careful")["logger"] == "py.warnings"
+    assert "ZeroDivisionError" in _with(lines, "division by zero")["exception"]
+    for printed in ("said on stdout", "said on stderr", "3/3 finished (2 COMPLETE, 1 FAIL)"):
+        assert _with(lines, printed)["logger"] == "stderr"
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (["--trials", "many"], 2, "Invalid value for '--trials'"),
+        (["--storage", "sqlite:////nowhere/tuner.db"], 1, "Cannot open storage"),
+    ],
+    ids=["wrong usage", "failure"],
+)
+def test_failure_is_told_as_json(cli: Cli, options: list[str], status: int, message: str) -> None:
+    """The one line that says why a command failed is for programs then, too."""
+    result = cli("run", *options, TUNER_LOG_FORMAT="json")
+    assert result.returncode == status
+    (line,) = _lines(result.stderr)
+    assert line["level"] == "ERROR"
+    assert message in line["message"]
+
+
+def test_unknown_format_is_wrong_usage(cli: Cli) -> None:
+    """One line that names those there are."""
+    result = cli("worker", "--log-format", "xml")
+    assert result.returncode == 2
+    assert result.stderr.endswith("'xml' is none of text, json\n")
+    assert result.stderr.count("\n") == 1

@@ -1,0 +1,1 @@
+"""What processes count about themselves, as Prometheus reads it; only `tuner` knows of it."""
