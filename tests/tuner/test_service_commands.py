@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import find_token, list_audit, open_storage
+from storage import find_tokens, list_audit, open_storage
 from tests.conftest import Cli, clean_environment
 
 Type = Callable[[str], None]
@@ -78,9 +78,9 @@ def test_token_is_shown_once_listed_and_revoked(call: Cli, tmp_path: Path) -> No
     assert plain not in listed
     assert created["token"] not in listed
     engine = open_storage(f"sqlite:///{tmp_path / 'tuner.db'}").engine
-    assert find_token(engine, created["token"]) is not None
+    assert find_tokens(engine, [created["token"]])
     assert call("token", "revoke", "2").returncode == 0
-    assert find_token(engine, created["token"]) is None
+    assert not find_tokens(engine, [created["token"]])
     assert "revoked" in call("token", "list").stdout
 
 

@@ -41,7 +41,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         try:
-            principal = await run_in_threadpool(self._authenticator.identify, scope)
+            principal = await self._authenticator.identify(scope)
         except BadCredentialsError as error:
             await _unauthorized(str(error))(scope, receive, send)
             return
