@@ -9,13 +9,9 @@ import argparse
 import collections
 import contextlib
 import json
-import os
-import re
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +31,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from sqlalchemy import Engine, text
 
+from benchmarks.service import serving
 from storage import Role, create_storage, create_token, set_study_state
 from tuner.study import create_or_resume
 
@@ -48,7 +45,6 @@ _NAMES = ["fuzzed", "fuzzed/confirm", "50 %", "ä ö"]
 _DIGITS = {"dataset": "digits", "epochs": 2, "train_size": 100}
 # What a viewer must not be able to change.
 _TABLES = ("studies", "tuner_budgets", "trials", "tuner_exports", "tuner_users", "tuner_tokens")
-_START_SECONDS = 60.0
 
 
 @dataclass
@@ -172,26 +168,6 @@ def _differences(before: dict[str, list[Any]], after: dict[str, list[Any]]) -> s
     return ", ".join(table for table in before if before[table] != after[table])
 
 
-@contextlib.contextmanager
-def serving(storage_url: str, folder: Path) -> Iterator[str]:
-    """Run `tuner serve` on a free port and yield its address; the storage has accounts."""
-    log = folder / "serve.log"
-    command = [sys.executable, "-m", "tuner", "serve", "--storage", storage_url, "--port", "0"]
-    with log.open("wb") as stream:
-        server = subprocess.Popen(command, stdout=stream, stderr=stream, env=dict(os.environ))
-    try:
-        deadline = time.monotonic() + _START_SECONDS
-        while (said := re.search(r"(http://127\S+:\d+)/", log.read_text())) is None:
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"tuner serve does not start:\n{log.read_text()}")
-            time.sleep(0.1)
-        yield said[1]
-    finally:
-        server.terminate()
-        server.wait()
-        sys.stderr.write(log.read_text()[-4000:])
-
-
 def main() -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__)
@@ -204,8 +180,8 @@ def main() -> int:
         engine = create_storage(url).engine
         create_token(engine, Role.ADMIN)
         started = time.monotonic()
-        with serving(url, folder) as address:
-            tally = fuzz(address, engine, arguments.cases, arguments.seed)
+        with serving(url, folder) as server:
+            tally = fuzz(server.url, engine, arguments.cases, arguments.seed)
         seconds = time.monotonic() - started
     print(
         json.dumps(

@@ -22,20 +22,30 @@ _DISTRIBUTIONS = {
 _trials: Table = models.TrialModel.__table__
 
 
-def fill_study(engine: sqlalchemy.Engine, study_id: int, n_trials: int) -> None:
-    """Give an empty study this many COMPLETE trials, as ``no_op`` leaves them; always the same."""
+def fill_study(
+    engine: sqlalchemy.Engine, study_id: int, n_trials: int, *, n_pruned_of_10: int = 0
+) -> None:
+    """Give an empty study this many finished trials, as ``no_op`` leaves them; always the same.
+
+    They are COMPLETE, but for so many of ten, which were PRUNED before the last of their reports.
+    """
     chance = random.Random(SEED)
     now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+    states = [
+        TrialState.PRUNED if number % 10 < n_pruned_of_10 else TrialState.COMPLETE
+        for number in range(n_trials)
+    ]
     with engine.begin() as connection:
         _insert(connection, models.TrialModel, [
-            {"number": number, "study_id": study_id, "state": TrialState.COMPLETE,
+            {"number": number, "study_id": study_id, "state": state,
              "datetime_start": now, "datetime_complete": now}
-            for number in range(n_trials)
+            for number, state in enumerate(states)
         ])  # fmt: skip
         query = sqlalchemy.select(_trials.c.trial_id).where(_trials.c.study_id == study_id)
         ids = list(connection.scalars(query.order_by(_trials.c.number)))
         params = [{name: _choose(chance, *ends) for name, ends in _RANGES.items()} for _ in ids]
         values = [-chosen["weight_decay"] - abs(chosen["lr"] - 0.3) for chosen in params]
+        reports = [_reports(value, state) for value, state in zip(values, states, strict=True)]
         _insert(connection, models.TrialParamModel, [
             {"trial_id": trial_id, "param_name": name, "param_value": value,
              "distribution_json": _DISTRIBUTIONS[name]}
@@ -49,11 +59,19 @@ def fill_study(engine: sqlalchemy.Engine, study_id: int, n_trials: int) -> None:
         ])  # fmt: skip
         kind = models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
         _insert(connection, models.TrialIntermediateValueModel, [
-            {"trial_id": trial_id, "step": step, "intermediate_value": value / step,
+            {"trial_id": trial_id, "step": step, "intermediate_value": value,
              "intermediate_value_type": kind}
-            for trial_id, value in zip(ids, values, strict=True)
-            for step in range(1, N_REPORTS + 1)
+            for trial_id, reported in zip(ids, reports, strict=True)
+            for step, value in enumerate(reported, start=1)
         ])  # fmt: skip
+
+
+def _reports(value: float, state: TrialState) -> list[float]:
+    """Return a trial's reports; a pruned one's end after one to four, by its value."""
+    n_reports = N_REPORTS
+    if state is TrialState.PRUNED:
+        n_reports = 1 + hash(value) % (N_REPORTS - 1)
+    return [value / step for step in range(1, n_reports + 1)]
 
 
 def _insert(connection: Connection, model: Any, rows: list[dict[str, Any]]) -> None:

@@ -1,17 +1,16 @@
 """Secrets that are handed out: tokens for programs, sessions for people. Only digests are kept.
 
 A secret is 256 random bits, so that its plain SHA-256 can neither be inverted nor guessed; that
-is what a lookup compares.
+is what a lookup compares: how long that takes says nothing of the secret.
 """
 
 import contextlib
 import hashlib
-import hmac
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, delete, insert, or_, select, update
+from sqlalchemy import Engine, Select, bindparam, delete, false, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from storage.accounts import Role
@@ -106,26 +105,59 @@ def revoke_token(engine: Engine, token_id: int) -> None:
 _IS_VALID = tokens.c.revoked_at.is_(None) & or_(
     tokens.c.expires_at.is_(None), tokens.c.expires_at > epoch_now()
 )
-
-
 _IS_NEWLY_USED = tokens.c.used_at.is_(None) | (tokens.c.used_at < epoch_now() - _USE_SECONDS)
 
-
-def find_token(engine: Engine, secret: str) -> Bearer | None:
-    """Return whose token this is, and note that it is used; None unless it is valid now."""
-    if not secret.startswith(TOKEN_PREFIX):
-        return None
-    digest = _digest(secret)
-    query = select(tokens, _IS_NEWLY_USED.label("is_newly_used")).where(
-        tokens.c.digest == digest, _IS_VALID
+# Made once: building a statement costs more time than running it.
+_TOKENS = select(
+    tokens.c.digest,
+    tokens.c.name,
+    tokens.c.token_id.label("number"),
+    tokens.c.role,
+    _IS_NEWLY_USED.label("is_newly_used"),
+).where(tokens.c.digest.in_(bindparam("digests", expanding=True)), _IS_VALID)
+_SESSIONS = (
+    select(
+        sessions.c.digest,
+        users.c.name,
+        users.c.user_id.label("number"),
+        users.c.role,
+        false().label("is_newly_used"),
     )
+    .join(users, users.c.user_id == sessions.c.user_id)
+    .where(
+        sessions.c.digest.in_(bindparam("digests", expanding=True)),
+        sessions.c.expires_at > epoch_now(),
+    )
+)
+
+
+def find_tokens(engine: Engine, given: Collection[str]) -> dict[str, Bearer]:
+    """Return whose tokens these are, of those that are valid now, and note that they are used."""
+    ours = [secret for secret in given if secret.startswith(TOKEN_PREFIX)]
+    return _find_bearers(engine, _TOKENS, ours)
+
+
+def find_sessions(engine: Engine, given: Collection[str]) -> dict[str, Bearer]:
+    """Return whose sessions these are, with the roles users have now; those over are left out."""
+    return _find_bearers(engine, _SESSIONS, given)
+
+
+def _find_bearers(
+    engine: Engine, query: Select[tuple[str, str, int, str, bool]], given: Collection[str]
+) -> dict[str, Bearer]:
+    by_digest = {_digest(secret): secret for secret in given}
+    if not by_digest:
+        return {}
     with reading(engine) as connection:
-        row = connection.execute(query).one_or_none()
-    if row is None or not hmac.compare_digest(row.digest, digest):
-        return None
-    if row.is_newly_used:
-        _note_use(engine, [row.token_id])
-    return Bearer(row.name or str(row.token_id), Role(row.role))
+        rows = connection.execute(query, {"digests": list(by_digest)}).all()
+    if used := [row.number for row in rows if row.is_newly_used]:
+        _note_use(engine, used)
+    # Databases may compare otherwise than letter by letter; a dictionary does not.
+    return {
+        by_digest[row.digest]: Bearer(row.name or str(row.number), Role(row.role))
+        for row in rows
+        if row.digest in by_digest
+    }
 
 
 def _note_use(engine: Engine, token_ids: Collection[int]) -> None:
@@ -149,21 +181,6 @@ def create_session(engine: Engine, user_id: int) -> str:
             )
         )
     return secret
-
-
-def find_session(engine: Engine, secret: str) -> Bearer | None:
-    """Return whose session this is, with the role that user has now; None if it is over."""
-    digest = _digest(secret)
-    query = (
-        select(sessions.c.digest, users.c.name, users.c.role)
-        .join(users, users.c.user_id == sessions.c.user_id)
-        .where(sessions.c.digest == digest, sessions.c.expires_at > epoch_now())
-    )
-    with reading(engine) as connection:
-        row = connection.execute(query).one_or_none()
-    if row is None or not hmac.compare_digest(row.digest, digest):
-        return None
-    return Bearer(row.name, Role(row.role))
 
 
 def end_session(engine: Engine, secret: str) -> None:

@@ -45,6 +45,9 @@ _CREATION_TIMEOUT_SECONDS = 60
 _IDLE_SECONDS = 2.0
 _READS_ONLY = "tuner_reads_only"
 _only_reads: ContextVar[bool] = ContextVar("only_reads", default=False)
+# A worker uses two: one for the trials, one in the writer's thread. A service's threads need more,
+# and keep them, for opening one costs more than what is asked; the last used is used again.
+_POOL: dict[str, Any] = {"pool_size": 8, "max_overflow": 0, "pool_use_lifo": True}
 # Any constant will do; it must not be used by another program in the same database.
 _POSTGRES_LOCK_KEY = 0x74756E6572  # "tuner"
 
@@ -111,9 +114,8 @@ def _engine_options(url: URL) -> dict[str, Any]:
             # SQLite cannot even read a write-ahead log's database where it may write no file.
             name = f"file:{quote(str(file.resolve()))}?immutable=1"
             return {"creator": lambda: sqlite3.connect(name, uri=True, check_same_thread=False)}
-        return {"connect_args": {"timeout": _SQLITE_BUSY_SECONDS}}
-    # One connection for the trials, one for the writer's thread; the dashboard's threads need more.
-    options: dict[str, Any] = {"pool_pre_ping": False, "pool_size": 2, "max_overflow": 6}
+        return {**_POOL, "connect_args": {"timeout": _SQLITE_BUSY_SECONDS}}
+    options: dict[str, Any] = {**_POOL, "pool_pre_ping": False}
     if url.drivername.startswith("mysql"):
         # As on PostgreSQL; the default, REPEATABLE READ, locks gaps and so deadlocks for nothing.
         options["isolation_level"] = "READ COMMITTED"

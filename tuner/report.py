@@ -110,12 +110,14 @@ def _eta(trials: list[FrozenTrial], n_open: int, n_in_training: int) -> float | 
     """Extrapolate from the trials that finished; None before the first, or if nobody trains."""
     if n_open <= 0:
         return 0.0
+    if n_in_training == 0:
+        return None
     durations = [
         t.duration.total_seconds()
         for t in trials
         if t.duration is not None and not is_given_back(t)
     ]
-    if not durations or n_in_training == 0:
+    if not durations:
         return None
     return n_open * sum(durations) / len(durations) / n_in_training
 

@@ -18,8 +18,8 @@ from storage import (
     create_user,
     end_session,
     find_password_hash,
-    find_session,
-    find_token,
+    find_sessions,
+    find_tokens,
     forget_failures,
     has_accounts,
     list_audit,
@@ -55,6 +55,14 @@ def _execute(engine: Engine, *statements: str) -> None:
     with engine.begin() as connection:
         for statement in statements:
             connection.execute(text(statement))
+
+
+def _find_token(engine: Engine, secret: str) -> Bearer | None:
+    return find_tokens(engine, [secret]).get(secret)
+
+
+def _find_session(engine: Engine, secret: str) -> Bearer | None:
+    return find_sessions(engine, [secret]).get(secret)
 
 
 def _everything(engine: Engine) -> str:
@@ -114,9 +122,9 @@ def test_session_has_the_role_that_its_user_has_now(engine: Engine) -> None:
     """A change of role is felt by sessions that are open."""
     create_user(engine, "ann", "hash", Role.ADMIN)
     secret = _session_of(engine, "ann")
-    assert find_session(engine, secret) == Bearer("ann", Role.ADMIN)
+    assert _find_session(engine, secret) == Bearer("ann", Role.ADMIN)
     set_role(engine, "ann", Role.VIEWER)
-    assert find_session(engine, secret) == Bearer("ann", Role.VIEWER)
+    assert _find_session(engine, secret) == Bearer("ann", Role.VIEWER)
 
 
 def test_session_ends_with_logout_password_user_and_time(engine: Engine) -> None:
@@ -130,10 +138,10 @@ def test_session_ends_with_logout_password_user_and_time(engine: Engine) -> None
     set_password_hash(engine, "ann", "new")
     ended.append(_session_of(engine, "ann"))
     remove_user(engine, "ann")
-    assert [find_session(engine, secret) for secret in ended] == [None] * 3
-    assert find_session(engine, others) == Bearer("bob", Role.ADMIN)
+    assert [_find_session(engine, secret) for secret in ended] == [None] * 3
+    assert _find_session(engine, others) == Bearer("bob", Role.ADMIN)
     _execute(engine, "UPDATE tuner_sessions SET expires_at = 1")
-    assert find_session(engine, others) is None
+    assert _find_session(engine, others) is None
 
 
 def test_new_hash_does_not_overwrite_a_new_password(engine: Engine) -> None:
@@ -149,12 +157,12 @@ def test_token_is_valid_until_it_expires_or_is_revoked(engine: Engine) -> None:
     """A token stands for its name and role, and for nobody afterwards."""
     number, secret = create_token(engine, Role.OPERATOR, name="ci")
     _, mortal = create_token(engine, Role.VIEWER, lifetime_seconds=3600)
-    assert find_token(engine, secret) == Bearer("ci", Role.OPERATOR)
-    assert find_token(engine, mortal) is not None
+    assert _find_token(engine, secret) == Bearer("ci", Role.OPERATOR)
+    assert _find_token(engine, mortal) is not None
     _execute(engine, "UPDATE tuner_tokens SET expires_at = 1 WHERE expires_at IS NOT NULL")
     for _ in range(2):
         revoke_token(engine, number)
-    assert find_token(engine, secret) is find_token(engine, mortal) is None
+    assert _find_token(engine, secret) is _find_token(engine, mortal) is None
     assert [token.is_valid for token in list_tokens(engine)] == [False, False]
     assert has_accounts(engine)  # those who had access are not let in as if nobody ever had
 
@@ -163,17 +171,17 @@ def test_use_of_a_token_is_noted_at_most_once_an_hour(engine: Engine) -> None:
     """So polling writes nothing; what is no token, and one that nobody uses, has no use."""
     _, secret = create_token(engine, Role.VIEWER)
     create_token(engine, Role.VIEWER)
-    assert find_token(engine, f"{secret}x") is None
+    assert _find_token(engine, f"{secret}x") is None
     assert [token.used_at for token in list_tokens(engine)] == [None, None]
-    find_token(engine, secret)
+    _find_token(engine, secret)
     first, unused = (token.used_at for token in list_tokens(engine))
     assert unused is None
     assert first is not None
     with counted(engine) as counts:
-        find_token(engine, secret)
+        _find_token(engine, secret)
     assert (counts["commits"], list_tokens(engine)[0].used_at) == (0, first)
     _execute(engine, f"UPDATE tuner_tokens SET used_at = {first - 3700}")
-    find_token(engine, secret)
+    _find_token(engine, secret)
     assert first <= (list_tokens(engine)[0].used_at or 0) < first + 60
 
 
@@ -183,7 +191,7 @@ def test_token_is_good_where_its_use_cannot_be_noted(sqlite_url: str) -> None:
     engine = open_storage(sqlite_url).engine
     event.listen(engine, "connect", lambda c, _: c.execute("PRAGMA query_only = ON"))
     engine.dispose()
-    assert find_token(engine, secret) is not None
+    assert _find_token(engine, secret) is not None
     assert list_tokens(engine)[0].used_at is None
 
 
@@ -197,10 +205,21 @@ def test_secrets_are_random_and_not_kept(engine: Engine) -> None:
         assert secret not in kept
         digest = hashlib.sha256(secret.encode()).hexdigest()
         assert digest in kept
-        assert find_token(engine, digest) is find_session(engine, digest) is None
+        assert _find_token(engine, digest) is _find_session(engine, digest) is None
     assert token.startswith("tuner_")
     assert len(token.removeprefix("tuner_")) == len(session) == 43
-    assert find_token(engine, session) is find_session(engine, token) is None
+    assert _find_token(engine, session) is _find_session(engine, token) is None
+
+
+def test_secrets_looked_up_together_stand_for_whom_each_stands_alone(engine: Engine) -> None:
+    """Of many asked for at once, the valid ones are found, each with its own name and role."""
+    made = [create_token(engine, role, name=role.value)[1] for role in Role]
+    number, revoked = create_token(engine, Role.ADMIN)
+    revoke_token(engine, number)
+    unknown = [f"tuner_{number:043}" for number in range(500)]
+    expected = {secret: Bearer(role.value, role) for secret, role in zip(made, Role, strict=True)}
+    assert find_tokens(engine, [*unknown, revoked, *made, ""]) == expected
+    assert find_tokens(engine, []) == find_sessions(engine, []) == {}
 
 
 def test_failures_slow_down_an_account_from_anywhere(engine: Engine) -> None:

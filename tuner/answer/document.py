@@ -3,6 +3,7 @@
 What the document holds is said in ``best``; this module says where each fact comes from.
 """
 
+import functools
 import json
 import math
 from collections import Counter
@@ -204,6 +205,12 @@ def _evidence(spec: Spec, choice: _Choice, confirmation: Confirmation | None) ->
     )
 
 
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Return the versions of what is installed; reading them costs more than all the rest."""
+    return {name: version(name) for name in ("lambda-tuner", "optuna", "torch")}
+
+
 def _finite(value: float | None) -> float | None:
     """Return a number that JSON and every database can hold; a function's value may be infinite."""
     return None if value is None or not math.isfinite(value) else value
@@ -238,6 +245,6 @@ def _provenance(
         sampler=loaded.spec.sampler,
         pruner=loaded.spec.pruner,
         spec_hash=loaded.spec.hash,
-        versions={name: version(name) for name in ("lambda-tuner", "optuna", "torch")},
+        versions=dict(_versions()),
         exported_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )

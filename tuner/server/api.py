@@ -38,7 +38,7 @@ class Api:
     allowed: AllowedObjectives
 
 
-def get_api(request: Request) -> Api:
+async def get_api(request: Request) -> Api:
     """Return what `add_api` has left with the app."""
     api: Api = request.app.state.api
     return api

@@ -4,19 +4,22 @@ Routes say what they need by ``require(role)``; ``tuner.server.gate`` has asked 
 route that says nothing is still closed to strangers.
 """
 
+import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Literal
 
 from fastapi import HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import Engine
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from storage import Role, find_session, find_token, has_accounts
+from storage import Bearer, Role, find_sessions, find_tokens, has_accounts
+from tuner.server.gathering import Gathered
 
 PRINCIPAL = "tuner.principal"  # where the gate leaves it in the ASGI scope
 
@@ -50,7 +53,10 @@ class BadCredentialsError(Exception):
 
 
 class Authenticator:
-    """Finds out who is asking; one for a process, shared by threads.
+    """Finds out who is asking; one for a process, and its event loop.
+
+    Asks the database at each request, so that what is revoked has ended at once; but those who
+    come at the same time share a statement.
 
     ``is_open``: as long as nobody has an account, anybody may read. This ends for good with the
     first account, so that removing the last one opens nothing.
@@ -64,26 +70,29 @@ class Authenticator:
         self._clock = clock
         self._asked_at = clock()
         self._lock = threading.Lock()
+        self._tokens = Gathered[str, Bearer](functools.partial(find_tokens, engine))
+        self._sessions = Gathered[str, Bearer](functools.partial(find_sessions, engine))
 
-    def identify(self, scope: Scope) -> Principal | None:
+    async def identify(self, scope: Scope) -> Principal | None:
         """Return who is asking, None for nobody; raises BadCredentialsError.
 
         A request with an Authorization header is a program's: its cookies count for nothing.
         """
         headers = Headers(scope=scope)
         if given := headers.getlist("authorization"):
-            return self._identify_program(given)
+            return await self._identify_program(given)
         if (secret := read_session_cookie(scope)) is not None:
-            bearer = find_session(self._engine, secret)
+            bearer = await self._sessions.find(secret)
             if bearer is not None:
                 return Principal(bearer.name, bearer.role, "session")
-        return _ANYBODY if self.is_open() else None
+        is_open = self._is_open and await run_in_threadpool(self.is_open)
+        return _ANYBODY if is_open else None
 
-    def _identify_program(self, given: list[str]) -> Principal:
+    async def _identify_program(self, given: list[str]) -> Principal:
         scheme, _, secret = given[0].partition(" ")
         if len(given) > 1 or scheme.lower() != "bearer":
             raise BadCredentialsError("Send one header `Authorization: Bearer TOKEN`")
-        bearer = find_token(self._engine, secret.strip())
+        bearer = await self._tokens.find(secret.strip())
         if bearer is None:
             raise BadCredentialsError("The token is unknown, expired or revoked")
         return Principal(bearer.name, bearer.role, "token")
@@ -133,10 +142,10 @@ def get_principal(request: Request) -> Principal:
     return principal
 
 
-def require(role: Role) -> Callable[[Request], Principal]:
+def require(role: Role) -> Callable[[Request], Awaitable[Principal]]:
     """Return a dependency that lets a role pass, and those above it; else 403."""
 
-    def check(request: Request) -> Principal:
+    async def check(request: Request) -> Principal:  # as a plain function it would take a thread
         principal = get_principal(request)
         if not principal.role.includes(role):
             raise HTTPException(403, explain_role(principal, role))

@@ -64,14 +64,17 @@ async def show_best(  # noqa: PLR0913, PLR0917 (the query's parameters)
     409 as long as there is no answer: no complete trial, or for rules min and 1se no confirmation.
     """
     check_form(format, optimizer, force=force)
-    document = await api.answers.get(
-        (name, "best", str(rule)), lambda: api.catalog.load_answer(name, rule)
-    )
-    tag = _tag(document, format, optimizer, force=force)
+
+    def load() -> tuple[str, str]:
+        document = api.catalog.load_answer(name, rule)
+        text = render(document, format, optimizer, force=force)
+        return text, _tag(document, format, optimizer, force=force)
+
+    key = (name, "best", str(rule), format, str(optimizer), str(force))
+    text, tag = await api.answers.get(key, load)
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if if_none_match is not None and _matches(if_none_match, tag):
         return Response(status_code=304, headers=headers)
-    text = render(document, format, optimizer, force=force)
     return Response(text, media_type=MEDIA_TYPES.get(format, _PYTHON), headers=headers)
 
 

@@ -69,7 +69,8 @@ class BodyLimit:
             return
         body = bytearray()
         try:
-            status = await asyncio.wait_for(self._read(scope, receive, body), self._seconds)
+            async with asyncio.timeout(self._seconds):
+                status = await self._read(scope, receive, body)
         except TimeoutError:
             status = 408
         if status is None:

@@ -46,15 +46,14 @@ async def follow_study(
     name: StudyName, api: Shared, _who: Viewer, request: Request
 ) -> StreamingResponse:
     """Follow a study's progress until it ends; after 15 minutes clients have to ask again."""
-    first = await load_status(api, name)
-    return _EventStream(_events(api, first, request), headers={"X-Accel-Buffering": "no"})
+    status, text = await load_status(api, name)
+    return _EventStream(_events(api, status, text, request), headers={"X-Accel-Buffering": "no"})
 
 
-async def _events(api: Api, first: StudyStatus, request: Request) -> AsyncIterator[str]:
+async def _events(api: Api, status: StudyStatus, text: str, request: Request) -> AsyncIterator[str]:
     started = said_at = time.monotonic()
-    status, shown = first, None
+    shown: str | None = None
     while True:
-        text = status.model_dump_json()
         if text != shown:
             shown, said_at = text, time.monotonic()
             yield _event("status", text)
@@ -68,7 +67,7 @@ async def _events(api: Api, first: StudyStatus, request: Request) -> AsyncIterat
         if time.monotonic() - started > _LONGEST_SECONDS or await request.is_disconnected():
             return
         try:
-            status = await load_status(api, first.study)
+            status, text = await load_status(api, status.study)
         except StudyNotFoundError:
             yield _event("end", "{}")
             return

@@ -64,7 +64,7 @@ class Gate:
     async def _identify(self, scope: Scope) -> Principal | None:
         if scope["path"] in RECALLING_PATHS and scope["method"] in READING:
             return await self._recall.identify(scope)
-        return await run_in_threadpool(self._authenticator.identify, scope)
+        return await self._authenticator.identify(scope)
 
     def _recording(self, scope: Scope, principal: Principal, send: Send) -> Send:
         is_lost = False

@@ -3,9 +3,9 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
@@ -26,7 +26,7 @@ class Recall:
 
     def __init__(
         self,
-        identify: Callable[[Scope], Principal | None],
+        identify: Callable[[Scope], Coroutine[Any, Any, Principal | None]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._identify = identify
@@ -40,7 +40,7 @@ class Recall:
         """
         token = Headers(scope=scope).get("authorization", "").encode()
         key = hashlib.sha256(token).digest()
-        asking = asyncio.ensure_future(run_in_threadpool(self._identify, scope))
+        asking = asyncio.create_task(self._identify(scope))
         done, _ = await asyncio.wait([asking], timeout=PATIENCE_SECONDS)
         if not done:
             asking.add_done_callback(_forget)

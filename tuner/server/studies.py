@@ -93,10 +93,11 @@ def create_study(
     return CreatedStudy(**status, spec=finite(loaded.spec.model_dump(mode="json")))
 
 
-@router.get("/{name:path}", responses=problems(404))
-async def show_study(name: StudyName, api: Shared, _who: Viewer) -> StudyStatus:
+@router.get("/{name:path}", response_model=StudyStatus, responses=problems(404))
+async def show_study(name: StudyName, api: Shared, _who: Viewer) -> Response:
     """Show a study's progress, best trial, workers and ETA."""
-    return await load_status(api, name)
+    _, text = await load_status(api, name)
+    return Response(text, media_type="application/json")
 
 
 @router.patch("/{name:path}", responses=problems(404, 409))
@@ -150,10 +151,14 @@ _add_state_route("resume", "open", "Let a paused or stopped study's workers go o
 _add_state_route("stop", "stopped", "Let a study's workers give their trials back and leave it")
 
 
-async def load_status(api: Api, name: str) -> StudyStatus:
-    """Return a study's progress, read for all who ask at the same time."""
-    status = await api.answers.get((name, "status"), lambda: api.catalog.load_status(name))
-    return StudyStatus(**finite(status))
+async def load_status(api: Api, name: str) -> tuple[StudyStatus, str]:
+    """Return a study's progress and its JSON, made once for all who ask at the same time."""
+
+    def load() -> tuple[StudyStatus, str]:
+        status = StudyStatus(**finite(api.catalog.load_status(name)))
+        return status, status.model_dump_json()
+
+    return await api.answers.get((name, "status"), load)
 
 
 def _get_id(api: Api, name: str) -> int:

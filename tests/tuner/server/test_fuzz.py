@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fuzz import fuzz, serving
+from benchmarks.fuzz import fuzz
+from benchmarks.service import serving
 from storage import Role, create_storage, create_token
 
 
@@ -19,8 +20,8 @@ def test_fuzzed_api_never_fails_and_a_viewer_changes_nothing(
     url = f"sqlite:///{tmp_path / 'tuner.db'}"
     engine = create_storage(url).engine
     create_token(engine, Role.ADMIN)
-    with serving(url, tmp_path) as address:
-        tally = fuzz(address, engine, n_cases=200)
+    with serving(url, tmp_path) as server:
+        tally = fuzz(server.url, engine, n_cases=200)
     assert tally.n_cases >= 150
     assert tally.n_5xx == 0
     assert tally.failures == []

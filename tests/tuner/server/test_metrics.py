@@ -11,7 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from sqlalchemy import Engine, text
 
-from storage import Claimant, Role, create_storage, create_token, register_worker
+from storage import Claimant, Role, create_storage, create_token, load_totals, register_worker
 from storage.claims import Seen, claim_trials
 from tests.servers import PrivatePostgres
 from tests.storage.studies import counted
@@ -97,16 +97,15 @@ def test_metrics_hold_no_secret_and_no_address(served: Served) -> None:
 
 
 def test_metrics_for_many_servers_are_read_once(served: Served) -> None:
-    """Ten at the same time cost the database what one costs, but for their tokens."""
+    """Ten at the same time cost the database one look or, on a slow machine, two; and tokens."""
+    with counted(served.engine) as look:
+        load_totals(served.engine, 100)
     _scrape(served)
     time.sleep(1.2)  # what was read then is no answer any more
-    with counted(served.engine) as one:
-        _scrape(served)
-    time.sleep(1.2)
     with counted(served.engine) as ten, ThreadPoolExecutor(10) as pool:
         assert len(list(pool.map(lambda _: _scrape(served), range(10)))) == 10
     n_for_token = 2  # BEGIN and one query
-    assert ten["statements"] <= one["statements"] + 9 * n_for_token
+    assert ten["statements"] <= 2 * look["statements"] + 10 * n_for_token
 
 
 def test_readiness_needs_tables_of_this_version(served: Served) -> None:
