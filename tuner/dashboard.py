@@ -15,6 +15,7 @@ import optuna
 import optuna_dashboard
 
 from storage import open_storage
+from tuner.curves import FewerCurves
 from tuner.errors import TunerError, UsageError
 from tuner.loopback import is_loopback, is_own_name
 
@@ -29,7 +30,9 @@ def build_app(storage_url: str, *, is_writable: bool) -> WSGIApplication:
     The storage is cached: given a URL, the dashboard would read every trial at every refresh.
     """
     storage = optuna.storages.get_storage(open_storage(storage_url, read_only=not is_writable))
-    app: WSGIApplication = optuna_dashboard.wsgi(storage)
+    dashboard = optuna_dashboard.wsgi(storage)
+    dashboard.install(FewerCurves())
+    app: WSGIApplication = dashboard
     return app if is_writable else _allow(app, _reads, "405 Method Not Allowed", _READ_ONLY)
 
 

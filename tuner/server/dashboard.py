@@ -16,9 +16,11 @@ import optuna_dashboard
 from a2wsgi import WSGIMiddleware
 from bottle import Bottle, HTTPError, HTTPResponse, Route, request
 from optuna.artifacts._protocol import ArtifactStore
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import Receive, Scope, Send
 
 from storage import Role, only_reading
+from tuner.curves import FewerCurves
 from tuner.server.auth import PRINCIPAL, Principal, explain_role
 from tuner.server.metering import note_route
 from tuner.server.pages import dashboard_page
@@ -26,6 +28,8 @@ from tuner.server.problems import problem
 
 # A page is drawn from few requests at a time; each may hold a database connection.
 _N_THREADS = 6
+# Higher takes several times as long, and saves little.
+_COMPRESSION = 4
 
 _PAGE = "/dashboard<:re:(/.*)?>"
 # What only reads. Whatever else the dashboard has, or gets with its next version, is for admins.
@@ -65,10 +69,13 @@ class Dashboard:
         # Cached: given a bare storage, the dashboard would read every trial at every refresh.
         app = optuna_dashboard.wsgi(optuna.storages.get_storage(storage), artifact_store)
         assert isinstance(app, Bottle)
+        app.install(FewerCurves())
         app.install(_RoleGuard())
         self.bottle = app
         # Its types are a2wsgi's own.
-        self._asgi: Any = WSGIMiddleware(cast(Any, _with_usual_environment(app)), _N_THREADS)
+        wsgi: Any = WSGIMiddleware(cast(Any, _with_usual_environment(app)), _N_THREADS)
+        # A long study takes megabytes, a tenth of that compressed.
+        self._asgi = GZipMiddleware(wsgi, compresslevel=_COMPRESSION)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what is a route of the dashboard's."""
