@@ -1,18 +1,18 @@
 """A real Chromium, to see what people see."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
+from benchmarks import browser
 from tests import servers
 
 
 def find_chromium() -> str:
     """Return Chromium's path; skip the test, or fail it in CI, where there is none."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    chromium = browser.find_chromium()
     if chromium is None:
         servers.skip_or_fail("browser", "no Chromium is installed")
-    return str(chromium)
+    return chromium
 
 
 def read_page(url: str, profile: Path) -> str:

@@ -25,7 +25,8 @@ from tuner.server.problems import answer_error, problem
 from tuner.server.recall import RECALLING_PATHS, Recall
 
 # What answers to anybody, and looks after itself.
-PUBLIC_PATHS = frozenset({"/healthz", "/login", "/logout", "/readyz", "/server.css", "/server.svg"})
+_PAGES = frozenset({"/login", "/logout", "/server.css", "/readers.css", "/server.svg"})
+PUBLIC_PATHS = _PAGES | {"/healthz", "/readyz"}
 
 
 class Gate:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from sqlalchemy import Engine
 
-from storage import end_session
+from storage import Role, end_session
 from tuner.server.auth import Principal, is_tls, read_session_cookie, session_cookie_name
 from tuner.server.login import LoginRefusedError, sign_in
 from tuner.server.origins import client_address, client_network, is_same_origin, safe_next
@@ -38,6 +38,7 @@ def build_pages(engine: Engine) -> APIRouter:
     router.add_api_route("/login", desk.sign_in, methods=["POST"])
     router.add_api_route("/logout", desk.sign_out, methods=["POST"])
     router.add_api_route("/server.css", show_style, methods=["GET", "HEAD"])
+    router.add_api_route("/readers.css", show_style_for_readers, methods=["GET", "HEAD"])
     router.add_api_route("/server.svg", show_icon, methods=["GET", "HEAD"])
     return router
 
@@ -50,6 +51,11 @@ def show_login(next: str = "") -> Response:  # noqa: A002 (the query's name)
 def show_style() -> Response:
     """Return the style of our pages."""
     return Response(_read("style.css"), media_type="text/css")
+
+
+def show_style_for_readers() -> Response:
+    """Return what hides from people the buttons of the dashboard that they may not press."""
+    return Response(_read("readers.css"), media_type="text/css")
 
 
 def show_icon() -> Response:
@@ -152,7 +158,10 @@ def _set_cookie(request: Request, response: Response, secret: str) -> None:
 
 
 def dashboard_page(index: str, principal: Principal) -> str:
-    """Return the dashboard's page with a corner that says who is signed in, and signs out."""
+    """Return the dashboard's page with a corner that says who is signed in, and signs out.
+
+    For all but admins without the buttons that change something.
+    """
     if principal.via == "open":
         who = '<p id="tuner-who" class="open">Read-only: nobody has an account yet</p>'
     else:
@@ -161,5 +170,6 @@ def dashboard_page(index: str, principal: Principal) -> str:
             f"<span>{escape(principal.name)} · {escape(principal.role)}</span>"
             '<button type="submit">Sign out</button></form>'
         )
-    link = '<link rel="stylesheet" href="/server.css">'
-    return index.replace("</head>", f"{link}</head>").replace("</body>", f"{who}</body>")
+    styles = ["/server.css"] if principal.role is Role.ADMIN else ["/server.css", "/readers.css"]
+    links = "".join(f'<link rel="stylesheet" href="{style}">' for style in styles)
+    return index.replace("</head>", f"{links}</head>").replace("</body>", f"{who}</body>")

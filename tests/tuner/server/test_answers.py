@@ -19,6 +19,7 @@ _PATHS = [
     "/healthz",
     "/login",
     "/server.css",
+    "/readers.css",
     "/dashboard",
     "/dashboard/studies/1",
     "/static/bundle.js",

@@ -1,83 +1,127 @@
-"""The service as people see it: a real Chromium signs in, looks at the study, and signs out."""
+"""The service as people see it: a real Chromium signs in, looks at the study, and signs out.
 
-import shutil
+What it saw is kept in `tests/output/*.png`. A page passes only without complaints: neither errors
+in the browser's console (such as what our policy blocks) nor requests that failed.
+"""
+
+import contextlib
+import re
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
+import optuna
+import optuna_dashboard
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+import uvicorn
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.distributions import BaseDistribution, FloatDistribution
+from playwright.sync_api import Browser, Locator, Page, Request, expect
 
-from storage import create_storage
-from tests import servers
-from tests.conftest import ROOT
-from tests.tuner.server.conftest import (
-    PASSWORD,
-    Server,
-    StartServer,
-    add_accounts,
-    add_study,
-)
+from benchmarks.browser import PASSWORD, add_person, open_browser, sign_in
+from storage import Role, create_storage
+from tests.browser import find_chromium
+from tests.conftest import ROOT, clean_environment
+from tests.tuner.confirmed import make_confirmed_study
+from tests.tuner.conftest import LANES, wait_until
+from tests.tuner.server.conftest import Server, StartServer
+from tuner.pictures.figures import keep_in_study
+from tuner.pictures.path import get_confirmation
+from tuner.server.app import create_service
+from tuner.server.settings import ServerSettings
+from tuner.study import create_or_resume
 
 pytestmark = pytest.mark.browser
 
 SCREENSHOTS = ROOT / "tests" / "output"
 expect.set_options(timeout=30_000)
-_OPTIONS = ["--no-sandbox", "--disable-gpu", "--use-gl=swiftshader", "--enable-unsafe-swiftshader"]
+
+# Of a page that is left while it asks for news.
+_LEFT = "net::ERR_ABORTED"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Return the Chromium that is installed here."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        servers.skip_or_fail("browser", "no Chromium is installed")
+    find_chromium()
     SCREENSHOTS.mkdir(exist_ok=True)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(chromium), args=_OPTIONS)
+    with open_browser() as browser:
         yield browser
-        browser.close()
+
+
+def _add_people(url: str) -> None:
+    engine = create_storage(url).engine
+    for role in Role:
+        add_person(engine, role.value, role)
 
 
 @pytest.fixture(scope="module")
-def server(start_server: StartServer, tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """Return a running service with a study and users of each role."""
+def storage_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a storage with a study that was confirmed, its pictures and note, and people."""
     url = f"sqlite:///{tmp_path_factory.mktemp('browser') / 'tuner.db'}"
-    add_study(url)
-    add_accounts(create_storage(url).engine)
-    return start_server(url)
+    loaded = make_confirmed_study(url)
+    keep_in_study(loaded, get_confirmation(loaded))
+    _add_people(url)
+    return url
+
+
+@pytest.fixture(scope="module")
+def server(start_server: StartServer, storage_url: str) -> Server:
+    """Return a running service on it."""
+    return start_server(storage_url)
 
 
 class _Watched:
     """A page, and what the browser complained about."""
 
-    def __init__(self, page: Page, server: Server) -> None:
+    def __init__(self, page: Page, url: str) -> None:
         self.page = page
-        self.url = server.url
+        self.url = url
         self.complaints: list[str] = []
         page.on("console", lambda message: self._note(message.type, message.text))
         page.on("pageerror", lambda error: self._note("error", str(error)))
+        page.on("requestfailed", self._note_failure)
         page.set_default_timeout(30_000)
 
     def _note(self, kind: str, message: str) -> None:
         if kind == "error":
             self.complaints.append(message)
 
+    def _note_failure(self, request: Request) -> None:
+        if request.failure != _LEFT:
+            self.complaints.append(f"{request.url}: {request.failure}")
+
+    def enter(self, name: str, path: str = "/dashboard") -> None:
+        """Sign in, and go to a page."""
+        self.page.goto(f"{self.url}/login?next={path}")
+        self.sign_in(name)
+        self.page.wait_for_url(re.compile(re.escape(f"{self.url}{path}") + r"(\?.*)?$"))
+
     def sign_in(self, name: str, password: str = PASSWORD) -> None:
         """Fill in the form and send it."""
-        self.page.get_by_label("Name").fill(name)
-        self.page.get_by_label("Password").fill(password)
-        self.page.get_by_role("button", name="Sign in").click()
+        sign_in(self.page, name, password)
 
-    def take(self, name: str) -> None:
+    def take(self, name: str, *, height: int = 1000) -> None:
         """Keep a picture of the page."""
+        self.page.set_viewport_size({"width": 1400, "height": height})
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+@contextlib.contextmanager
+def _watching(browser: Browser, url: str) -> Iterator[_Watched]:
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    yield _Watched(context.new_page(), url)
+    context.close()
 
 
 @pytest.fixture
 def watched(browser: Browser, server: Server) -> Iterator[_Watched]:
     """Return a page of a browser without cookies."""
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    yield _Watched(context.new_page(), server)
-    context.close()
+    with _watching(browser, server.url) as watched:
+        yield watched
 
 
 def test_stranger_is_asked_to_sign_in_and_told_of_a_wrong_password(watched: _Watched) -> None:
@@ -90,55 +134,202 @@ def test_stranger_is_asked_to_sign_in_and_told_of_a_wrong_password(watched: _Wat
     expect(page.get_by_role("alert")).to_have_text("Wrong name or password.")
     expect(page.get_by_label("Name")).to_have_value("viewer")
     watched.take("login_wrong")
+    (complaint,) = watched.complaints
+    assert "401" in complaint
     watched.sign_in("viewer")
     page.wait_for_url(f"{watched.url}/dashboard/studies/1")
 
 
-def test_study_is_seen_with_all_that_the_dashboard_draws(watched: _Watched) -> None:
-    """Under our policy the bundle draws every plot, also the parallel coordinates by WebGL."""
+def test_study_is_found_in_the_list_and_seen_with_our_pictures(watched: _Watched) -> None:
+    """Under our policy the dashboard draws each plot of the study, path and map of λ too."""
+    watched.enter("viewer")
     page = watched.page
-    page.goto(f"{watched.url}/login?next=/dashboard/studies/1")
-    watched.sign_in("viewer")
-    expect(page.get_by_text("digits").first).to_be_visible()
-    expect(page.locator(".js-plotly-plot").first).to_be_visible()
-    watched.take("study")
-    page.goto(f"{watched.url}/dashboard/studies/1/smartSelection")
-    expect(page.locator(".parcoords").first).to_be_visible()
-    expect(page.get_by_text("WebGL is not supported")).to_have_count(0)
-    watched.take("study_parallel")
-    for name in ("analytics", "trials"):
-        page.goto(f"{watched.url}/dashboard/studies/1/{name}")
-        page.wait_for_load_state("networkidle")
-        watched.take(f"study_{name}")
+    page.get_by_text("1. digits", exact=True).click()
+    page.set_viewport_size({"width": 1400, "height": 3200})
+    expect(page.locator("#plot-history .point")).not_to_have_count(0)
+    expect(page.locator("#graph-intermediate-values .trace")).not_to_have_count(0)
+    for picture in ("path", "map"):
+        plot = page.locator(f"[id='user-defined-plot:lambda-{picture}']")
+        expect(plot.locator(".trace").first).to_be_visible()
+    expect(page.get_by_text("Path of λ in digits")).to_be_visible()
+    watched.take("study", height=3200)
     assert watched.complaints == []
 
 
-def test_viewer_cannot_delete_through_the_page_and_is_told_so(watched: _Watched) -> None:
-    """The dashboard's own button ends in a refusal; the study stays."""
+def test_every_page_of_a_study_is_drawn_without_complaint(watched: _Watched) -> None:
+    """Parallel coordinates by WebGL, all other plots, trials with each epoch's value, the note."""
+    watched.enter("viewer")
     page = watched.page
-    page.goto(f"{watched.url}/login")
-    watched.sign_in("viewer")
-    expect(page.get_by_text("1. digits")).to_be_visible()
-    page.get_by_label("delete study").click()
-    with page.expect_response(lambda answer: answer.request.method == "DELETE") as deleted:
-        page.get_by_role("button", name="Yes").click()
-    assert deleted.value.status == 403
-    watched.take("delete_refused")
+    study = f"{watched.url}/dashboard/studies/1"
+    page.goto(f"{study}/smartSelection")
+    expect(page.locator(".parcoords").first).to_be_visible()
+    expect(page.get_by_text("WebGL is not supported")).to_have_count(0)
+    watched.take("study_selection", height=2400)
+    page.goto(f"{study}/analytics")
+    expect(page.locator("#graph-contour .main-svg").first).to_be_visible()
+    watched.take("study_analytics", height=2400)
+    page.goto(f"{study}/trials?numbers=0")
+    expect(page.get_by_role("heading", name="Trial 0")).to_be_visible()
+    expect(page.get_by_text("Intermediate Values")).to_be_visible()
+    watched.take("study_trials")
+    page.goto(f"{study}/note")
+    expect(page.get_by_text("λ matters here: 0 is worse by")).to_be_visible()
+    expect(page.locator("table")).to_be_visible()
+    watched.take("study_note")
+    assert watched.complaints == []
+
+
+def test_open_page_shows_the_trials_that_a_worker_trains(
+    watched: _Watched, storage_url: str, tmp_path: Path
+) -> None:
+    """Nobody reloads: the page asks for news, and the history grows point by point."""
+    loaded = create_or_resume(create_storage(storage_url), "running", LANES, n_trials=10_000)
+    path = f"/dashboard/studies/{loaded.study_id}"
+    watched.enter("viewer", path)
+    page = watched.page
+    expect(page.get_by_text("running (id=")).to_be_visible()
+    page.evaluate("window.wasNotReloaded = true")
+    command = [sys.executable, "-m", "tuner", "worker", "--study", "running"]
+    worker = subprocess.Popen(
+        [*command, "--storage", storage_url],
+        cwd=tmp_path,
+        env=clean_environment(),
+        stderr=subprocess.DEVNULL,
+    )
+    points = page.locator("#plot-history .point")
+    try:
+        wait_until(lambda: _count(page, points) > 0, 90)
+        seen = points.count()
+        watched.take("running")
+        wait_until(lambda: _count(page, points) > seen, 60)
+        watched.take("running_later")
+    finally:
+        worker.terminate()
+        worker.wait(30)
+    assert page.evaluate("window.wasNotReloaded")
+    assert watched.complaints == []
+
+
+def _count(page: Page, points: Locator) -> int:
+    page.wait_for_timeout(200)  # lets the page work too
+    return points.count()
+
+
+@contextlib.contextmanager
+def _serving(url: str, folder: Path) -> Iterator[str]:
+    """Serve with a store for artifacts, which `tuner serve` does without."""
+    service = create_service(ServerSettings(url), FileSystemArtifactStore(folder))
+    server = uvicorn.Server(uvicorn.Config(service.asgi, port=0, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        service.storage.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def equipped_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the address of a service; its study has all that the dashboard lets people change."""
+    folder = tmp_path_factory.mktemp("equipped")
+    url = f"sqlite:///{folder / 'tuner.db'}"
+    study = optuna.create_study(storage=create_storage(url), study_name="equipped")
+    space: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
+    study.tell(study.ask(space), 0.5)
+    running = study.ask(space)
+    optuna_dashboard.register_objective_form_widgets(
+        study, widgets=[optuna_dashboard.TextInputWidget()]
+    )
+    file = folder / "notes.txt"
+    file.write_text("a file")
+    store = FileSystemArtifactStore(folder)
+    for owner in (study, running):
+        upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=owner)
+    _add_people(url)
+    with _serving(url, folder) as address:
+        yield address
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A page, what shows that it is there, and its controls that change something."""
+
+    path: str
+    landmark: str
+    controls: tuple[str, ...]
+
+
+_NOTE = '[data-testid="EditIcon"]'
+_ARTIFACTS = ('[aria-label="delete artifact"]', "text=Upload a New File")
+_FORM = ('h5:has-text("Set Objective Value Form")', 'button:has-text("Submit")')
+_PLACES = {
+    "studies": _Place(
+        "/dashboard",
+        "text=1. equipped",
+        (
+            'button:has-text("Create")',
+            '[aria-label="rename study"]',
+            '[aria-label="delete study"]',
+        ),
+    ),
+    "study": _Place("/dashboard/studies/1", "text=notes.txt", _ARTIFACTS),
+    "trial": _Place(
+        "/dashboard/studies/1/trials?numbers=1",
+        "text=notes.txt",
+        (_NOTE, *_ARTIFACTS, 'button:has-text("Fail Trial")', *_FORM),
+    ),
+    "note": _Place("/dashboard/studies/1/note", 'role=heading[name="Note"]', (_NOTE,)),
+}
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("name", _PLACES)
+def test_controls_that_change_something_are_seen_by_admins_only(
+    browser: Browser, equipped_url: str, name: str, role: Role
+) -> None:
+    """Viewers and operators look at the same pages without buttons that would be refused."""
+    place = _PLACES[name]
+    with _watching(browser, equipped_url) as watched:
+        watched.enter(role)
+        page = watched.page
+        page.goto(equipped_url + place.path)
+        expect(page.locator(place.landmark).first).to_be_visible()
+        for control in place.controls:
+            expect(page.locator(control).first).to_be_attached()
+            expect(page.locator(f"{control} >> visible=true")).to_have_count(
+                1 if role is Role.ADMIN else 0
+            )
+        watched.take(f"controls_{name}_{role}")
+        assert watched.complaints == []
+
+
+def test_viewer_cannot_delete_by_a_request_either(watched: _Watched) -> None:
+    """What the page's script would send is refused; the study stays."""
+    watched.enter("viewer")
+    page = watched.page
+    expect(page.get_by_text("1. digits", exact=True)).to_be_visible()
+    ask = "async () => (await fetch('/api/studies/1', {method: 'DELETE'})).status"
+    assert page.evaluate(ask) == 403
     page.reload()
-    expect(page.get_by_text("1. digits")).to_be_visible()
+    expect(page.get_by_text("1. digits", exact=True)).to_be_visible()
 
 
 def test_signing_out_ends_the_session_itself(watched: _Watched) -> None:
-    """The button in the corner leads back to the form, and the old cookie opens nothing."""
+    """It leads back to the form; neither the way back nor the old cookie opens anything."""
+    watched.enter("viewer", "/dashboard/studies/1")
     page = watched.page
-    page.goto(f"{watched.url}/login")
-    watched.sign_in("viewer")
     expect(page.get_by_text("viewer · viewer")).to_be_visible()
+    expect(page.locator("#plot-history .point")).not_to_have_count(0)
     cookies = page.context.cookies()
     assert [(c["httpOnly"], c["sameSite"], c["secure"]) for c in cookies] == [(True, "Lax", False)]
     page.get_by_role("button", name="Sign out").click()
     expect(page).to_have_title("Sign in · lambda-tuner")
     assert page.context.cookies() == []
+    page.go_back()
+    expect(page).to_have_title("Sign in · lambda-tuner")
     page.context.add_cookies(cookies)
     page.goto(f"{watched.url}/dashboard")
     expect(page).to_have_title("Sign in · lambda-tuner")
@@ -146,30 +337,29 @@ def test_signing_out_ends_the_session_itself(watched: _Watched) -> None:
 
 
 def test_admin_deletes_through_the_page(watched: _Watched, server: Server) -> None:
-    """The same button works for those who may; a page elsewhere cannot press it for them."""
+    """The button works for those who may; a page elsewhere cannot press it for them."""
+    watched.enter("admin")
     page = watched.page
-    page.goto(f"{watched.url}/login")
-    watched.sign_in("admin")
     expect(page.get_by_text("digits").first).to_be_visible()
     page.get_by_role("button", name="Create").click()
     page.get_by_label("Study name").fill("planted")
     page.get_by_role("button", name="Create").last.click()
-    expect(page.get_by_text("2. planted")).to_be_visible()
+    planted = page.locator(".MuiCard-root", has_text="planted")
+    number = (planted.locator("h5").text_content() or "").partition(".")[0]
     foreign = page.context.new_page()
     foreign.goto(f"http://localhost:{server.port}/login")  # another origin, the same site
     foreign.evaluate(
         "url => fetch(url, {method: 'DELETE', mode: 'no-cors', credentials: 'include'})"
         ".catch(() => null)",
-        f"{watched.url}/api/studies/2",
+        f"{watched.url}/api/studies/{number}",
     )
     page.reload()
-    expect(page.get_by_text("2. planted")).to_be_visible()
-    planted = page.locator(".MuiCard-root", has_text="2. planted")
+    expect(planted).to_be_visible()
     planted.get_by_label("delete study").click()
     with page.expect_response(lambda answer: answer.request.method == "DELETE") as deleted:
         page.get_by_role("button", name="Yes").click()
     assert deleted.value.status == 204
     watched.take("deleted")
     page.reload()
-    expect(page.get_by_text("1. digits")).to_be_visible()
-    expect(page.get_by_text("2. planted")).to_have_count(0)
+    expect(page.get_by_text("1. digits", exact=True)).to_be_visible()
+    expect(planted).to_have_count(0)

@@ -54,6 +54,7 @@ _DASHBOARD = {
 _PUBLIC = {
     "GET /healthz",
     "GET /login",
+    "GET /readers.css",
     "GET /readyz",
     "GET /server.css",
     "GET /server.svg",
