@@ -30,10 +30,10 @@ from starlette.testclient import TestClient
 from benchmarks.browser import add_person, open_browser, sign_in
 from benchmarks.databases import database_on, find_usual_servers, product
 from benchmarks.machine import describe_machine, machine_line
+from benchmarks.rows_read import counted
 from benchmarks.served_study import STUDY, create_served_study
 from benchmarks.service import serving
 from benchmarks.setting import show_spread
-from benchmarks.rows_read import counted
 from storage import Role, create_storage, create_token
 from tuner.curves import MOST_CURVES
 from tuner.pictures.figures import keep_in_study
@@ -61,7 +61,10 @@ async ([is_drawn, n, patience]) => {
 }
 """
 _POINTS = "document.querySelectorAll('#plot-history .point').length >= n"
-_CURVES = f"document.querySelectorAll('#graph-intermediate-values .trace').length >= {MOST_CURVES}"
+_CURVES = (
+    "document.querySelectorAll('#graph-intermediate-values .trace').length"
+    f" >= Math.min(n, {MOST_CURVES})"
+)
 _OURS = "document.querySelectorAll('[id^=\"user-defined-plot\"] .cartesianlayer').length >= 2"
 _LIST = "document.body.textContent.includes(`${n} Trials`)"
 _TABLE = "document.querySelectorAll('tbody tr').length > 0"
