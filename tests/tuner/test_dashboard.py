@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,8 +16,6 @@ import pytest
 from storage import create_storage
 from tests import servers
 from tests.conftest import ROOT, Cli, clean_environment
-from tests.forked import Tuner
-from tests.tuner.conftest import wait_until
 from tuner.leaving import Leaving
 from tuner.study import create_or_resume
 from tuner.worker import WorkerConfig, run_worker
@@ -38,15 +37,19 @@ def start(tmp_path: Path, sqlite_url: str) -> Iterator[Start]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        command, log = ("dashboard", "--port", str(port), *arguments), tmp_path / "log"
-        processes.append(Tuner(command, tmp_path, clean_environment(), log))
-        wait_until(lambda: "Dashboard: http://" in log.read_text())
+        command = [sys.executable, "-m", "tuner", "dashboard", "--port", str(port), *arguments]
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=clean_environment(), stderr=subprocess.PIPE, text=True
+        )
+        processes.append(process)
+        assert process.stderr is not None
+        assert "Dashboard: http://" in process.stderr.readline()
         return f"http://127.0.0.1:{port}"
 
     yield start
     for process in processes:
         process.terminate()
-        process.wait(timeout=10)
+        process.communicate(timeout=10)
 
 
 def _request(url: str, method: str = "GET", **headers: str) -> tuple[int, bytes]:
