@@ -8,6 +8,7 @@ changed. Exit status 1 if any of the last three is not zero. Events are left out
 import argparse
 import collections
 import contextlib
+import itertools
 import json
 import sys
 import tempfile
@@ -33,7 +34,7 @@ from sqlalchemy import Engine, text
 
 from benchmarks.service import serving
 from storage import Role, create_storage, create_token, set_study_state
-from tuner.study import create_or_resume
+from tuner.study import create_or_resume, open_confirmation
 
 _CHECKS = [
     not_a_server_error,
@@ -41,7 +42,8 @@ _CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
-_NAMES = ["fuzzed", "fuzzed/confirm", "50 %", "ä ö"]
+_SEARCHED = ["fuzzed", "50 %", "ä ö"]
+_NAMES = [*_SEARCHED, "fuzzed/confirm"]
 _DIGITS = {"dataset": "digits", "epochs": 2, "train_size": 100}
 # What a viewer must not be able to change.
 _TABLES = ("studies", "tuner_budgets", "trials", "tuner_exports", "tuner_users", "tuner_tokens")
@@ -77,58 +79,57 @@ def fuzz(url: str, engine: Engine, n_cases: int, first_seed: int = 0) -> Tally:
     operations = [operation for operation in found if not operation.path.endswith("/events")]
     tally = Tally()
     n_each = max(1, round(n_cases / len(operations) / len(Role)))
+    # Drawn once, which costs more than to send them: each role sends the same.
+    drawn = [_draw(operation, n_each, first_seed + i) for i, operation in enumerate(operations)]
+    cases = list(itertools.chain(*drawn))
     for role in Role:
         _fill(engine)
         before = _dump(engine)
         with requests.Session() as session:
             session.headers.update(_bearer(tokens[role]))
-            sender = _Sender(session, url, tally, n_each)
-            for number, operation in enumerate(operations):
-                sender.send(operation, first_seed + number)
+            for case in cases:
+                _send(case, url, session, tally)
         print(f"{role}: {tally.n_cases} cases, {len(tally.failures)} failures", file=sys.stderr)
         if role is Role.VIEWER and (after := _dump(engine)) != before:
             tally.failures.append(f"a viewer has changed {_differences(before, after)}")
     return tally
 
 
-@dataclass(frozen=True)
-class _Sender:
-    session: requests.Session
-    url: str
-    tally: Tally
-    n_each: int
+def _draw(operation: Any, n: int, first_seed: int) -> list[Any]:
+    """Return one operation's cases, half of them as the document allows."""
+    cases: list[Any] = []
+    for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
 
-    def send(self, operation: Any, first_seed: int) -> None:
-        """Send one operation's cases, half of them as the document allows."""
-        for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
+        @seed(first_seed)
+        @settings(
+            max_examples=max(1, n // 2),
+            database=None,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(operation.as_strategy(generation_mode=mode), st.sampled_from([None, *_NAMES]))
+        def keep(case: Any, name: str | None) -> None:
+            # Else no path would lead to a study that is there.
+            if name is not None and "name" in (case.path_parameters or {}):
+                case.path_parameters["name"] = quote(name, safe="")
+            cases.append(case)
 
-            @seed(first_seed)
-            @settings(
-                max_examples=max(1, self.n_each // 2),
-                database=None,
-                deadline=None,
-                phases=[Phase.generate],
-                suppress_health_check=list(HealthCheck),
-            )
-            @given(operation.as_strategy(generation_mode=mode), st.sampled_from([None, *_NAMES]))
-            def send_one(case: Any, name: str | None) -> None:
-                self._send_one(case, name)
+        # Of an operation without parameters there are no cases that the document forbids.
+        with contextlib.suppress(Unsatisfiable, SkipTest):
+            keep()
+    return cases
 
-            # Of an operation without parameters there are no cases that the document forbids.
-            with contextlib.suppress(Unsatisfiable, SkipTest):
-                send_one()
 
-    def _send_one(self, case: Any, name: str | None) -> None:
-        # Else no path would lead to a study that is there.
-        if name is not None and "name" in (case.path_parameters or {}):
-            case.path_parameters["name"] = quote(name, safe="")
-        response = case.call(base_url=self.url, session=self.session, timeout=60)
-        self.tally.statuses[response.status_code] += 1
-        try:
-            case.validate_response(response, checks=_CHECKS)
-        except Exception as error:  # noqa: BLE001 (counted; the next case shall be sent too)
-            label = f"{case.operation.method.upper()} {case.operation.path}"
-            self.tally.failures.append(f"{label}: {_one_line(error)}")
+def _send(case: Any, url: str, session: requests.Session, tally: Tally) -> None:
+    """Send a case, count the answer and check it."""
+    response = case.call(base_url=url, session=session, timeout=60)
+    tally.statuses[response.status_code] += 1
+    try:
+        case.validate_response(response, checks=_CHECKS)
+    except Exception as error:  # noqa: BLE001 (counted; the next case shall be sent too)
+        label = f"{case.operation.method.upper()} {case.operation.path}"
+        tally.failures.append(f"{label}: {_one_line(error)}")
 
 
 def _one_line(error: Exception) -> str:
@@ -144,8 +145,8 @@ def _fill(engine: Engine) -> None:
     """Let there be studies with trials, also after an admin has deleted them."""
     url = engine.url.render_as_string(hide_password=False)
     storage = create_storage(url)
-    for name in _NAMES:
-        loaded = create_or_resume(storage, name, _DIGITS, n_trials=20)
+    searched = [create_or_resume(storage, name, _DIGITS, n_trials=20) for name in _SEARCHED]
+    for loaded in [*searched, open_confirmation(searched[0])]:
         for value in (0.9, 0.8, None):
             trial = loaded.study.ask()
             trial.suggest_float("weight_decay", 1e-5, 1e-2, log=True)

@@ -25,7 +25,7 @@ the last's."""
 
 def measure(setting: Setting) -> Section:
     """Let many processes work on one study at once, by both programs one after the other."""
-    seconds = 4 if setting.is_quick else 15
+    seconds = 2 if setting.is_quick else 15
     n_processes = _N_PROCESSES_QUICK if setting.is_quick else N_PROCESSES
     server = next(iter(setting.servers), None)
     database, _ = product(server)

@@ -1,17 +1,30 @@
 """Where a test's processes are forked from: one server, with all that any of them imports.
 
-A server of each test's own would import torch again and again.
+A server of each test's own would import torch again and again, and so would a new Python for
+each `tuner` command that a test lets run beside itself.
 """
 
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
 from multiprocessing import forkserver
+from pathlib import Path
 
 from tuner import processes
+from tuner.__main__ import main
 
 context = multiprocessing.get_context("forkserver")
 
 _PRELOADED = [
     *processes._PRELOADED,
+    "tuner.cli",
+    "tuner.fleet",
+    "tuner.server.run",
+    "uvicorn.protocols.http.h11_impl",
     "tests.storage.test_contract",
     "tests.storage.test_claims",
 ]
@@ -21,3 +34,64 @@ def start_server() -> None:
     """Start the server in the background, unless it runs: it ends with this process."""
     context.set_forkserver_preload(_PRELOADED)
     forkserver.ensure_running()
+
+
+class Tuner:
+    """`python -m tuner` without the start of a Python; used as a `subprocess.Popen` is.
+
+    It leads a process group of its own, as a command of a terminal does, and writes to a log.
+    """
+
+    def __init__(
+        self, arguments: tuple[str, ...], folder: Path, environment: Mapping[str, str], log: Path
+    ) -> None:
+        start_server()
+        log.touch()
+        given = (arguments, folder, dict(environment), log)
+        self._process = context.Process(target=_run_command, args=given)
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        """Return the exit status, None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit status, once it has ended."""
+        self._process.join(timeout)
+        status = self.poll()
+        if status is None:
+            assert timeout is not None
+            raise subprocess.TimeoutExpired("tuner", timeout)
+        return status
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+def _run_command(
+    arguments: tuple[str, ...], folder: Path, environment: dict[str, str], log: Path
+) -> None:
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the server does with it
+    os.environ.clear()
+    os.environ.update(environment)
+    time.tzset()
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    sys.argv = ["tuner", *arguments]
+    file = os.open(log, os.O_WRONLY | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(file, stream)
+    main()

@@ -125,8 +125,7 @@ def _finish(stage: Stage) -> int:
             break
         time.sleep(TICK_SECONDS)
     for worker in stage.workers:
-        if worker.process.returncode not in (0, None):
-            status = worker.process.returncode
+        if (status := worker.process.poll()) not in (0, None):
             stage.problems.append(f"{worker.log.name} ended with status {status}")
     return n_trials
 

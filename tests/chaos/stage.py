@@ -3,8 +3,6 @@
 import heapq
 import itertools
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from pathlib import Path
 
 from tests import servers
 from tests.conftest import clean_environment
+from tests.forked import Tuner
 
 STUDY = "chaos"
 LEASE_SECONDS = 3
@@ -26,7 +25,7 @@ TICK_SECONDS = 0.1
 class Worker:
     """A worker process and where it writes."""
 
-    process: subprocess.Popen[bytes]
+    process: Tuner
     log: Path
     is_frozen: bool = False
     is_killed: bool = False
@@ -72,38 +71,24 @@ class Stage:
         self._create("--trials", str(n_trials))
 
     def _create(self, *options: str) -> None:
-        process = subprocess.Popen(
-            self._command("create", *options),
-            cwd=self.folder,
-            env=clean_environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        log = self.folder / "create.log"
+        process = Tuner(self._arguments("create", *options), self.folder, clean_environment(), log)
         # A frozen worker may hold the lock that this waits for: it must thaw meanwhile.
         while process.poll() is None:
             self.do_what_is_due()
             time.sleep(TICK_SECONDS)
-        _, said = process.communicate()
-        if process.returncode != 0:
-            raise RuntimeError(f"tuner create failed: {said}")
+        if process.poll() != 0:
+            raise RuntimeError(f"tuner create failed: {log.read_text()}")
 
-    def _command(self, name: str, *options: str) -> list[str]:
-        where = ["--storage", self.url, "--study", STUDY]
-        return [sys.executable, "-m", "tuner", name, *where, *options]
+    def _arguments(self, name: str, *options: str) -> tuple[str, ...]:
+        return (name, "--storage", self.url, "--study", STUDY, *options)
 
     def start_worker(self) -> None:
         """Start another worker; it has a log of its own."""
         log = self.folder / f"worker{len(self.logs)}.log"
-        with log.open("wb") as stream:
-            process = subprocess.Popen(
-                self._command("worker", *WORKER_OPTIONS),
-                cwd=self.folder,
-                env=clean_environment(),
-                stdout=stream,
-                stderr=stream,
-                start_new_session=True,  # Ctrl-C is for the harness, which then ends its workers
-            )
+        # In a group of its own: Ctrl-C is for the harness, which then ends its workers.
+        arguments = self._arguments("worker", *WORKER_OPTIONS)
+        process = Tuner(arguments, self.folder, clean_environment(), log)
         self.workers.append(Worker(process, log))
         self.logs.append(log)
 

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torchvision
-from sklearn.datasets import load_digits
 
 from objectives import raw_files
 from objectives.catalog import DATASETS
@@ -106,6 +104,8 @@ def test_split_with_train_size_of_every_image_is_the_whole_training_set() -> Non
 
 def test_digits_in_all_parts_are_those_of_scikit_learn() -> None:
     """Every image comes with its own label, and none is missing or twice."""
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     original = Split(digits.data.astype(np.uint8), digits.target.astype(np.int64), white=16)
     parts = [*load_training_data("digits", seed=0), load_test_data("digits")]
@@ -114,6 +114,8 @@ def test_digits_in_all_parts_are_those_of_scikit_learn() -> None:
 
 def test_mnist_in_all_parts_is_as_torchvision_reads_it(mnist_dir: Path) -> None:
     """Our reader of the raw files agrees with the one that everybody uses."""
+    import torchvision
+
     theirs = [
         torchvision.datasets.MNIST(str(mnist_dir), train=is_train) for is_train in (True, False)
     ]
@@ -129,6 +131,8 @@ def test_mnist_in_all_parts_is_as_torchvision_reads_it(mnist_dir: Path) -> None:
 
 def test_catalog_checksum_of_digits_is_that_of_the_arrays() -> None:
     """An export names the very pixels and labels that were trained on, each as one byte."""
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     content = digits.data.astype(np.uint8).tobytes() + digits.target.astype(np.uint8).tobytes()
     assert hashlib.sha256(content).hexdigest() == DATASETS["digits"].sha256

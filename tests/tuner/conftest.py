@@ -15,6 +15,7 @@ import pytest
 
 from storage import create_storage
 from tests.conftest import clean_environment
+from tests.forked import Tuner
 from tuner import cli
 from tuner.report import list_trials
 from tuner.study import LoadedStudy, create_or_resume
@@ -58,7 +59,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 40) -> None:
 class Process:
     """A `tuner` command that runs, and what it has logged."""
 
-    popen: subprocess.Popen[bytes]
+    popen: subprocess.Popen[bytes] | Tuner
     log: Path
 
     def logged(self) -> str:
@@ -91,17 +92,35 @@ class Crew:
 
     def start(self, command: str, *options: str, **environment: str) -> Process:
         """Start a `tuner` command on the study, in a process group of its own."""
-        log = self.folder / f"{len(self.processes)}.log"
-        where = ("--storage", self.url, "--study", "s")
+        return self.start_command(command, *self._where, *options, **environment)
+
+    def start_command(self, *arguments: str, **environment: str) -> Process:
+        """Start any `tuner` command."""
+        log = self._next_log()
+        return self._add(Tuner(arguments, self.folder, clean_environment(**environment), log), log)
+
+    def start_python(self, command: str, *options: str, **environment: str) -> Process:
+        """Start a `tuner` command on the study in a Python that is started for it."""
+        log = self._next_log()
         with log.open("wb") as stream:
             popen = subprocess.Popen(
-                [sys.executable, "-m", "tuner", command, *where, *options],
+                [sys.executable, "-m", "tuner", command, *self._where, *options],
                 cwd=self.folder,
                 env=clean_environment(**environment),
                 stdout=stream,
                 stderr=stream,
                 start_new_session=True,
             )
+        return self._add(popen, log)
+
+    @property
+    def _where(self) -> tuple[str, ...]:
+        return ("--storage", self.url, "--study", "s")
+
+    def _next_log(self) -> Path:
+        return self.folder / f"{len(self.processes)}.log"
+
+    def _add(self, popen: subprocess.Popen[bytes] | Tuner, log: Path) -> Process:
         self.processes.append(Process(popen, log))
         return self.processes[-1]
 
@@ -118,6 +137,7 @@ class Crew:
         for process in self.processes:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.popen.pid, signal.SIGKILL)
+            process.popen.kill()  # one that has no group yet
             process.popen.wait()
 
 

@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import text
 
 from storage import change_budget, create_storage, set_study_state
-from tests.tuner.conftest import FUNCTION, Crew, n_reporting, wait_until
+from tests.conftest import ROOT
+from tests.tuner.conftest import FUNCTION, Crew, Process, n_reporting, wait_until
 from tuner.allowed import AllowedObjectives
 from tuner.confirmation.plan import make_trial
 from tuner.errors import NotAllowedError
@@ -215,25 +216,10 @@ def n_finished(study: LoadedStudy) -> int:
     return study.load_budget().n_finished
 
 
-def _start(crew: Crew, *options: str) -> Any:
+def _start(crew: Crew, *options: str) -> Process:
     """Start a worker that is told no study."""
-    import subprocess
-
-    from tests.conftest import ROOT, clean_environment
-    from tests.tuner.conftest import Process
-
-    log = crew.folder / f"fleet-{len(crew.processes)}.log"
-    with log.open("wb") as stream:
-        popen = subprocess.Popen(
-            [sys.executable, "-m", "tuner", "worker", "--storage", crew.url, *options],
-            cwd=crew.folder,
-            env=clean_environment(TUNER_DATA_DIR=str(ROOT / "data")),
-            stdout=stream,
-            stderr=stream,
-            start_new_session=True,
-        )
-    crew.processes.append(Process(popen, log))
-    return crew.processes[-1]
+    where = ("--storage", crew.url, "--data-dir", str(ROOT / "data"))
+    return crew.start_command("worker", *where, *options)
 
 
 def test_fleet_worker_goes_on_when_its_study_is_stopped(crew: Crew) -> None:

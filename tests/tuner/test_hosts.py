@@ -37,7 +37,7 @@ def test_worker_with_a_wrong_clock_keeps_its_leases_and_takes_no_others(
     (site / "sitecustomize.py").write_text(_WRONG_CLOCK)
     loaded = crew.create(FUNCTION, n_trials=2)
     workers = [
-        crew.start(
+        crew.start_python(
             "worker", "--lease", "2s", TZ=zone, WRONG_BY_DAYS=days, PYTHONPATH=f"{site}:{ROOT}"
         )
         for zone, days in (("Asia/Tokyo", "-1"), ("America/Los_Angeles", "1"))

@@ -2,8 +2,6 @@
 
 import functools
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +22,7 @@ from storage import (
     revoke_token,
 )
 from tests.conftest import clean_environment
+from tests.forked import Tuner
 from tuner.server.app import Service, create_service
 from tuner.server.passwords import hash_password
 from tuner.server.settings import ServerSettings
@@ -134,7 +133,7 @@ def served(module_url: str) -> Iterator[Served]:
 class Server:
     """`tuner serve` as a process."""
 
-    popen: subprocess.Popen[bytes]
+    popen: Tuner
     log: Path
     port: int = field(default=0)
 
@@ -159,16 +158,8 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
 
     def start(url: str, *options: str) -> Server:
         log = folder / f"{len(servers)}.log"
-        command = [sys.executable, "-m", "tuner", "serve", "--storage", url, "--port", "0"]
-        with log.open("wb") as stream:
-            popen = subprocess.Popen(
-                [*command, *options],
-                env=clean_environment(),
-                cwd=folder,
-                stdout=stream,
-                stderr=stream,
-            )
-        server = Server(popen, log)
+        arguments = ("serve", "--storage", url, "--port", "0", *options)
+        server = Server(Tuner(arguments, folder, clean_environment(), log), log)
         servers.append(server)
         _wait_for_port(server)
         return server

@@ -4,17 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fuzz import fuzz
 from benchmarks.service import serving
 from storage import Role, create_storage, create_token
+from tests.conftest import ROOT
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # schemathesis' own
 def test_fuzzed_api_never_fails_and_a_viewer_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A short run as each role; `python -m benchmarks.fuzz` is the long one."""
-    from tests.conftest import ROOT
+    from benchmarks.fuzz import fuzz  # a second, in the process that runs this test
 
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     url = f"sqlite:///{tmp_path / 'tuner.db'}"
