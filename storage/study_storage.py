@@ -1,24 +1,36 @@
 """What a storage for one study answers about the study itself; its trials are a subclass's."""
 
-from collections.abc import Sequence
-from typing import Any, NoReturn
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
 
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 
+from storage.resilience import Retry
+
+T = TypeVar("T")
+
 
 class StudyStorage(BaseStorage):
-    """Passes on to Optuna's storage what is rarely asked, and remembers what never changes."""
+    """Passes on to Optuna's storage what is rarely asked, and remembers what never changes.
 
-    def __init__(self, inner: RDBStorage, study_id: int) -> None:
+    What is asked of the study itself is repeated as ``retry`` does; it is safe to repeat.
+    """
+
+    def __init__(self, inner: RDBStorage, study_id: int, retry: Retry) -> None:
         self._inner = inner
         self._study_id = study_id
-        self._name = inner.get_study_name_from_id(study_id)
-        self._directions = inner.get_study_directions(study_id)
+        self._retry = retry
+        self._name = self._ask(inner.get_study_name_from_id)
+        self._directions = self._ask(inner.get_study_directions)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A worker's storage belongs to its process: pass the URL instead")
+
+    def _ask(self, question: Callable[[int], T]) -> T:
+        return self._retry.call("read the study", lambda: question(self._study_id))
 
     def _check_study(self, study_id: int) -> None:
         if study_id != self._study_id:
@@ -36,11 +48,13 @@ class StudyStorage(BaseStorage):
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         """Set a user attribute of a study."""
-        self._inner.set_study_user_attr(study_id, key, value)
+        write = functools.partial(self._inner.set_study_user_attr, study_id, key, value)
+        self._retry.call("write an attribute of the study", write)
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
         """Set a system attribute of a study."""
-        self._inner.set_study_system_attr(study_id, key, value)
+        write = functools.partial(self._inner.set_study_system_attr, study_id, key, value)
+        self._retry.call("write an attribute of the study", write)
 
     def get_study_id_from_name(self, study_name: str) -> int:
         """Return the id of a study; raises KeyError."""
@@ -60,11 +74,13 @@ class StudyStorage(BaseStorage):
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         """Return the user attributes of a study, read now."""
-        return self._inner.get_study_user_attrs(study_id)
+        self._check_study(study_id)
+        return self._ask(self._inner.get_study_user_attrs)
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
         """Return the system attributes of a study, read now."""
-        return self._inner.get_study_system_attrs(study_id)
+        self._check_study(study_id)
+        return self._ask(self._inner.get_study_system_attrs)
 
     def get_all_studies(self) -> list[FrozenStudy]:
         """Return all studies of the database."""

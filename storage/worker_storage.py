@@ -38,10 +38,9 @@ class WorkerStorage(StudyStorage):
     """
 
     def __init__(self, inner: RDBStorage, claimant: Claimant, retry: Retry) -> None:
-        super().__init__(inner, claimant.study_id)
+        super().__init__(inner, claimant.study_id, retry)
         self._engine = inner.engine
         self._claimant = claimant
-        self._retry = retry
         self._outbox = Outbox(claimant.worker_id)
         self._trials = WorkerTrials(inner.engine, claimant.study_id, self._outbox)
         self._writer = Writer(

@@ -107,7 +107,7 @@ def run_local_workers(
     leaving.check()
     if not errors.empty() and not retry.attempt(lambda: _is_over(loaded), default=False):
         raise errors.get()
-    if not _is_over(loaded):
+    if not retry.call("read the budget", lambda: _is_over(loaded)):
         raise WorkersFailedError("All local workers have ended before the budget was spent")
 
 

@@ -31,7 +31,7 @@ def train_locally(
         # Fetches the data once, while torch is being imported (see `tuner.processes`).
         with leaving.interruptible():
             load_training_data(spec.dataset, seed=spec.seed, data_dir=config.data_dir)
-    budget = loaded.load_budget()
+    budget = config.retry(leaving).call("read the budget", loaded.load_budget)
     n_workers = n_workers or joblib.cpu_count(only_physical_cores=True)
     n_workers = min(n_workers, budget.n_trials - budget.n_finished)
     with show_progress(loaded, console) as show:

@@ -85,6 +85,7 @@ def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunRes
         max_retries=request.max_retries,
     )
     was_finished_before = loaded.load_budget().is_spent
+    retry = request.worker.retry(leaving)
     leaving.check()
     confirmation, unconfirmed = None, None
     with tempfile.TemporaryDirectory(prefix="tuner-") as models_dir:
@@ -97,10 +98,10 @@ def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunRes
             confirmation, unconfirmed = _confirm(loaded, request, console, leaving)
         if confirmation is None:
             _score_best(loaded, config, console, leaving)
-    document = publish(loaded).document
+    document = retry.call("record the answer", lambda: publish(loaded).document)
     write_file(request.output, render(document, "json"))
     return RunResult(
-        load_status(loaded),
+        retry.call("read the study", lambda: load_status(loaded)),
         document,
         confirmation,
         unconfirmed,
@@ -115,10 +116,9 @@ def _confirm(
 ) -> tuple[Confirmation | None, str | None]:
     """Return the confirmation, or why there is none."""
     assert request.plan is not None
-    get_best_trial(loaded)
-    if loaded.load_budget().state == "stopped":
-        return None, "the search was stopped"
-    if loaded.spec.is_function and (reason := find_reason_against(loaded)) is not None:
+    retry = request.worker.retry(leaving)
+    reason = retry.call("read the study", lambda: _find_reason_against(loaded))
+    if reason is not None:
         return None, reason
     confirming = ConfirmRequest(request.worker, request.n_workers, request.plan)
     try:
@@ -127,10 +127,18 @@ def _confirm(
         return None, str(error)
 
 
+def _find_reason_against(loaded: LoadedStudy) -> str | None:
+    """Tell why a search is not confirmed; raises NoResultError if it has no complete trial."""
+    get_best_trial(loaded)
+    if loaded.load_budget().state == "stopped":
+        return "the search was stopped"
+    return find_reason_against(loaded) if loaded.spec.is_function else None
+
+
 def _score_best(
     loaded: LoadedStudy, config: WorkerConfig, console: Console, leaving: Leaving
 ) -> None:
-    best = get_best_trial(loaded)
+    best = config.retry(leaving).call("read the study", lambda: get_best_trial(loaded))
     if not loaded.spec.is_function and find_test_accuracy(loaded, best) is None:
         with console.status(f"Scoring trial {best.number} on the test set"):
             launcher.call_in_worker_process(measure_test_accuracy, config, leaving)

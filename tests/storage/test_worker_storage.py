@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import optuna
 import pytest
@@ -273,6 +274,18 @@ def test_writer_outlives_an_outage(study: WorkedStudy, caplog: pytest.LogCapture
         storage._writer._closing.wait(0.5)
         assert _ends_at(study) > before
     assert study.trials()[0].intermediate_values == {0: 0.5, 1: 0.75}
+
+
+def test_study_itself_is_asked_again_after_an_outage(study: WorkedStudy) -> None:
+    """Samplers keep what they share in attributes of the study; an outage ends no worker."""
+    with study.open(patience_seconds=20) as storage, ThreadPoolExecutor(1) as pool:
+        with lost_commits(study.engine, is_committed=False):
+            write = storage.set_study_system_attr
+            writing = pool.submit(write, study.study_id, "grid", [1, 2])
+            wait([writing], timeout=0.3)
+            assert not writing.done()
+        writing.result(20)
+        assert storage.get_study_system_attrs(study.study_id)["grid"] == [1, 2]
 
 
 def _ends_at(study: WorkedStudy) -> float:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
@@ -72,13 +73,9 @@ def confirm_study(request: ConfirmRequest, console: Console, leaving: Leaving) -
     without a complete trial or a confirmation that was stopped, UsageError for one without λ.
     """
     storage = open_storage(request.worker.storage_url)
-    searched = load_study(storage, request.worker.study_name)
-    if searched.spec.confirms is not None:
-        raise UsageError(
-            f"Study {searched.name!r} is a confirmation: give the searched study, --study "
-            f"{searched.spec.confirms}"
-        )
-    race = _open_race(searched, request.plan)
+    open_race = partial(_open_race, storage, request)
+    race = request.worker.retry(leaving).call("open the study", open_race)
+    searched = race.searched
     with tempfile.TemporaryDirectory(prefix="tuner-") as models_dir:
         config = replace(
             request.worker, study_name=race.confirming.name, models_dir=Path(models_dir)
@@ -197,14 +194,20 @@ class _Race:
         return found
 
 
-def _open_race(searched: LoadedStudy, options: PlanOptions) -> _Race:
+def _open_race(storage: RDBStorage, request: ConfirmRequest) -> _Race:
     """Choose the candidates, and create or load the study in which they are trained."""
+    searched = load_study(storage, request.worker.study_name)
+    if searched.spec.confirms is not None:
+        raise UsageError(
+            f"Study {searched.name!r} is a confirmation: give the searched study, --study "
+            f"{searched.spec.confirms}"
+        )
     best = get_best_trial(searched)
     find_searched_range(_get_trials(searched))  # refuses before anything is created
     confirming = open_confirmation(searched)
     plan = {"n_seeds": DEFAULT_N_SEEDS, "n_rungs": DEFAULT_N_RUNGS, "races": True}
     plan |= confirming.study.user_attrs.get(_PLAN, {})
-    plan |= {name: value for name, value in vars(options).items() if value is not None}
+    plan |= {name: value for name, value in vars(request.plan).items() if value is not None}
     confirming.study.set_user_attr(_PLAN, plan)
     candidates = make_candidates(
         _get_trials(searched),
@@ -230,16 +233,18 @@ def _train(
     race: _Race, config: WorkerConfig, n_workers: int | None, screen: tuple[Console, Leaving]
 ) -> None:
     confirming, retry = race.confirming, config.retry(screen[1])
+    load_budget = partial(retry.call, "read the budget", confirming.load_budget)
     retry.call("plan the confirmation", race.set_queue)
-    if confirming.load_budget().is_spent:
+    if load_budget().is_spent:
         return
-    set_study_state(confirming.storage.engine, confirming.study_id, "open")
+    engine, study_id = confirming.storage.engine, confirming.study_id
+    retry.call("open the confirmation", lambda: set_study_state(engine, study_id, "open"))
     n, console = len(race.candidates.rows) + 1, screen[0]
     console.print(f"Confirming {n} candidates on {race.n_seeds} fresh seeds", highlight=False)
     # Another confirmation, told other numbers of seeds or rungs, may have withdrawn some of ours.
-    while not confirming.load_budget().is_spent:
+    while not load_budget().is_spent:
         train_locally(confirming, config, n_workers, race.on_tick, screen)
-        if confirming.load_budget().state == "stopped":
+        if load_budget().state == "stopped":
             raise NoResultError(
                 f"The confirmation of study {race.searched.name!r} was stopped: `tuner confirm` "
                 "goes on with it"
