@@ -91,7 +91,7 @@ def test_look_up_that_fails_is_told_to_those_it_was_for_alone() -> None:
 
 
 def test_who_asks_no_more_holds_up_nobody() -> None:
-    """A client that goes away in the middle does not take others' answers along."""
+    """A client that goes away does not take others' answers along, nor is it looked up."""
     register = _Register()
 
     async def ask() -> str | None:
@@ -107,6 +107,7 @@ def test_who_asks_no_more_holds_up_nobody() -> None:
         return await stays
 
     assert asyncio.run(ask()) == "n2"
+    assert register.asked == [[0], [2]]
 
 
 def test_revoked_token_is_refused_by_the_next_request(served: Served) -> None:
