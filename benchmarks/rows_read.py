@@ -10,9 +10,10 @@ from sqlalchemy import Engine, event
 
 @dataclass
 class Count:
-    """What was asked: statements, those that begin and end transactions too, and rows read."""
+    """What was asked: statements, of these those that begin transactions, and rows read."""
 
     n_statements: int = 0
+    n_begins: int = 0
     n_rows: int = 0
 
 
@@ -29,8 +30,9 @@ def counted(engine: Engine) -> Iterator[Count]:
         if engine.dialect.name == "sqlite":  # does not tell how many rows an answer has
             connection.row_factory = count_row
 
-    def executed(_connection: Any, cursor: Any, *_: Any) -> None:
+    def executed(_connection: Any, cursor: Any, statement: str, *_: Any) -> None:
         count.n_statements += 1
+        count.n_begins += statement.startswith("BEGIN")
         if engine.dialect.name != "sqlite":
             count.n_rows += max(cursor.rowcount, 0)
 

@@ -1,15 +1,12 @@
-"""How many SQL statements the service runs for a request, counted in this process."""
+"""How many SQL statements the service runs for a request, but for those that begin transactions."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy
-from sqlalchemy import Engine
 from starlette.types import ASGIApp, Message
 
+from benchmarks.rows_read import Count, counted
 from tuner.server.app import create_service
 from tuner.server.settings import ServerSettings
 
@@ -30,41 +27,23 @@ def count_statements(storage_url: str, token: str, path: str, n_at_once: int = 1
     """Ask a service in this process for a path."""
     service = create_service(ServerSettings(storage_url))
     try:
-        with _counted(service.storage.engine) as counts:
-            return asyncio.run(_count(service.asgi, token, path, n_at_once, counts))
+        with counted(service.storage.engine) as count:
+            return asyncio.run(_count(service.asgi, token, path, n_at_once, count))
     finally:
         service.storage.engine.dispose()
 
 
-async def _count(
-    asgi: ASGIApp, token: str, path: str, n_at_once: int, counts: list[str]
-) -> Statements:
+async def _count(asgi: ASGIApp, token: str, path: str, n_at_once: int, count: Count) -> Statements:
     async def ask(n: int) -> int:
-        counts.clear()
+        before = count.n_statements - count.n_begins
         await asyncio.gather(*(_get(asgi, token, path) for _ in range(n)))
-        return len(counts)
+        return count.n_statements - count.n_begins - before
 
     await ask(1)  # loads the study
     await asyncio.sleep(_ALONE_SECONDS)
     alone, following = await ask(1), await ask(1)
     await asyncio.sleep(_ALONE_SECONDS)
     return Statements(alone, following, await ask(n_at_once) / n_at_once)
-
-
-@contextmanager
-def _counted(engine: Engine) -> Iterator[list[str]]:
-    """Yield a list that grows by each statement, but for those that begin a transaction."""
-    statements: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if not statement.startswith("BEGIN"):
-            statements.append(statement)
-
-    sqlalchemy.event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield statements
-    finally:
-        sqlalchemy.event.remove(engine, "before_cursor_execute", note)
 
 
 async def _get(asgi: ASGIApp, token: str, path: str) -> None:

@@ -35,6 +35,7 @@ from storage.credentials import (
     find_sessions,
     find_tokens,
     list_tokens,
+    note_use,
     revoke_token,
 )
 from storage.engine import (
@@ -158,6 +159,7 @@ __all__ = [
     "list_workers",
     "load_totals",
     "mask_url",
+    "note_use",
     "only_reading",
     "open_storage",
     "parse_url",

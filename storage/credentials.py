@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import secrets
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Engine, Select, bindparam, delete, false, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -45,10 +45,14 @@ class Token:
 
 @dataclass(frozen=True)
 class Bearer:
-    """Who a secret stands for: the name is that of the user or the token."""
+    """Who a secret stands for: the name is that of the user or the token.
+
+    ``use_to_note`` is the number of a token of which ``note_use`` has to hear.
+    """
 
     name: str
     role: Role
+    use_to_note: int | None = field(default=None, compare=False)
 
 
 def _digest(secret: str) -> str:
@@ -132,7 +136,7 @@ _SESSIONS = (
 
 
 def find_tokens(engine: Engine, given: Collection[str]) -> dict[str, Bearer]:
-    """Return whose tokens these are, of those that are valid now, and note that they are used."""
+    """Return whose tokens these are, of those that are valid now; see ``note_use``."""
     ours = [secret for secret in given if secret.startswith(TOKEN_PREFIX)]
     return _find_bearers(engine, _TOKENS, ours)
 
@@ -150,17 +154,18 @@ def _find_bearers(
         return {}
     with reading(engine) as connection:
         rows = connection.execute(query, {"digests": list(by_digest)}).all()
-    if used := [row.number for row in rows if row.is_newly_used]:
-        _note_use(engine, used)
     # Databases may compare otherwise than letter by letter; a dictionary does not.
     return {
-        by_digest[row.digest]: Bearer(row.name or str(row.number), Role(row.role))
+        by_digest[row.digest]: Bearer(
+            row.name or str(row.number), Role(row.role), row.number if row.is_newly_used else None
+        )
         for row in rows
         if row.digest in by_digest
     }
 
 
-def _note_use(engine: Engine, token_ids: Collection[int]) -> None:
+def note_use(engine: Engine, token_ids: Collection[int]) -> None:
+    """Note that tokens are used; waits for SQLite's lock, so nobody should wait for this."""
     note = update(tokens).where(tokens.c.token_id.in_(token_ids), _IS_NEWLY_USED)
     # A full disk keeps nobody from reading.
     with contextlib.suppress(SQLAlchemyError), engine.begin() as connection:

@@ -57,6 +57,8 @@ def with_password(text: str, file: Path) -> str:
             f"Storage {mask_url(url)} has a password already: take it out of the URL, or leave the "
             "password file out"
         )
+    if not url.username:  # written as text again, the URL would lose its password
+        raise BadUrlError(f"Storage {mask_url(url)} names no user whose password this is")
     try:
         password = file.read_bytes().decode().rstrip("\n")
     except (OSError, UnicodeDecodeError) as error:

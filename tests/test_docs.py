@@ -55,6 +55,18 @@ def _row(flag: str, variable: str, parameter: Any) -> str:
     return f"| `{flag}{metavar}` | `{variable}` | {default} | {parameter.help} |"
 
 
+def test_every_command_with_a_storage_takes_its_password_from_a_file() -> None:
+    """In the compose stack no other way to the database is left."""
+    by_command = {
+        name: {parameter.name for parameter in command.params} for name, command in COMMANDS.items()
+    }
+    with_storage = {name for name, found in by_command.items() if "storage" in found}
+    assert with_storage
+    assert with_storage == {
+        name for name, found in by_command.items() if "storage_password_file" in found
+    }
+
+
 def test_readme_table_is_what_the_command_line_says() -> None:
     """Each option stands in the README with its variable, default and help, and no other does."""
     expected = [_row(*names, parameter) for names, parameter in _options().items()]

@@ -18,6 +18,8 @@ LOG_FORMATS = ("text", "json")
 _PACKAGES = ("tuner", "objectives", "storage")
 # What is printed on stderr, not logged: by us for people, by an objective, by Python itself.
 _printed = logging.getLogger("stderr")
+# What is printed without an end is logged in parts.
+_LONGEST_LINE = 16_384
 # What this process is about: `study` and `worker`, as far as it is known.
 _about: dict[str, str] = {}
 
@@ -112,10 +114,15 @@ class _LoggedStream(io.TextIOBase):
         self._begun = threading.local()  # by each thread: a line is printed in parts
 
     def write(self, text: str) -> int:
-        *lines, self._begun.line = (getattr(self._begun, "line", "") + text).split("\n")
+        *lines, begun = (getattr(self._begun, "line", "") + text).split("\n")
+        # A progress bar writes over its line for hours, as on a terminal.
+        begun = begun[begun.rfind("\r", 0, -1) + 1 :]
+        if len(begun) > _LONGEST_LINE:
+            lines, begun = [*lines, begun], ""
+        self._begun.line = begun
         for line in lines:
-            if line.strip():
-                _printed.info("%s", line.rstrip())
+            if shown := line.rstrip().rpartition("\r")[2]:
+                _printed.info("%s", shown)
         return len(text)
 
     def fileno(self) -> int:

@@ -7,6 +7,7 @@ part of it: it may change while the study runs.
 import hashlib
 import json
 import math
+import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -146,13 +147,19 @@ def check_name_and_budget(name: str, n_trials: int | None) -> None:
         raise UsageError(
             f"--study {name[:40]!r}: a name has 1 to {_MAX_NAME_LENGTH} printable characters"
         )
-    if name.casefold().rstrip().endswith(CONFIRM_SUFFIX):  # as MariaDB compares names
+    if _letters(name).endswith(CONFIRM_SUFFIX):
         raise UsageError(
             f"--study {name!r}: names that end in {CONFIRM_SUFFIX} are those of confirmations, "
             "which `tuner confirm` makes; choose another"
         )
     if n_trials is not None and not 0 < n_trials <= MAX_N_TRIALS:
         raise UsageError(f"--trials {n_trials}: a budget is 1 to {MAX_N_TRIALS} trials")
+
+
+def _letters(name: str) -> str:
+    """Return what MariaDB compares of a name: no case, no accents, no blanks at the end."""
+    letters = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(c for c in letters if not unicodedata.combining(c)).rstrip()
 
 
 def check_same_spec(

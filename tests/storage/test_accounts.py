@@ -25,6 +25,7 @@ from storage import (
     list_audit,
     list_tokens,
     list_users,
+    note_use,
     open_storage,
     prune_audit,
     record_action,
@@ -58,7 +59,10 @@ def _execute(engine: Engine, *statements: str) -> None:
 
 
 def _find_token(engine: Engine, secret: str) -> Bearer | None:
-    return find_tokens(engine, [secret]).get(secret)
+    found = find_tokens(engine, [secret]).get(secret)
+    if found is not None and found.use_to_note is not None:
+        note_use(engine, [found.use_to_note])
+    return found
 
 
 def _find_session(engine: Engine, secret: str) -> Bearer | None:

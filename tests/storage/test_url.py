@@ -72,6 +72,8 @@ def test_password_file_fills_in_a_url_as_images_of_databases_do(
         ("sqlite:///tuner.db", b"s3cret", "has no password"),
         ("postgresql://u:s3cret@h/d", b"s3cret", "has a password already"),
         ("mysql://u@h/d?passwd=s3cret", b"s3cret", "has a password already"),
+        ("postgresql://h/d", b"s3cret", "names no user"),
+        ("postgresql:///d?host=/tmp", b"s3cret", "names no user"),
         ("postgresql://u@h/d", b"\n", "holds no password"),
         ("postgresql://u@h/d", b"s3cret\0", "holds no password"),
         ("postgresql://u@h/d", b"s3cret\xff", "is not text"),

@@ -23,6 +23,7 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["run", "--objective", "nowhere:f"], 2, "no module 'nowhere'"),
     (["run", "--objective", "json:nothing"], 2, "no function 'nothing'"),
     (["run", "--study", "s/confirm"], 2, "--study 's/confirm': names that end in /confirm"),
+    (["run", "--study", "s/Co\u0144firm "], 2, "names that end in /confirm"),
     (["create", "--study", "s/confirm"], 2, "those of confirmations, which `tuner confirm` makes"),
     (["run", "--dataset", "cifar"], 2, "Unknown data set 'cifar'"),
     (["run", "--sampler", "best"], 2, "--sampler 'best'"),

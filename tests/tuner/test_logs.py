@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,19 @@ def objective(trial):
     if trial.number == 1:
         raise ValueError("broken\\non two lines")
     return x
+"""
+
+
+_PRINTING = """
+import logging, sys
+from tuner.logs import set_up_logging
+
+set_up_logging(logging.INFO, "json")
+for i in range(100_000):
+    sys.stderr.write(f"\\r{i:6d} " + "#" * 60)
+sys.stderr.write("\\n  begun\\r\\n")
+for _ in range(20_000):
+    sys.stderr.write(".")
 """
 
 
@@ -65,6 +80,18 @@ def test_run_logs_each_line_as_json_with_study_worker_and_trial(cli: Cli, tmp_pa
     assert "ZeroDivisionError" in _with(lines, "division by zero")["exception"]
     for printed in ("said on stdout", "said on stderr", "3/3 finished (2 COMPLETE, 1 FAIL)"):
         assert _with(lines, printed)["logger"] == "stderr"
+
+
+def test_progress_bar_is_logged_as_its_last_state() -> None:
+    """It takes no memory, nor ever more time; what has no end is logged now and then."""
+    result = subprocess.run(
+        [sys.executable, "-c", _PRINTING], stderr=subprocess.PIPE, text=True, timeout=30, check=True
+    )
+    bar, begun, dots = (line["message"] for line in _lines(result.stderr))
+    assert bar == " 99999 " + "#" * 60
+    assert begun == "  begun"
+    assert 1_000 < len(dots) < 20_000
+    assert set(dots) == {"."}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from storage import find_tokens, list_audit, open_storage, record_action
+from storage import find_tokens, list_audit, note_use, open_storage, record_action
 from tests.conftest import Cli, clean_environment
 
 Type = Callable[[str], None]
@@ -80,7 +80,8 @@ def test_token_is_shown_once_listed_and_revoked(call: Cli, tmp_path: Path) -> No
     assert created["token"] not in listed
     engine = open_storage(f"sqlite:///{tmp_path / 'tuner.db'}").engine
     assert "valid until revoked, never used" in call("token", "list").stdout
-    assert find_tokens(engine, [created["token"]])
+    bearer = find_tokens(engine, [created["token"]])[created["token"]]
+    note_use(engine, [bearer.use_to_note or 0])
     rows = json.loads(call("token", "list", "--json").stdout)
     assert [row["used_at"] is None for row in rows] == [True, False]
     assert call("token", "revoke", "2").returncode == 0

@@ -88,9 +88,12 @@ def _commands_of(group: Any) -> list[Any]:
 
 
 def _fill_in_password(context: typer.Context, url: str) -> str:
-    """Put the password of --storage-password-file, which is read before, into the URL."""
+    """Put the password of --storage-password-file, which is read before, into the URL.
+
+    Where a service is asked, the storage counts for nothing.
+    """
     file = context.params.get("storage_password_file")
-    if file is None:
+    if file is None or context.find_root().obj is not None:
         return url
     from storage import with_password
 

@@ -135,6 +135,7 @@ def role(
 def log(
     config: options.Config = None,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
     limit: service_options.LogLimit = 100,
     delete_older: service_options.DeleteOlder = None,
     as_json: options.Json = False,

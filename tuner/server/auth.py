@@ -4,6 +4,7 @@ Routes say what they need by ``require(role)``; ``tuner.server.gate`` has asked 
 route that says nothing is still closed to strangers.
 """
 
+import asyncio
 import functools
 import threading
 import time
@@ -18,7 +19,7 @@ from sqlalchemy import Engine
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from storage import Bearer, Role, find_sessions, find_tokens, has_accounts
+from storage import Bearer, Role, find_sessions, find_tokens, has_accounts, note_use
 from tuner.server.gathering import Gathered
 
 PRINCIPAL = "tuner.principal"  # where the gate leaves it in the ASGI scope
@@ -72,6 +73,8 @@ class Authenticator:
         self._lock = threading.Lock()
         self._tokens = Gathered[str, Bearer](functools.partial(find_tokens, engine))
         self._sessions = Gathered[str, Bearer](functools.partial(find_sessions, engine))
+        self._used: set[int] = set()
+        self._noting: asyncio.Task[None] | None = None
 
     async def identify(self, scope: Scope) -> Principal | None:
         """Return who is asking, None for nobody; raises BadCredentialsError.
@@ -95,7 +98,20 @@ class Authenticator:
         bearer = await self._tokens.find(secret.strip())
         if bearer is None:
             raise BadCredentialsError("The token is unknown, expired or revoked")
+        if bearer.use_to_note is not None:
+            self._note_use(bearer.use_to_note)
         return Principal(bearer.name, bearer.role, "token")
+
+    def _note_use(self, token_id: int) -> None:
+        """Have it noted meanwhile: a write may wait for other writers, who reads need not."""
+        self._used.add(token_id)
+        if self._noting is None or self._noting.done():
+            self._noting = asyncio.create_task(self._note_uses())
+
+    async def _note_uses(self) -> None:
+        while self._used:
+            used, self._used = self._used, set()
+            await run_in_threadpool(note_use, self._engine, used)
 
     def is_open(self) -> bool:
         """Tell whether anybody may read, as nobody has an account yet."""

@@ -1,6 +1,7 @@
 """Look many things up at once: what is asked while one look-up is under way shares the next."""
 
 import asyncio
+import itertools
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Generic, TypeVar
 
@@ -23,34 +24,38 @@ class Gathered(Generic[K, V]):
     def __init__(self, look_up: Callable[[Sequence[K]], Mapping[K, V]]) -> None:
         """``look_up`` is called in a thread, and leaves out what it has not found."""
         self._look_up = look_up
-        self._waiting: list[tuple[K, asyncio.Future[V | None]]] = []
+        self._waiting: dict[asyncio.Future[V | None], K] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def find(self, key: K) -> V | None:
         """Return what is found for a key, or None; raises what the look-up raises."""
         answer: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((key, answer))
+        self._waiting[answer] = key
         if self._task is None:
             self._task = asyncio.create_task(self._work())
-        return await answer
+        try:
+            return await answer
+        finally:
+            self._waiting.pop(answer, None)  # who gave up leaves nothing behind
 
     async def _work(self) -> None:
         try:
             while self._waiting:
-                asked = self._waiting[:_MOST_AT_ONCE]
-                del self._waiting[:_MOST_AT_ONCE]
+                asked = dict(itertools.islice(self._waiting.items(), _MOST_AT_ONCE))
+                for answer in asked:
+                    del self._waiting[answer]
                 await self._answer(asked)
         finally:
             self._task = None
 
-    async def _answer(self, asked: Sequence[tuple[K, asyncio.Future[V | None]]]) -> None:
+    async def _answer(self, asked: Mapping[asyncio.Future[V | None], K]) -> None:
         try:
-            found = await run_in_threadpool(self._look_up, list({key for key, _ in asked}))
+            found = await run_in_threadpool(self._look_up, list(set(asked.values())))
         except Exception as error:  # noqa: BLE001 (raised where it was asked)
-            for _, answer in asked:
+            for answer in asked:
                 if not answer.done():  # done: who asked has gone meanwhile
                     answer.set_exception(error)
             return
-        for key, answer in asked:
+        for answer, key in asked.items():
             if not answer.done():
                 answer.set_result(found.get(key))

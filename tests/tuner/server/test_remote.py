@@ -72,6 +72,19 @@ def remote(server: Server, accounts: Accounts, monkeypatch: pytest.MonkeyPatch) 
     return server.url
 
 
+def test_password_of_the_storage_is_no_business_of_a_service_s_client(
+    tuner: Tuner,
+    server: Server,
+    accounts: Accounts,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A variable set for all commands, as in our image, keeps none from asking the service."""
+    monkeypatch.setenv("TUNER_STORAGE_PASSWORD_FILE", str(tmp_path / "missing"))
+    asked = ("--server", server.url, "--token", accounts.tokens["viewer"])
+    assert json.loads(tuner(*asked, "status", "--study", "digits", "--json"))["n_trials"] == 6
+
+
 @pytest.mark.parametrize(
     "command",
     [
