@@ -38,7 +38,7 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["run", "--study", " "], 2, "--study ' ': a name has"),
     (["run", "--study", "x" * 600], 2, "a name has 1 to 250"),
     (["run", "--workers", "0"], 2, "--workers"),
-    (["run", "--timeout", "soon"], 2, "'soon' is not a duration"),
+    (["run", "--timeout", "soon"], 2, "'soon' is not a duration: write 90s, 30m, 2h or 30d"),
     (["run", "--storage", "tuner.db"], 2, "cannot be parsed"),
     (["run", "--storage", "redis://h/0"], 2, "'redis'"),
     (["run", "--storage", "mysql://u:s3@cret@h/d"], 2, "write it as %40"),

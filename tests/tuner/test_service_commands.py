@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -116,6 +117,18 @@ def test_serve_for_others_without_an_account_is_refused(call: Cli) -> None:
     assert result.returncode == 2
     assert len(result.stderr.splitlines()) == 1
     assert "`tuner user add NAME" in result.stderr
+
+
+def test_serve_on_a_port_in_use_says_so_once(call: Cli) -> None:
+    """A taken port is one line with the remedy, and the address in it once."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = call("serve", "--port", str(port))
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"tuner: Cannot listen on 127.0.0.1:{port}: Address already in use; "
+        "choose another --host or --port\n"
+    )
 
 
 def test_port_as_kubernetes_sets_it_is_refused_with_the_remedy(call: Cli) -> None:

@@ -30,7 +30,7 @@ def parse_duration(text: str | float) -> float:
     """Return seconds for e.g. ``90``, ``90s``, ``30m``, ``2h`` or ``1d``."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", str(text).strip())
     if match is None or float(match[1]) == 0:
-        raise typer.BadParameter(f"{text!r} is not a duration: write 90s, 30m or 2h")
+        raise typer.BadParameter(f"{text!r} is not a duration: write 90s, 30m, 2h or 30d")
     return float(match[1]) * _UNITS[match[2] or "s"]
 
 

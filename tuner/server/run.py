@@ -85,7 +85,8 @@ def _listen(settings: ServerSettings) -> socket.socket:
         family = socket.getaddrinfo(host, settings.port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, settings.port), family=family, backlog=512)
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
+        # Python adds the address again, in brackets.
+        reason = str(getattr(error, "strerror", None) or error).partition(" (")[0]
         raise TunerError(
             f"Cannot listen on {settings.host}:{settings.port}: {reason}; "
             "choose another --host or --port"
