@@ -66,7 +66,7 @@ _CURVES = (
     f" >= Math.min(n, {MOST_CURVES})"
 )
 _OURS = "document.querySelectorAll('[id^=\"user-defined-plot\"] .cartesianlayer').length >= 2"
-_LIST = "document.body.textContent.includes(`${n} Trials`)"
+_LIST = "document.body?.textContent.includes(`${n} Trials`)"
 _TABLE = "document.querySelectorAll('tbody tr').length > 0"
 _PARALLEL = "document.querySelectorAll('.parcoords').length > 0"
 

@@ -34,9 +34,9 @@ def _commands(group: Any, prefix: str = "") -> dict[str, Any]:
 COMMANDS = _commands(typer.main.get_command(app))
 
 
-def _options() -> dict[tuple[str, str], Any]:
+def _options() -> dict[tuple[str, str | None], Any]:
     """Return the options by flag and variable, each as the first command that has it says it."""
-    found: dict[tuple[str, str], Any] = {}
+    found: dict[tuple[str, str | None], Any] = {}
     for command in COMMANDS.values():
         for parameter in command.params:
             if parameter.name != "help" and parameter.opts[0].startswith("--"):
@@ -44,15 +44,16 @@ def _options() -> dict[tuple[str, str], Any]:
     return found
 
 
-OPTION_VARIABLES = {variable for _, variable in _options()}
+OPTION_VARIABLES = {variable for _, variable in _options() if variable}
 
 
-def _row(flag: str, variable: str, parameter: Any) -> str:
+def _row(flag: str, variable: str | None, parameter: Any) -> str:
     metavar = f" {parameter.metavar}" if parameter.metavar else ""
     default = parameter.show_default
     if not isinstance(default, str):
         default = "off" if parameter.default is False else parameter.default or ""
-    return f"| `{flag}{metavar}` | `{variable}` | {default} | {parameter.help} |"
+    named = f"`{variable}`" if variable else "none"
+    return f"| `{flag}{metavar}` | {named} | {default} | {parameter.help} |"
 
 
 def test_every_command_with_a_storage_takes_its_password_from_a_file() -> None:

@@ -246,16 +246,22 @@ def status(
 ) -> None:
     """Show a study's progress, best trial, workers and ETA."""
     from tuner.report import StudyStatus, load_status, result_console, status_table
+    from tuner.selection import find_confirmation
+    from tuner.story import tell_confirmation
     from tuner.study import load_study_to_read
 
+    confirmation = None
     if (remote := find_remote(context)) is not None:
         found = StudyStatus(**remote.load_status(study))
     else:
-        found = load_status(load_study_to_read(storage, study))
+        loaded = load_study_to_read(storage, study)
+        found, confirmation = load_status(loaded), find_confirmation(loaded)
     if as_json:
         _print_json(asdict(found))
-    else:
-        result_console().print(status_table(found))
+        return
+    result_console().print(status_table(found))
+    if confirmation is not None:
+        print("\n".join(tell_confirmation(confirmation)))
 
 
 @app.command(epilog="Example: tuner trials --json")

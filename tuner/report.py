@@ -1,6 +1,7 @@
 """Progress, tables and messages for people; the same facts as plain data for programs."""
 
 import contextlib
+import math
 import shlex
 import sys
 import time
@@ -270,6 +271,14 @@ def _best(status: StudyStatus) -> str:
 def format_value(value: object) -> str:
     """Return a number with four significant digits, anything else as it is, None as nothing."""
     return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def format_mean(mean: float | None, error: float | None) -> str:
+    """Return a mean ± its standard error, both to the error's second digit."""
+    if mean is None or not error or not math.isfinite(error):
+        return format_value(mean)
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{mean:.{decimals}f} ± {error:.{decimals}f}"
 
 
 def format_seconds(seconds: float | None) -> str:

@@ -1,7 +1,7 @@
 """What came of a study, in lines for people."""
 
-from tuner.confirmation.values import Confirmation, Rung
-from tuner.report import format_value
+from tuner.confirmation.values import Confirmation
+from tuner.report import format_mean, format_value
 
 
 def tell_confirmation(confirmation: Confirmation) -> list[str]:
@@ -26,10 +26,10 @@ def _tell_choice(confirmation: Confirmation, rule: str) -> str:
     rung = confirmation.chosen("min" if rule == "min" else "1se")
     candidate = rung.candidate
     told = f"{format_value(candidate.weight_decay)} (lr {format_value(candidate.lr)}): "
-    told += _tell_mean(rung.mean, rung.standard_error)
+    told += format_mean(rung.mean, rung.standard_error)
     scores = {str(name): score for name, score in confirmation.test.items()}
     if rule in scores:
-        told += f", test {_tell_mean(scores[rule].mean, scores[rule].standard_error)}"
+        told += f", test {format_mean(scores[rule].mean, scores[rule].standard_error)}"
     return told
 
 
@@ -37,15 +37,8 @@ def _tell_optimism(confirmation: Confirmation) -> str:
     own = [rung for rung in confirmation.rungs if rung.candidate.source == "search"]
     if confirmation.optimism is None or not own:
         return "unknown: the best trial's configuration was dropped"
+    mean = format_mean(own[0].mean, own[0].standard_error)
     return (
         f"{format_value(confirmation.optimism)}: the search's best value is "
-        f"{format_value(confirmation.search_value)}, on fresh seeds {_tell_rung(own[0])}"
+        f"{format_value(confirmation.search_value)}, on fresh seeds {mean}"
     )
-
-
-def _tell_rung(rung: Rung) -> str:
-    return _tell_mean(rung.mean, rung.standard_error)
-
-
-def _tell_mean(mean: float | None, error: float | None) -> str:
-    return format_value(mean) + ("" if error is None else f" ± {error:.2g}")

@@ -67,6 +67,21 @@ def test_rules_give_what_the_table_by_hand_says() -> None:
     assert [rung.standard_error for rung in found.rungs] == pytest.approx(errors)
     assert found.chosen("min").candidate.weight_decay == 1e-4
     assert found.chosen("1se").candidate.weight_decay == 1e-3
+    assert found.margin == pytest.approx(1.25 / math.sqrt(3))
+
+
+def test_less_than_one_validation_image_is_within_the_standard_error() -> None:
+    """Seeds that agree to the last digit say nothing of other images; half an image is nothing."""
+    table = _table({0: [0.97, 0.97], 1e-4: [0.99, 0.99], 1e-3: [0.985, 0.985]})
+    assert _judge(table).chosen("1se").candidate.weight_decay == 1e-4
+    found = _judge(table, scale=Scale("maximize", image=1 / 100))
+    assert found.chosen("1se").candidate.weight_decay == 1e-3
+    assert found.margin == pytest.approx(1 / 100)
+    # By hand: (0.01 + √(0.01² + 4 · 0.02²)) / 2, which is √(0.02² + 0.01 times itself).
+    assert Scale("maximize", 0.01).find_margin(0.02) == pytest.approx(0.0256155, abs=1e-7)
+    assert Scale("maximize", 0.01).add_sampling_error(0.02, 0.0256155) == pytest.approx(
+        0.0256155, abs=1e-7
+    )
 
 
 # By hand: means 90, 92, 90. Of 1e-4 alone the standard error would be 10.5/√3 = 6.1. Differences

@@ -160,12 +160,11 @@ def _default(name: str) -> str:
     return " ".join(f"{bound:g}" for bound in value) if isinstance(value, tuple) else str(value)
 
 
-def option(flag: str, help_text: str, **settings: Any) -> Any:
-    """Return a typer option whose environment variable is named after its flag."""
-    name = flag.removeprefix("--").partition("/")[0]
-    return typer.Option(
-        flag, envvar=f"TUNER_{name.replace('-', '_').upper()}", help=help_text, **settings
-    )
+def option(flag: str, help_text: str, *, has_variable: bool = True, **settings: Any) -> Any:
+    """Return a typer option; its environment variable, if it has one, is named after its flag."""
+    name = flag.removeprefix("--").partition("/")[0].replace("-", "_").upper()
+    envvar = f"TUNER_{name}" if has_variable else None
+    return typer.Option(flag, envvar=envvar, help=help_text, **settings)
 
 
 def _spec_option(flag: str, help_text: str, **settings: Any) -> Any:

@@ -91,6 +91,7 @@ DeleteOlder = Annotated[
         metavar="DURATION",
         parser=parse_duration,
         show_default="none",
+        has_variable=False,  # a variable would make every look at the log a deletion
     ),
 ]
 Expires = Annotated[

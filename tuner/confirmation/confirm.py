@@ -74,13 +74,14 @@ def confirm_study(request: ConfirmRequest, console: Console, leaving: Leaving) -
     """
     storage = open_storage(request.worker.storage_url)
     open_race = partial(_open_race, storage, request)
-    race = request.worker.retry(leaving).call("open the study", open_race)
+    retry = request.worker.retry(leaving)
+    race = retry.call("open the study", open_race)
     searched = race.searched
+    retry.call("read the budget", lambda: _say_how_far(searched, console))
     with tempfile.TemporaryDirectory(prefix="tuner-") as models_dir:
         config = replace(
             request.worker, study_name=race.confirming.name, models_dir=Path(models_dir)
         )
-        retry = config.retry(leaving)
         _train(race, config, request.n_workers, (console, leaving))
         confirmation = retry.call("read the values", race.judge)
         stored = find_confirmation(searched)
@@ -192,6 +193,17 @@ class _Race:
             }
             found[candidate] = {seed: ended[key] for seed, key in keys.items() if key in ended}
         return found
+
+
+def _say_how_far(searched: LoadedStudy, console: Console) -> None:
+    """Say if the search goes on: what it finds later is in no answer of now."""
+    budget = searched.load_budget()
+    if budget.state != "stopped" and not (budget.is_spent or budget.is_past_deadline):
+        console.print(
+            f"The search is at {budget.n_finished} of {budget.n_trials} trials: confirming what it "
+            "has found so far",
+            highlight=False,
+        )
 
 
 def _open_race(storage: RDBStorage, request: ConfirmRequest) -> _Race:

@@ -47,6 +47,7 @@ def judge(evidence: Evidence) -> Confirmation:
         rungs=rungs,
         lambda_min=minimum,
         lambda_1se=largest,
+        margin=find_margin(rungs, scale),
         search_trial=evidence.search_trial,
         search_value=evidence.search_value,
         optimism=_find_optimism(rungs, evidence),
@@ -91,12 +92,17 @@ def find_lambda_1se(rungs: Sequence[Rung], scale: Scale) -> int:
     mean is taken.
     """
     eligible = _eligible(rungs, scale.direction)
-    best = find_lambda_min(rungs, scale.direction)
-    usual = _find_usual_error(rungs, best, [p for p in eligible if p != best])
-    slack = _slack(eligible[best])
-    behind = {position: eligible[best] - mean for position, mean in eligible.items()}
-    within = [p for p, d in behind.items() if d <= scale.add_sampling_error(usual, d) + slack]
+    best = max(eligible.values())
+    limit = best - find_margin(rungs, scale) - _slack(best)
+    within = [position for position, mean in eligible.items() if mean >= limit]
     return max(within, key=lambda p: (rungs[p].candidate.weight_decay, eligible[p], p))
+
+
+def find_margin(rungs: Sequence[Rung], scale: Scale) -> float:
+    """Return one standard error, of a difference to the best, as `find_lambda_1se` takes it."""
+    best = find_lambda_min(rungs, scale.direction)
+    others = [position for position in _eligible(rungs, scale.direction) if position != best]
+    return scale.find_margin(_find_usual_error(rungs, best, others))
 
 
 def _find_usual_error(rungs: Sequence[Rung], best: int, others: Sequence[int]) -> float:

@@ -31,6 +31,10 @@ class Scale:
         """
         return math.sqrt(error**2 + abs(difference) * self.image)
 
+    def find_margin(self, error: float) -> float:
+        """Return the largest difference that is no larger than its standard error of both kinds."""
+        return (self.image + math.hypot(self.image, 2 * error)) / 2
+
 
 def summarise(values: Sequence[float]) -> tuple[float | None, float | None]:
     """Return mean and standard error of the mean, ``s / √n`` with n - 1 in s; None if too few."""

@@ -72,6 +72,7 @@ class Confirmation(_Value):
     """The answer of fresh seeds to the question which λ.
 
     ``rungs`` ascend in weight_decay; ``lambda_min`` and ``lambda_1se`` are positions in it.
+    ``margin`` is how far behind the best mean ``lambda_1se`` may be; None of answers older than it.
     ``optimism`` is ``search_value``, the best trial's value in the search, minus the mean of its
     configuration over fresh seeds. ``test`` holds the one look at the test set, for built-in
     objectives, by rule.
@@ -83,6 +84,7 @@ class Confirmation(_Value):
     rungs: tuple[Rung, ...]
     lambda_min: int
     lambda_1se: int
+    margin: float | None = None
     search_trial: int  # the best trial's number in the searched study
     search_value: float
     optimism: float | None

@@ -48,6 +48,13 @@ class Gain:
         """Tell whether the rung is worse than the control, by more than chance."""
         return self.t < -find_t_quantile(1 - _LOSS_LEVEL, self.n_seeds - 1)
 
+    @property
+    def verb(self) -> str:
+        """What the rung does."""
+        if round(self.mean, 12) == 0:
+            return "differs by"
+        return "gains" if self.mean > 0 else "loses"
+
     def __str__(self) -> str:
         return f"{round(abs(self.mean), 12):.2g} ± {self.error:.2g}"  # 0 but for rounding is 0
 
@@ -106,7 +113,7 @@ def decide(
     return Verdict(
         kind="does not matter",
         text=f"λ does not matter here: none beats {_show(control)} by more than chance "
-        f"({_show(best.rung)} {'gains' if best.mean > 0 else 'loses'} {best}){costs}",
+        f"({_show(best.rung)} {best.verb} {best}){costs}",
         suggested_range=(low, high * _WIDENING) if _weight_decay(largest) >= high else None,
     )
 
@@ -133,7 +140,11 @@ def _tell_costs(rungs: Sequence[Rung], minimum: Rung, largest: Rung, direction: 
     top = max(rungs, key=_weight_decay)
     if _weight_decay(largest) >= _weight_decay(top):
         return ", and none costs anything; larger ones may matter"
-    text = f"; up to {_show(largest)} it costs nothing" if _weight_decay(largest) > 0 else ""
+    text = (
+        f"; up to {_show(largest)} it costs no more than chance"
+        if _weight_decay(largest) > 0
+        else ""
+    )
     seeds = sorted(set(top.values) & set(minimum.values))
     sign = sign_of(direction)
     cost, error = summarise([sign * (minimum.values[s] - top.values[s]) for s in seeds])

@@ -56,6 +56,7 @@ class LambdaPath:
     search_value: float
     lambda_min: int
     lambda_1se: int
+    margin: float | None  # how far behind the best λ_1se may be
     rungs: tuple[PathRung, ...]
 
     def has(self, measure: Measure) -> bool:
@@ -116,6 +117,7 @@ def build_path(loaded: LoadedStudy, confirmation: Confirmation) -> LambdaPath:
         search_value=confirmation.search_value,
         lambda_min=confirmation.lambda_min,
         lambda_1se=confirmation.lambda_1se,
+        margin=confirmation.margin,
         rungs=tuple(_path_rung(rung, trials) for rung in confirmation.rungs),
     )
 

@@ -196,8 +196,10 @@ def _errors(rungs: list[PathRung], measure: Measure) -> dict[str, Any]:
 
 def _add_choice(panel: Panel, path: LambdaPath) -> None:
     """Add what λ is chosen by: the best mean less one standard error; and what the search said."""
-    low, high = _interval(path.rungs[path.lambda_min], "value")
-    threshold, side = (low, "below") if path.direction == "maximize" else (high, "above")
+    best = path.rungs[path.lambda_min].measures["value"]
+    margin = (best.standard_error or 0.0) if path.margin is None else path.margin
+    side, sign = ("below", -1) if path.direction == "maximize" else ("above", 1)
+    threshold = best.mean + sign * margin
     name = f"one standard error {side} the best"
     panel.mark_height(threshold, Look(PURPLE, "dashdot", 1, name))
     for rung in path.by_source("search"):
