@@ -5,6 +5,7 @@ reading of methods and paths that could differ from the first.
 """
 
 import functools
+import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -116,6 +117,10 @@ class _RoleGuard:
         return guarded
 
 
+# As the dashboard's script reads it.
+_STUDY_PAGE = re.compile(r"/dashboard/studies/(\d+)(?:/|$)")
+
+
 @functools.cache
 def _index() -> str:
     return Path(optuna_dashboard.__file__).with_name("index.html").read_text(encoding="utf-8")
@@ -123,7 +128,10 @@ def _index() -> str:
 
 def _show_page(**_: Any) -> HTTPResponse:
     principal: Principal = request.environ["asgi.scope"][PRINCIPAL]
-    page = dashboard_page(_index(), principal)
+    shown = _STUDY_PAGE.match(request.path)
+    # What the page's script will ask for first, asked for while the script is still being loaded.
+    first = f"/api/studies/{shown[1]}?after=0" if shown else None
+    page = dashboard_page(_index(), principal, first)
     return HTTPResponse(page, 200, {"Content-Type": "text/html; charset=UTF-8"})
 
 

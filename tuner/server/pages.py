@@ -157,10 +157,11 @@ def _set_cookie(request: Request, response: Response, secret: str) -> None:
     )
 
 
-def dashboard_page(index: str, principal: Principal) -> str:
+def dashboard_page(index: str, principal: Principal, first: str | None = None) -> str:
     """Return the dashboard's page with a corner that says who is signed in, and signs out.
 
-    For all but admins without the buttons that change something.
+    For all but admins without the buttons that change something. ``first`` is the address that its
+    script will fetch before it can draw.
     """
     if principal.via == "open":
         who = '<p id="tuner-who" class="open">Read-only: nobody has an account yet</p>'
@@ -172,4 +173,6 @@ def dashboard_page(index: str, principal: Principal) -> str:
         )
     styles = ["/server.css"] if principal.role is Role.ADMIN else ["/server.css", "/readers.css"]
     links = "".join(f'<link rel="stylesheet" href="{style}">' for style in styles)
+    if first is not None:
+        links += f'<link rel="preload" as="fetch" crossorigin href="{first}">'
     return index.replace("</head>", f"{links}</head>").replace("</body>", f"{who}</body>")

@@ -156,6 +156,22 @@ def test_study_is_found_in_the_list_and_seen_with_our_pictures(watched: _Watched
     assert watched.complaints == []
 
 
+def test_study_is_fetched_once_while_the_script_is_still_loaded(watched: _Watched) -> None:
+    """The page's link asks for just what its script will ask for, so that neither asks twice."""
+    watched.enter("viewer", "/dashboard/studies/1")
+    expect(watched.page.locator("#plot-history .point").first).to_be_visible()
+    fetched = watched.page.evaluate(
+        "performance.getEntriesByType('resource').map(e => [new URL(e.name), e.startTime])"
+        ".filter(([url]) => url.search === '?after=0').map(([url, at]) => [url.pathname, at])"
+    )
+    asked = watched.page.evaluate(
+        "performance.getEntriesByType('resource').find(e => e.name.endsWith('/api/meta')).startTime"
+    )
+    [(path, at)] = fetched
+    assert path == "/api/studies/1"
+    assert at < asked
+
+
 def test_every_page_of_a_study_is_drawn_without_complaint(watched: _Watched) -> None:
     """Parallel coordinates by WebGL, all other plots, trials with each epoch's value, the note."""
     watched.enter("viewer")
