@@ -29,7 +29,7 @@ from tuner.commands.users import user_app
 from tuner.commands.worker import add_worker_command
 from tuner.errors import TunerError, UsageError
 from tuner.leaving import INTERRUPTED_STATUS, Leaving
-from tuner.logs import about, say_failure, set_up_logging
+from tuner.logs import about, say_end, set_up_logging
 from tuner.serving import find_remote, note_server
 from tuner.spec import check_name_and_budget
 
@@ -99,7 +99,8 @@ def _exit_with_storage_error(error: Exception) -> None:
 
 def _exit_with(message: str, status: int) -> None:
     if message:  # there is none when typer has shown the help instead
-        say_failure(" ".join(message.split()))
+        level = logging.INFO if status == INTERRUPTED_STATUS else logging.ERROR
+        say_end(" ".join(message.split()), level)
     sys.exit(status)
 
 

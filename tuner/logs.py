@@ -60,10 +60,10 @@ def is_json() -> bool:
     return isinstance(sys.stderr, _LoggedStream)
 
 
-def say_failure(message: str) -> None:
-    """Tell on stderr why the command has failed, in one line."""
+def say_end(message: str, level: int = logging.ERROR) -> None:
+    """Tell on stderr why the command ends, in one line."""
     if is_json():
-        logging.getLogger("tuner").error(message)
+        logging.getLogger("tuner").log(level, message)
     else:
         sys.stderr.write(f"tuner: {message}\n")
 

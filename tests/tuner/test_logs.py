@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Cli
+from storage import create_storage
+from tests.conftest import Cli, clean_environment
 
 _THEIRS = """
 import sys
@@ -117,3 +118,19 @@ def test_unknown_format_is_wrong_usage(cli: Cli) -> None:
     assert result.returncode == 2
     assert result.stderr.endswith("'xml' is none of text, json\n")
     assert result.stderr.count("\n") == 1
+
+
+def test_worker_told_to_end_logs_no_error(tmp_path: Path) -> None:
+    """Whoever is alerted by errors sleeps through an orderly end."""
+    create_storage(f"sqlite:///{tmp_path / 'tuner.db'}").engine.dispose()
+    command = [sys.executable, "-m", "tuner", "worker", "--log-format", "json"]
+    environment = clean_environment()
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    ) as worker:
+        assert worker.stderr is not None
+        assert "waiting" in json.loads(worker.stderr.readline())["message"]
+        worker.terminate()
+        (last,) = _lines(worker.stderr.read())
+    assert worker.returncode == 130
+    assert (last["level"], last["message"]) == ("INFO", "interrupted")
