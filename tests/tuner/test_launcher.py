@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 from storage import GIVEN_BACK, create_storage, list_workers
 from tests.conftest import Cli, clean_environment
+from tests.tuner.conftest import wait_until
 from tuner.study import LoadedStudy, load_study
 
 # Long enough that a signal meets trials in training.
@@ -53,19 +54,15 @@ def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
-def _wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "what the test waits for did not happen"
-        time.sleep(0.05)
-
-
 def _wait_for_study(folder: Path) -> LoadedStudy:
-    _wait_for((folder / "tuner.db").exists)
+    wait_until((folder / "tuner.db").exists, seconds=60)
     storage = create_storage(f"sqlite:///{folder / 'tuner.db'}")
-    _wait_for(lambda: bool(storage.get_all_studies()))
+    # What makes it a study of ours is written last.
+    wait_until(
+        lambda: any("spec" in study.user_attrs for study in storage.get_all_studies()), seconds=60
+    )
     loaded = load_study(storage, "s")
-    _wait_for(lambda: len(_running(loaded)) == 2)
+    wait_until(lambda: len(_running(loaded)) == 2, seconds=60)
     return loaded
 
 
@@ -107,7 +104,7 @@ def test_run_interrupted_while_it_starts_ends_in_one_line(
     running: subprocess.Popen[str], tmp_path: Path, seconds: float
 ) -> None:
     """Ctrl-C while torch is being imported gives no traceback, of whatever process."""
-    _wait_for((tmp_path / "tuner.db").exists)
+    wait_until((tmp_path / "tuner.db").exists, seconds=60)
     time.sleep(seconds)
     os.killpg(running.pid, signal.SIGINT)
     _, stderr = running.communicate(timeout=30)
@@ -147,6 +144,6 @@ def test_workers_of_a_killed_launcher_give_back_and_leave(
     """kill -9 of `tuner run` itself leaves no worker behind and nothing RUNNING."""
     loaded = _wait_for_study(tmp_path)
     os.kill(running.pid, signal.SIGKILL)
-    _wait_for(lambda: not list_workers(loaded.storage.engine, loaded.study_id), seconds=20)
+    wait_until(lambda: not list_workers(loaded.storage.engine, loaded.study_id), seconds=20)
     assert not loaded.study.get_trials(states=(TrialState.RUNNING,))
     assert loaded.load_budget().n_leased == 0
