@@ -23,12 +23,16 @@ from storage import (
 )
 from tests.conftest import clean_environment
 from tests.forked import Tuner
+from tuner.leaving import Leaving
 from tuner.server.app import Service, create_service
 from tuner.server.passwords import hash_password
 from tuner.server.settings import ServerSettings
+from tuner.study import create_or_resume
+from tuner.worker import WorkerConfig, run_worker
 
 PASSWORD = "correct horse battery"
 ORIGIN = "http://localhost"
+DIGITS = {"dataset": "digits", "epochs": 2, "train_size": 100}
 
 
 def add_study(url: str, name: str = "digits", n_trials: int = 12) -> None:
@@ -44,6 +48,12 @@ def add_study(url: str, name: str = "digits", n_trials: int = 12) -> None:
                 value=values[4], params=params, distributions=space, intermediate_values=values
             )
         )
+
+
+def train_study(url: str, n_trials: int, n_lanes: int) -> None:
+    """Put a study "digits" into a database that a worker has trained to its end."""
+    create_or_resume(create_storage(url), "digits", DIGITS, n_trials=n_trials)
+    run_worker(WorkerConfig(url, "digits", n_lanes=n_lanes), Leaving())
 
 
 @dataclass(frozen=True)

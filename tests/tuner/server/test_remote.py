@@ -16,15 +16,12 @@ import pytest
 
 from storage import create_storage
 from tests.conftest import ROOT, clean_environment
-from tests.tuner.server.conftest import Accounts, Server, StartServer, add_accounts
+from tests.tuner.server.conftest import Accounts, Server, StartServer, add_accounts, train_study
 from tuner import cli
 from tuner.errors import ContradictionError, NoResultError, ServiceError, TunerError, UsageError
 from tuner.leaving import Leaving
 from tuner.remote import Remote
-from tuner.study import create_or_resume
 from tuner.worker import WorkerConfig, run_worker
-
-DIGITS = {"dataset": "digits", "epochs": 2, "train_size": 100}
 
 Tuner = Callable[..., str]
 
@@ -33,8 +30,7 @@ Tuner = Callable[..., str]
 def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the URL of a file with a finished study."""
     found = f"sqlite:///{tmp_path_factory.mktemp('remote') / 'tuner.db'}"
-    create_or_resume(create_storage(found), "digits", DIGITS, n_trials=6)
-    run_worker(WorkerConfig(found, "digits", n_lanes=2), Leaving())
+    train_study(found, n_trials=6, n_lanes=2)
     return found
 
 

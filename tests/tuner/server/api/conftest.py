@@ -7,14 +7,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from storage import create_storage
-from tests.tuner.server.conftest import ORIGIN, Served, add_accounts
-from tuner.leaving import Leaving
+from tests.tuner.server.conftest import ORIGIN, Served, add_accounts, train_study
 from tuner.server.app import create_service
 from tuner.server.settings import ServerSettings
-from tuner.study import create_or_resume
-from tuner.worker import WorkerConfig, run_worker
 
-DIGITS = {"dataset": "digits", "epochs": 2, "train_size": 100}
 PROBLEM = "application/problem+json"
 
 
@@ -22,8 +18,7 @@ PROBLEM = "application/problem+json"
 def module_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the URL of a file with a finished study."""
     url = f"sqlite:///{tmp_path_factory.mktemp('api') / 'tuner.db'}"
-    create_or_resume(create_storage(url), "digits", DIGITS, n_trials=12)
-    run_worker(WorkerConfig(url, "digits", n_lanes=4), Leaving())
+    train_study(url, n_trials=12, n_lanes=4)
     return url
 
 

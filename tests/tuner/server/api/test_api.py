@@ -9,8 +9,8 @@ from fastapi.testclient import TestClient
 from optuna.trial import TrialState
 
 from storage import create_storage
-from tests.tuner.server.api.conftest import DIGITS, PROBLEM, get, json_of, problem_of
-from tests.tuner.server.conftest import ORIGIN, Served, add_accounts
+from tests.tuner.server.api.conftest import PROBLEM, get, json_of, problem_of
+from tests.tuner.server.conftest import DIGITS, ORIGIN, Served, add_accounts
 from tuner.report import list_trials
 from tuner.server.app import create_service
 from tuner.server.settings import ServerSettings

@@ -9,8 +9,8 @@ import yaml
 from sqlalchemy import text
 
 from storage import create_storage
-from tests.tuner.server.api.conftest import DIGITS, get, json_of, post, problem_of
-from tests.tuner.server.conftest import Served
+from tests.tuner.server.api.conftest import get, json_of, post, problem_of
+from tests.tuner.server.conftest import DIGITS, Served
 from tuner.report import list_trials
 from tuner.server.best import MEDIA_TYPES
 from tuner.study import load_study

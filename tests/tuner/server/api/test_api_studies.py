@@ -8,8 +8,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import text
 
 from storage import create_storage, list_audit
-from tests.tuner.server.api.conftest import DIGITS, get, json_of, post, problem_of
-from tests.tuner.server.conftest import ORIGIN, Served
+from tests.tuner.server.api.conftest import get, json_of, post, problem_of
+from tests.tuner.server.conftest import DIGITS, ORIGIN, Served
 from tuner.allowed import AllowedObjectives
 from tuner.leaving import Leaving
 from tuner.server.app import create_service
