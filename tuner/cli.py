@@ -82,9 +82,13 @@ def _value_in(error: Exception) -> str:
     if not isinstance(error.__cause__, ValidationError):
         return ""
     value = error.__cause__.errors()[0]["input"]
-    advice = "; Kubernetes sets it for a Service named tuner: name that another way, or set "
-    is_service_link = str(value).startswith("tcp://")
-    return f" (given: {value!r}{advice + 'enableServiceLinks: false' if is_service_link else ''})"
+    advice = ""
+    if str(value).startswith("tcp://"):
+        advice = (
+            "; Kubernetes sets it for a Service named tuner: name that another way, or set "
+            "enableServiceLinks: false"
+        )
+    return f" (given: {value!r}{advice})"
 
 
 def _exit_with_storage_error(error: Exception) -> None:

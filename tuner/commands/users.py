@@ -153,7 +153,8 @@ def log(
     rows = [{**asdict(entry), "at": moment(entry.at)} for entry in list_audit(engine, limit)]
     if as_json:
         print(json.dumps(rows, indent=2))
-    for row in () if as_json else rows:
+        return
+    for row in rows:
         line = f"{row['at']}  {row['address']:<15} {row['actor']:<20} {row['action']}"
         # What strangers sent tells the terminal nothing.
         print("".join(character if character.isprintable() else "?" for character in line))

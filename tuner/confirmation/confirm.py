@@ -126,7 +126,7 @@ class _Race:
 
     def set_queue(self, *, only_if_changed: bool = False) -> None:
         """Let those trials wait that are worth it, by the values there are now."""
-        n_wanted = self._find_n_wanted()
+        n_wanted = self._find_n_wanted(self._read_values())
         if only_if_changed and n_wanted == self.n_wanted:
             return
         wanted = [
@@ -145,8 +145,8 @@ class _Race:
 
     def judge(self) -> Confirmation:
         """Return what the values say."""
-        n_wanted = self._find_n_wanted()
         best, values, scale = self.best, self._read_values(), self._find_scale()
+        n_wanted = self._find_n_wanted(values)
         outrun = find_outrun(self.candidates, values, self.n_seeds, scale.direction)
         assert best.value is not None
         return judge(
@@ -172,8 +172,8 @@ class _Race:
         image = 0.0 if spec.is_function else 1 / DATASETS[spec.dataset].n_validation
         return Scale(spec.direction, image)
 
-    def _find_n_wanted(self) -> dict[Candidate, int]:
-        values, scale = self._read_values(), self._find_scale()
+    def _find_n_wanted(self, values: Mapping[Candidate, Values]) -> dict[Candidate, int]:
+        scale = self._find_scale()
         return find_n_wanted(self.candidates, values, self.n_seeds, scale, races=self.races)
 
     def _read_values(self) -> Mapping[Candidate, Values]:

@@ -38,16 +38,17 @@ class Evidence:
 def judge(evidence: Evidence) -> Confirmation:
     """Return the answer; raises NoResultError if no candidate has a value for every seed."""
     rungs = _make_rungs(evidence)
-    scale = evidence.scale
-    minimum, largest = find_lambda_min(rungs, scale.direction), find_lambda_1se(rungs, scale)
+    scale, direction = evidence.scale, evidence.scale.direction
+    minimum, margin = find_lambda_min(rungs, direction), find_margin(rungs, scale)
+    largest = find_lambda_1se(rungs, direction, margin)
     return Confirmation(
         study=evidence.study,
-        direction=scale.direction,
+        direction=direction,
         seeds=evidence.seeds,
         rungs=rungs,
         lambda_min=minimum,
         lambda_1se=largest,
-        margin=find_margin(rungs, scale),
+        margin=margin,
         search_trial=evidence.search_trial,
         search_value=evidence.search_value,
         optimism=_find_optimism(rungs, evidence),
@@ -81,25 +82,27 @@ def find_lambda_min(rungs: Sequence[Rung], direction: Direction) -> int:
     return max(position for position, mean in eligible.items() if mean >= best - _slack(best))
 
 
-def find_lambda_1se(rungs: Sequence[Rung], scale: Scale) -> int:
-    """Return the position of the largest λ whose mean is within one standard error of the best.
+def find_lambda_1se(rungs: Sequence[Rung], direction: Direction, margin: float) -> int:
+    """Return the position of the largest λ whose mean is behind the best by the margin at most.
 
     This is ``lambda.1se`` of ``cv.glmnet`` (Friedman, Hastie and Tibshirani 2010, J. Stat. Software
-    33(1)) but for the error: the median standard error of the candidates' paired differences to the
-    best, with what the sample of validation images adds. What a seed does to all candidates alike
-    leaves no doubt about which is better; and of ten errors known from five seeds each, a single
-    one is small or large by chance: see ``docs/the-answer.md``. Of candidates of equal λ the better
-    mean is taken.
+    33(1)) but for the error, which is `find_margin`'s. Of candidates of equal λ the better mean is
+    taken.
     """
-    eligible = _eligible(rungs, scale.direction)
+    eligible = _eligible(rungs, direction)
     best = max(eligible.values())
-    limit = best - find_margin(rungs, scale) - _slack(best)
+    limit = best - margin - _slack(best)
     within = [position for position, mean in eligible.items() if mean >= limit]
     return max(within, key=lambda p: (rungs[p].candidate.weight_decay, eligible[p], p))
 
 
 def find_margin(rungs: Sequence[Rung], scale: Scale) -> float:
-    """Return one standard error, of a difference to the best, as `find_lambda_1se` takes it."""
+    """Return one standard error: the median one of the candidates' paired differences to the best.
+
+    With what the sample of validation images adds. What a seed does to all candidates alike leaves
+    no doubt about which is better; and of ten errors known from five seeds each, a single one is
+    small or large by chance: see ``docs/the-answer.md``.
+    """
     best = find_lambda_min(rungs, scale.direction)
     others = [position for position in _eligible(rungs, scale.direction) if position != best]
     return scale.find_margin(_find_usual_error(rungs, best, others))
