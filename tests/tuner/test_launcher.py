@@ -22,8 +22,6 @@ from tuner.study import LoadedStudy, load_study
 SLOW = (
     "--dataset",
     "digits",
-    "--epochs",
-    "100",
     "--pruner",
     "none",
     "--workers",
@@ -37,10 +35,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Start `tuner run` on 5 trials as a terminal would: in a process group of its own."""
+def running(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
+    """Start `tuner run` on 5 trials as a terminal would: in a process group of its own.
+
+    Of 100 epochs each, or as many as the test asks for.
+    """
+    options = ["--study", "s", "--trials", "5", "--epochs", getattr(request, "param", "100")]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tuner", "run", "--study", "s", "--trials", "5", *SLOW, "--json"],
+        [sys.executable, "-m", "tuner", "run", *options, *SLOW, "--json"],
         cwd=tmp_path,
         env=clean_environment(),
         stdout=subprocess.PIPE,
@@ -123,6 +125,9 @@ def test_run_whose_study_is_deleted_says_so(running: subprocess.Popen[str], tmp_
     assert "has been deleted" in stderr.strip().splitlines()[-1]
 
 
+# So many that no trial has just ended when the workers are killed: what it was worth is written up
+# to 0.4 s later, and lost with its worker, so that it would be given back too.
+@pytest.mark.parametrize("running", ["500"], indirect=True, ids=["long trials"])
 def test_killed_workers_are_replaced_and_their_trials_repeated(
     running: subprocess.Popen[str], tmp_path: Path
 ) -> None:
