@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Tests wait a lot, so four at a time; threads that NumPy starts in each would only spin.
+PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadgroup
 
-.PHONY: setup tune test chaos lint bench fuzz dashboard clean
+.PHONY: setup tune test test-long chaos lint bench fuzz dashboard lock audit clean
 
 setup: $(VENV)/.tuner-installed
 
@@ -29,7 +31,11 @@ dashboard: setup
 	$(BIN)/tuner dashboard $(ARGS)
 
 test: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest -n 4 $(ARGS)
+	$(PYTEST) $(ARGS)
+
+# What takes minutes: each objective of the corpus by Optuna and by us on each database, a fuzz.
+test-long: $(VENV)/.dev-installed
+	$(PYTEST) -m long $(ARGS)
 
 chaos: $(VENV)/.dev-installed
 	$(BIN)/python -m tests.chaos --seconds 600 $(ARGS)
@@ -45,6 +51,19 @@ bench: $(VENV)/.dev-installed
 # Thousands of odd requests to the API, as each role: CASES=5000.
 fuzz: $(VENV)/.dev-installed
 	$(BIN)/python -m benchmarks.fuzz --cases $(or $(CASES),5000)
+
+# The versions and hashes that the image is made of, but for torch's, which its own index has.
+lock: $(VENV)/.dev-installed
+	$(PIP) uv
+	$(BIN)/uv pip compile pyproject.toml --extra postgres --extra mysql --extra serve --upgrade \
+		--generate-hashes --python-version 3.12 --python-platform x86_64-manylinux_2_28 --no-header \
+		$$($(BIN)/python -c 'print("--no-emit-package " + " --no-emit-package ".join(\
+		open("deploy/not-locked.txt").read().split()))') --output-file requirements.lock
+
+# Known holes of what is locked; asks a database on the internet.
+audit: $(VENV)/.dev-installed
+	$(PIP) pip-audit
+	$(BIN)/pip-audit --no-deps --disable-pip --requirement requirements.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,1 +1,1 @@
-"""Every number in the README comes from here: ``python -m benchmarks``."""
+"""Every number in README and docs comes from here: ``python -m benchmarks``."""

@@ -2,7 +2,7 @@
 
     python -m benchmarks [--quick] [--only NAME]... [--data-dir data] [--storage-url URL]...
 
-A full run writes ``benchmarks/results/full.*``, which the README quotes (``python -m
+A full run writes ``benchmarks/results/full.*``, which docs/speed.md quotes (``python -m
 benchmarks.quote``); others write ``quick.*`` or ``partial.*``. Not to be run beside other work.
 """
 
@@ -25,7 +25,7 @@ from benchmarks.setting import DATASET, SEED, Setting
 from objectives.datasets import load_training_data
 
 # Modules with a function `measure`; those that others' load would disturb most come first.
-NAMES = ("startup", "lanes", "studies", "overhead", "throughput")
+NAMES = ("startup", "lanes", "studies", "problems", "function", "overhead", "throughput")
 
 
 def main(

@@ -22,12 +22,12 @@ def find_chromium() -> str | None:
 
 
 @contextlib.contextmanager
-def open_browser() -> Iterator[Browser]:
+def open_browser(*options: str) -> Iterator[Browser]:
     """Start a Chromium without a window; raises FileNotFoundError."""
     if (chromium := find_chromium()) is None:
         raise FileNotFoundError("there is no Chromium: apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=[*OPTIONS, *options])
         try:
             yield browser
         finally:

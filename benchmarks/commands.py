@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.setting import DATASET, Setting
 
-_ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent
 _SCRIPT = Path(__file__).parent / "textbook_script.py"
 
 
@@ -20,18 +20,19 @@ def tuner_run(setting: Setting, storage_url: str, options: Sequence[str]) -> flo
         *("--data-dir", str(setting.data_dir), "--output", str(setting.folder / "best.json")),
         *options,
     ]
-    return _time(setting, command)
+    return run_python(setting, command)
 
 
 def textbook_script(setting: Setting, storage_url: str, options: Sequence[str]) -> float:
     """Run a study by the textbook script with these options; return the seconds it took."""
     command = [str(_SCRIPT), "--storage", storage_url, "--data-dir", str(setting.data_dir)]
-    return _time(setting, [*command, *options])
+    return run_python(setting, [*command, *options])
 
 
-def _time(setting: Setting, command: Sequence[str]) -> float:
-    """Return a Python process's seconds; raises CalledProcessError, with stderr shown, if it fails.
+def run_python(setting: Setting, command: Sequence[str], root: Path = ROOT) -> float:
+    """Return the seconds of a Python process that uses a checkout's code.
 
+    Raises CalledProcessError, with stderr shown, if it fails.
     The tuner's own environment variables would be options that nobody sees in the results.
     """
     kept = {name: text for name, text in os.environ.items() if not name.startswith("TUNER_")}
@@ -39,7 +40,7 @@ def _time(setting: Setting, command: Sequence[str]) -> float:
     done = subprocess.run(
         [sys.executable, *command],
         cwd=setting.folder,
-        env={**kept, "PYTHONPATH": str(_ROOT)},
+        env={**kept, "PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
         check=False,

@@ -17,11 +17,10 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 _context = multiprocessing.get_context("forkserver")
-# Everything that a worker on a function imports; not torch, which it must not need. Drivers that
+# Everything that a coordinator imports; not torch, which it must not need. Drivers that
 # are not installed are left out by multiprocessing.
 _PRELOADED = [
     "alembic.command",
-    "benchmarks.no_op",
     "numpy.random",
     "optuna.samplers._tpe.sampler",
     "psycopg",
@@ -29,7 +28,7 @@ _PRELOADED = [
     "sqlalchemy.orm",
     "tuner.cli",
     "tuner.report",
-    "tuner.worker",
+    "tuner.workers.coordinator",
 ]
 # What must not stand in a log: everybody's warnings and errors, and what no logger has caught.
 _COMPLAINT = re.compile(r"WARNING|ERROR|CRITICAL|Traceback|Warning:|^tuner: ", re.MULTILINE)
@@ -38,7 +37,7 @@ _START_SECONDS = 120
 
 @dataclass(frozen=True)
 class Returned:
-    """What came of a crew: what went wrong, and the CPU seconds that its processes took."""
+    """What went wrong, and the CPU seconds of the processes, without those of their trainers."""
 
     problems: list[str]
     cpu_seconds: float

@@ -16,7 +16,7 @@ from torchvision import transforms
 
 from benchmarks.setting import DATASET, SEED
 from objectives import DATASETS
-from objectives.base import Hyperparameters
+from objectives.facts import Params
 from objectives.seeds import derive_seed, permutation
 
 
@@ -30,11 +30,11 @@ class Textbook:
     def train(
         self,
         models: Sequence[nn.Module],
-        hyperparameters: Sequence[Hyperparameters],
+        params: Sequence[Params],
         order: torch.Tensor,
     ) -> None:
         """Train one model after another."""
-        for model, chosen in zip(models, hyperparameters, strict=True):
+        for model, chosen in zip(models, params, strict=True):
             optimizer = _optimizer(model, chosen)
             loader = DataLoader(self._images, batch_size=self._batch_size, sampler=order.tolist())
             for images, labels in loader:
@@ -53,11 +53,11 @@ class InMemory:
     def train(
         self,
         models: Sequence[nn.Module],
-        hyperparameters: Sequence[Hyperparameters],
+        params: Sequence[Params],
         order: torch.Tensor,
     ) -> None:
         """Train one model after another."""
-        for model, chosen in zip(models, hyperparameters, strict=True):
+        for model, chosen in zip(models, params, strict=True):
             optimizer = _optimizer(model, chosen)
             for batch in torch.split(order, self._batch_size):
                 _take_step(model, optimizer, self._images[batch], self._labels[batch])
@@ -76,8 +76,8 @@ def _training_indices() -> list[int]:
     return [int(index) for index in split[: facts.n_train]]
 
 
-def _optimizer(model: nn.Module, chosen: Hyperparameters) -> torch.optim.Optimizer:
-    return torch.optim.SGD(model.parameters(), lr=chosen.lr, weight_decay=chosen.weight_decay)
+def _optimizer(model: nn.Module, chosen: Params) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), lr=chosen["lr"], weight_decay=chosen["weight_decay"])
 
 
 def _take_step(

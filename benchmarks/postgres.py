@@ -37,7 +37,7 @@ class PrivatePostgres:
         if programs is None:
             raise FileNotFoundError("there is no PostgreSQL to start here")
         self._programs = programs
-        self._as_user = _unprivileged()
+        self._as_user = unprivileged()
         # Not pytest's folder: that one is closed to other users, and too long for a socket's name.
         self._folder = Path(tempfile.mkdtemp(prefix="tuner_pg_"))
         self._process: subprocess.Popen[bytes] | None = None
@@ -147,14 +147,14 @@ def find_postgres_programs() -> Path | None:
 def _can_run(folder: Path) -> bool:
     try:
         command = [str(folder / "postgres"), "--version"]
-        subprocess.run(command, check=True, capture_output=True, timeout=10, **_unprivileged())
+        subprocess.run(command, check=True, capture_output=True, timeout=10, **unprivileged())
     except (OSError, subprocess.SubprocessError):
         return False
     return True
 
 
-def _unprivileged() -> dict[str, Any]:
-    """Return what makes a child process not root: PostgreSQL refuses to run as root."""
+def unprivileged() -> dict[str, Any]:
+    """Return what makes a child process not root: servers refuse to run as root."""
     if os.geteuid() != 0:
         return {}
     for name in ("postgres", "nobody"):

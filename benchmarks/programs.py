@@ -1,11 +1,16 @@
-"""Run no-op trials on a study, by plain Optuna and by a worker of ours, in a process of its own.
+"""Run no-op trials on a study, by plain Optuna and by a crew of ours, in a process of its own.
 
 Both programs use TPE and the median pruner, and tell when each trial's objective was called.
 """
 
+import contextlib
+import functools
 import logging
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import optuna
 
@@ -13,11 +18,13 @@ from benchmarks import no_op
 from benchmarks.history import fill_study
 from objectives.functions import load_function
 from storage import create_storage, open_storage, parse_url
-from tuner.leaving import Leaving
 from tuner.study import create_or_resume
-from tuner.worker import WorkerConfig, run_worker
+from tuner.workers.config import WorkerConfig
+from tuner.workers.coordinator import run_worker
+from tuner.workers.shutdown import Leaving
 
 PLAIN, SERVICE = "plain Optuna", "lambda-tuner"
+CREW_OF_8, CREW_OF_4 = f"{SERVICE}, crew of 8", f"{SERVICE}, crews of 4"
 
 _OBJECTIVE = "benchmarks.no_op:objective"
 
@@ -70,23 +77,27 @@ def run_plain(url: str, study_name: str, limit: Limit) -> list[float]:
         sampler=optuna.samplers.TPESampler(),
         pruner=optuna.pruners.MedianPruner(),
     )
-    function = load_function(_OBJECTIVE)
-    study.optimize(function, n_trials=limit.n_new_trials, timeout=limit.seconds)
-    return _take_starts()
+    function = load_function(_OBJECTIVE, os.getcwd())
+    with _noting_starts() as starts:
+        study.optimize(function, n_trials=limit.n_new_trials, timeout=limit.seconds)
+    return starts
 
 
-def run_service(url: str, study_name: str, _limit: Limit) -> list[float]:
-    """Be a worker until what was granted is spent; return the starts of this worker's trials."""
+def run_service(url: str, study_name: str, _limit: Limit, n_trainers: int = 1) -> list[float]:
+    """Be a crew until what was granted is spent; return the starts of this crew's trials."""
     _be_quiet()
-    config = WorkerConfig(url, study_name, log_level=logging.WARNING)
-    status = run_worker(config, Leaving())
+    config = WorkerConfig(url, study_name, log_level=logging.WARNING, n_trainers=n_trainers)
+    with _noting_starts() as starts:
+        status = run_worker(config, Leaving())
     assert status == 0
-    return _take_starts()
+    return starts
 
 
 RUN: dict[str, Callable[[str, str, Limit], list[float]]] = {
     PLAIN: run_plain,
     SERVICE: run_service,
+    CREW_OF_8: functools.partial(run_service, n_trainers=8),
+    CREW_OF_4: functools.partial(run_service, n_trainers=4),
 }
 
 
@@ -94,7 +105,14 @@ def _be_quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def _take_starts() -> list[float]:
-    starts = no_op.started_at.copy()
-    no_op.started_at.clear()
-    return starts
+@contextlib.contextmanager
+def _noting_starts() -> Iterator[list[float]]:
+    """Yield a list that holds, after the block, when each trial's objective was called."""
+    starts: list[float] = []
+    with tempfile.NamedTemporaryFile() as file:
+        os.environ[no_op.STARTS_FILE] = file.name
+        try:
+            yield starts
+        finally:
+            del os.environ[no_op.STARTS_FILE]
+        starts += map(float, Path(file.name).read_text().split())

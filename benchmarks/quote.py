@@ -1,16 +1,16 @@
-"""Put what the last full run measured into the README: ``python -m benchmarks.quote``."""
+"""Put what the last full run measured into docs/speed.md: ``python -m benchmarks.quote``."""
 
 from pathlib import Path
 
 from benchmarks.results import FOLDER, find_quote
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs" / "speed.md"
 
 
 def main() -> None:
-    """Replace the README's block by the one of the results."""
-    text = README.read_text()
-    README.write_text(text.replace(find_quote(text), find_quote((FOLDER / "full.md").read_text())))
+    """Replace the page's block by the one of the results."""
+    text = PAGE.read_text()
+    PAGE.write_text(text.replace(find_quote(text), find_quote((FOLDER / "full.md").read_text())))
 
 
 if __name__ == "__main__":

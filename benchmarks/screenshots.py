@@ -1,4 +1,4 @@
-"""Make the README's pictures of the service: a study of real MNIST, seen by a viewer in Chromium.
+"""Make the pictures of docs/service.md: a study of real MNIST, seen by a viewer in Chromium.
 
     python -m benchmarks.screenshots [--data-dir data] [--output docs] [--storage-url URL]
 
@@ -32,7 +32,7 @@ def main(
     output: Annotated[Path, typer.Option(help="Where the pictures go.")] = Path("docs"),
     storage_url: Annotated[str, typer.Option(help="Storage with the study; else trained.")] = "",
 ) -> None:
-    """Make the README's pictures of the service."""
+    """Make the pictures of docs/service.md."""
     output = output.resolve()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -29,10 +29,12 @@ from benchmarks.machine import describe_machine
 from benchmarks.results import FOLDER, Results, write_results
 from benchmarks.section import Figure, Section
 from benchmarks.setting import Setting
-from objectives import Hyperparameters
-from objectives.datasets import load_test_data, load_training_data
+from benchmarks.simulated import measure as simulated_studies
+from objectives import Params
+from objectives.datasets import load_training_data
 from storage import open_storage
 from tuner.confirmation.values import CONFIRMATION, Confirmation
+from tuner.selection import get_best_trial
 from tuner.spec import Spec
 from tuner.study import load_study
 
@@ -82,6 +84,7 @@ class Amounts:
     epochs: int = 60
     n_fresh_seeds: int = 5
     first_seed: int = 20  # the method was made while looking at studies 0 to 9
+    n_simulated: int = 200
 
     def spec(self, task: Task, seed: int) -> Spec:
         """Return the spec of the study with this seed."""
@@ -90,7 +93,7 @@ class Amounts:
 
 DIGITS, MNIST = Task("digits", "digits", None), Task("MNIST, 1,000 images", "mnist", 1_000)
 FULL = Amounts((DIGITS, MNIST))
-QUICK = Amounts((DIGITS,), n_studies=2, n_trials=8, epochs=5, n_fresh_seeds=2)
+QUICK = Amounts((DIGITS,), n_studies=2, n_trials=8, epochs=5, n_fresh_seeds=2, n_simulated=3)
 
 
 @dataclass(frozen=True)
@@ -98,21 +101,21 @@ class Answer:
     """A study's answer, and the epochs that search and confirmation trained."""
 
     confirmation: Confirmation
+    best_params: Params
     search_epochs: int
     confirm_epochs: int
 
-    def hyperparameters(self, choice: Choice) -> Hyperparameters:
+    def params(self, choice: Choice) -> Params:
         """Return what a choice trains with."""
         confirmation = self.confirmation
         match choice:
             case "best trial":
-                rungs = [r for r in confirmation.rungs if r.candidate.source == "search"]
-                candidate = rungs[0].candidate
+                return self.best_params
             case "λ_min":
                 candidate = confirmation.chosen("min").candidate
             case "λ_1se":
                 candidate = confirmation.chosen("1se").candidate
-        return Hyperparameters(candidate.weight_decay, candidate.lr)
+        return candidate.params
 
     def epochs(self, choice: Choice) -> int:
         """Return how many epochs were trained to make a choice."""
@@ -150,13 +153,14 @@ def ask_tuner(setting: Setting, amounts: Amounts, task: Task, seed: int) -> Answ
         options += ["--train-size", str(task.train_size)]
     tuner_run(setting, f"sqlite:///{file}", options)
     storage = open_storage(f"sqlite:///{file}")
-    stored = load_study(storage, name).study.user_attrs[CONFIRMATION]
+    loaded = load_study(storage, name)
+    stored, best = loaded.study.user_attrs[CONFIRMATION], get_best_trial(loaded).params
     storage.engine.dispose()
     confirmation = Confirmation.model_validate(stored)
     with sqlite3.connect(file) as connection:
         epochs = dict(connection.execute(_EPOCHS).fetchall())
     connection.close()
-    return Answer(confirmation, epochs[name], epochs[confirmation.study])
+    return Answer(confirmation, best, epochs[name], epochs[confirmation.study])
 
 
 def measure(setting: Setting, amounts: Amounts, ask: Ask = ask_tuner) -> Section:
@@ -175,28 +179,28 @@ def _score_choices(
     setting: Setting, amounts: Amounts, task: Task, answer: Answer, seed: int
 ) -> dict[Choice, float]:
     """Return each choice's mean test accuracy over fresh seeds, the same for every choice."""
-    known: dict[Hyperparameters, float] = {}
+    known: dict[tuple[float, float], float] = {}
     for choice in CHOICES:
-        chosen = answer.hyperparameters(choice)
-        if chosen not in known:
-            known[chosen] = _score(setting, amounts, amounts.spec(task, seed), chosen)
-    return {choice: known[answer.hyperparameters(choice)] for choice in CHOICES}
+        chosen = answer.params(choice)
+        if tuple(chosen.values()) not in known:
+            score = _score(setting, amounts, amounts.spec(task, seed), chosen)
+            known[tuple(chosen.values())] = score
+    return {choice: known[tuple(answer.params(choice).values())] for choice in CHOICES}
 
 
-def _score(setting: Setting, amounts: Amounts, spec: Spec, chosen: Hyperparameters) -> float:
+def _score(setting: Setting, amounts: Amounts, spec: Spec, chosen: Params) -> float:
     """Return the mean test accuracy over fresh seeds, which are initialisations and orders."""
     import torch
 
     from objectives.alone import Beginning, train_alone
 
     config = spec.training_config(data_dir=setting.data_dir, device="cpu")
-    test = load_test_data(config.dataset, data_dir=setting.data_dir)
     torch.set_num_threads(1)  # as in a worker; the steps are too small for more
     accuracies = []
     for fresh in range(_FRESH, _FRESH + amounts.n_fresh_seeds):
         passes = range(fresh * amounts.epochs, (fresh + 1) * amounts.epochs)
         *_, trained = train_alone(config, Beginning(chosen, fresh), passes)
-        accuracies.append(trained.score(test))
+        accuracies.append(trained.test_value())
     return statistics.fmean(accuracies)
 
 
@@ -244,7 +248,7 @@ class Summary:
 
 
 def _summarise(task: Task, choice: Choice, outcomes: Sequence[Outcome]) -> Summary:
-    decays = [outcome.answer.hyperparameters(choice).weight_decay for outcome in outcomes]
+    decays = [outcome.answer.params(choice)["weight_decay"] for outcome in outcomes]
     gains = [100 * (o.accuracies[choice] - o.accuracies["best trial"]) for o in outcomes]
     return Summary(
         task=task,
@@ -291,6 +295,7 @@ def main(
         load_training_data(task.dataset, seed=0, data_dir=data_dir)  # fetched once
     with tempfile.TemporaryDirectory() as folder, Console(stderr=True).status("") as status:
         setting = Setting(quick, data_dir.resolve(), (), Path(folder), status.update)
+        simulated = simulated_studies(amounts.n_simulated, status.update)
         section = measure(setting, amounts)
     results = Results(
         command=" ".join(["python -m benchmarks.selection", *sys.argv[1:]]),
@@ -298,7 +303,7 @@ def main(
         machine=machine,
         databases=dict([product(None)]),
         seconds=time.monotonic() - started,
-        sections={"selection": section},
+        sections={"simulated": simulated, "selection": section},
     )
     for file in write_results(results, results_dir, "selection-quick" if quick else "selection"):
         print(file)

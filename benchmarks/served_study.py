@@ -7,7 +7,14 @@ from benchmarks.setting import DATASET
 from storage import Role, create_storage, create_token
 from storage.schema import budgets
 from tuner.answer.record import publish
-from tuner.confirmation.values import CONFIRMATION, Candidate, Confirmation, Rung, Score, Verdict
+from tuner.confirmation.values import (
+    CONFIRMATION,
+    Confirmation,
+    Rung,
+    Score,
+    Verdict,
+    make_candidate,
+)
 from tuner.study import LoadedStudy, create_or_resume
 
 STUDY = "served"
@@ -41,7 +48,9 @@ def _confirm(loaded: LoadedStudy) -> None:
     best = loaded.study.best_trial
     rungs = tuple(
         Rung(
-            candidate=Candidate(weight_decay=1e-5 * 2.0**i, lr=0.3, source="ladder"),
+            candidate=make_candidate(
+                1e-5 * 2.0**i, {"weight_decay": 1e-5 * 2.0**i, "lr": 0.3}, "ladder"
+            ),
             values=dict.fromkeys(_SEEDS, 0.97 - i / 1000),
             mean=0.97 - i / 1000,
             standard_error=0.0015,

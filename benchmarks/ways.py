@@ -11,7 +11,6 @@ from torch import nn
 from benchmarks.loops import InMemory, Textbook
 from benchmarks.setting import DATASET, SEED
 from objectives import DATASETS
-from objectives.base import Hyperparameters
 from objectives.datasets import load_training_data
 from objectives.lanes import OneByOne, Program
 from objectives.perceptron import Perceptrons
@@ -20,7 +19,7 @@ from objectives.stacked import StackedModels
 from objectives.training import TensorSplit, build_model, to_device
 
 BATCH_SIZE = 64
-HYPERPARAMETERS = Hyperparameters(weight_decay=1e-4, lr=0.1)
+PARAMS = {"weight_decay": 1e-4, "lr": 0.1}
 
 TEXTBOOK, IN_MEMORY, ONE_BY_ONE = "textbook loop", "in-memory loop", "plain-torch program"
 STACKED, BY_HAND = "lanes by torch.func", "lanes by hand"
@@ -72,7 +71,7 @@ def train_anew(trainer: Trainer, way: Way, order: torch.Tensor) -> tuple[float, 
     ]
     torch.set_num_threads(way.n_threads)
     started = time.perf_counter()
-    trainer.train(models, [HYPERPARAMETERS] * way.n_lanes, order)
+    trainer.train(models, [PARAMS] * way.n_lanes, order)
     return time.perf_counter() - started, models[0]
 
 

@@ -3,22 +3,27 @@
 Importing this package does not import torch; ``objectives.training`` does.
 """
 
-from objectives.base import EpochResult, Fit, Hyperparameters, Lanes, SearchSpace, TrainingConfig
-from objectives.catalog import DATASETS, OBJECTIVES, DatasetFacts, Recipe
-from objectives.errors import DataError, ObjectiveError, UnknownNameError
+from objectives.base import EpochResult, Fit, Lanes, TrainingConfig
+from objectives.catalog import DATASETS, OBJECTIVES, DatasetFacts
+from objectives.errors import DataError, ObjectiveError, ProblemError, UnknownNameError
+from objectives.facts import DataFacts, Direction, Facts, MetricFacts, Params, Recipe
 
 __all__ = [
     "DATASETS",
     "OBJECTIVES",
     "DataError",
+    "DataFacts",
     "DatasetFacts",
+    "Direction",
     "EpochResult",
+    "Facts",
     "Fit",
-    "Hyperparameters",
     "Lanes",
+    "MetricFacts",
     "ObjectiveError",
+    "Params",
+    "ProblemError",
     "Recipe",
-    "SearchSpace",
     "TrainingConfig",
     "UnknownNameError",
 ]

@@ -5,28 +5,28 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from objectives.base import EpochResult, Hyperparameters, TrainingConfig
-from objectives.datasets import Split
-from objectives.lanes import BatchedLanes, open_lanes
-from objectives.training import accuracy, build_model, choose_device, to_device
+from objectives.base import EpochResult, Lanes, TrainingConfig
+from objectives.errors import ObjectiveError
+from objectives.facts import Params
+from objectives.opening import open_training
 
 
 @dataclass(frozen=True)
 class Beginning:
     """What a training begins with; ``init`` is the number of its initialisation."""
 
-    hyperparameters: Hyperparameters
+    params: Params
     init: int = 0
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A training after an epoch; ``score`` gives its model's accuracy on another split, as it is
-    until the next epoch begins.
+    """A training after an epoch; ``test_value`` scores its model on the test part, as it is until
+    the next epoch begins.
     """
 
     result: EpochResult
-    score: Callable[[Split], float]
+    test_value: Callable[[], float]
 
 
 def train_side_by_side(
@@ -34,22 +34,24 @@ def train_side_by_side(
 ) -> Iterator[list[Trained]]:
     """Train, an epoch in each of the passes; equal arguments give equal results.
 
-    Raises DataError, and UnknownNameError for a device not to be had.
+    Raises ObjectiveError, also for what a user's model raises.
     """
-    lanes = open_lanes(config, len(beginnings))
+    lanes = open_training(config, len(beginnings))
     for lane, beginning in enumerate(beginnings):
-        lanes.add(lane, beginning.hyperparameters, init=beginning.init)
+        lanes.add(lane, beginning.params, init=beginning.init)
     for number in passes:
         lanes.go_to_pass(number)
         results = lanes.train_pass()
+        _check(lanes)
         yield [
-            Trained(results[lane], partial(_score, config, lanes, lane))
+            Trained(results[lane], partial(lanes.test_value, lane))
             for lane in range(len(beginnings))
         ]
 
 
-def _score(config: TrainingConfig, lanes: BatchedLanes, lane: int, split: Split) -> float:
-    return accuracy(lanes.model(lane), to_device(split, choose_device(config.device)))
+def _check(lanes: Lanes) -> None:
+    for error in lanes.take_failures().values():
+        raise ObjectiveError(f"Training raised {type(error).__name__}: {error}") from error
 
 
 def train_alone(
@@ -60,9 +62,13 @@ def train_alone(
         yield trained
 
 
-def score_state(config: TrainingConfig, state: Mapping[str, Any], split: Split) -> float:
-    """Return the accuracy of a model with this state (see ``Lanes.state``), in 0..1."""
-    device = choose_device(config.device)
-    model = build_model(config.objective, config.dataset, seed=0).to(device)
-    model.load_state_dict(state)
-    return accuracy(model, to_device(split, device))
+def score_states(
+    config: TrainingConfig, models: Sequence[tuple[Params, Mapping[str, Any]]]
+) -> list[float]:
+    """Return the test values of models with these parameters and states (see ``Lanes.state``)."""
+    lanes, values = open_training(config, 1), []
+    for params, state in models:
+        lanes.add(0, params, state=state)
+        values.append(lanes.test_value(0))
+        lanes.remove(0)
+    return values

@@ -1,4 +1,4 @@
-"""What an objective is to a worker: a search space, and lanes in which trials train side by side.
+"""What an objective is to a worker: lanes in which trials train side by side.
 
 Knows neither torch nor a database, so it can be imported by a command that trains nothing.
 """
@@ -7,78 +7,49 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    import optuna
-
-
-@dataclass(frozen=True)
-class Hyperparameters:
-    """What a trial chooses: both enter ``torch.optim.SGD`` unchanged."""
-
-    weight_decay: float
-    lr: float
-
-
-@dataclass(frozen=True)
-class SearchSpace:
-    """The ranges searched, each ``(low, high)`` with 0 < low < high, both log-uniform.
-
-    ``with_zero``: weight_decay may be 0, which no log scale has; so it is uniform in [0, high].
-    """
-
-    weight_decay: tuple[float, float]
-    lr: tuple[float, float]
-    with_zero: bool = False
-
-    def suggest(self, trial: "optuna.Trial") -> Hyperparameters:
-        """State the search space on the trial and return what its sampler chose."""
-        low, high = self.weight_decay
-        if self.with_zero:
-            weight_decay = trial.suggest_float("weight_decay", 0.0, high)
-        else:
-            weight_decay = trial.suggest_float("weight_decay", low, high, log=True)
-        return Hyperparameters(
-            weight_decay=weight_decay,
-            lr=trial.suggest_float("lr", *self.lr, log=True),
-        )
+from objectives.facts import DataFacts, Params
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Everything but the hyperparameters that decides a trial's training."""
+    """Everything but its parameters that decides a trial's training."""
 
     objective: str
     dataset: str
     seed: int
     batch_size: int = 64
+    epochs: int = 5
     train_size: int | None = None
     data_dir: Path = Path("data")
     device: str = "auto"
+    # What the study's own problem was when it was created.
+    code: str | None = None
+    data: DataFacts | None = None
 
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One trial's epoch: mean training loss and validation accuracy (a fraction in 0..1)."""
+    """One trial's epoch: mean training loss, and the metric over the validation part."""
 
     epoch: int
     loss: float
-    accuracy: float
+    value: float
 
     @property
     def is_diverged(self) -> bool:
-        """Tell whether the loss is no longer finite, so that training on is pointless."""
-        return not math.isfinite(self.loss)
+        """Tell whether loss or metric are no longer finite, so that training on is pointless."""
+        return not (math.isfinite(self.loss) and math.isfinite(self.value))
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What a trained model is like: its accuracy on the training images (a fraction in 0..1), and
-    the Euclidean norm of all parameters that decay.
+    """What a trained model is like: the metric over the training part, and the Euclidean norm of
+    all parameters that decay.
     """
 
-    training_accuracy: float
+    training_value: float
     weight_norm: float
 
 
@@ -103,7 +74,7 @@ class Lanes(Protocol):
     def add(
         self,
         trial_number: int,
-        hyperparameters: Hyperparameters,
+        params: Params,
         epoch: int = 0,
         state: Mapping[str, Any] | None = None,
         init: int | None = None,
@@ -126,8 +97,16 @@ class Lanes(Protocol):
         """Return a copy of what the trial's model consists of, by name."""
         ...
 
+    def take_failures(self) -> Mapping[int, BaseException]:
+        """Return what the models of trials have raised since it was asked last, by number."""
+        ...
+
+    def test_value(self, trial_number: int) -> float:
+        """Score a trial's model, as it is now, on the test part, which is read for this alone."""
+        ...
+
     def fit(self, trial_number: int) -> Fit:
-        """Score a trial's model, as it is now, on the training images."""
+        """Score a trial's model, as it is now, on the training part."""
         ...
 
     def remove(self, trial_number: int) -> None:

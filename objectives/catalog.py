@@ -2,20 +2,7 @@
 
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """What λ means for a built-in objective: the facts that an export must carry."""
-
-    name: str
-    model: str
-    optimizer: str = "SGD"
-    momentum: float = 0.0
-    decay: str = "coupled"
-    decay_formula: str = "gradient + weight_decay * w, the gradient of weight_decay / 2 * ||w||^2"
-    decayed_parameters: str = "all weights and biases"
-    loss: str = "cross-entropy"
-    loss_reduction: str = "mean over the batch"
+from objectives.facts import Recipe
 
 
 @dataclass(frozen=True)

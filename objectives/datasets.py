@@ -82,13 +82,16 @@ _LOADERS: dict[str, Callable[[Part, Path], Split]] = {
 }
 
 
+@functools.lru_cache(maxsize=1)
 def load_training_data(
     name: str, *, seed: int, train_size: int | None = None, data_dir: Path = Path("data")
 ) -> tuple[Split, Split]:
     """Return (training, validation) images; the test set is not touched.
 
     The split depends on ``seed`` alone; ``train_size`` keeps its first N training images, so
-    that the validation images are the same for every N. Raises DataError or UnknownNameError.
+    that the validation images are the same for every N. What was loaded last is kept, so that
+    processes forked from this one have it in shared memory: it is not to be written to. Raises
+    DataError or UnknownNameError.
     """
     dataset = _get_facts(name)
     if train_size is not None and not 0 < train_size <= dataset.n_train:

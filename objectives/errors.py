@@ -2,7 +2,8 @@
 
 ObjectiveError
 ├── UnknownNameError   a name that is not in a table of ours: wrong usage
-└── DataError          the data set cannot be had, or is damaged: fix the files, try again
+├── DataError          the data set cannot be had, or is damaged: fix the files, try again
+└── ProblemError       a problem's parts do not fit together: fix its module
 """
 
 
@@ -16,3 +17,12 @@ class UnknownNameError(ObjectiveError):
 
 class DataError(ObjectiveError):
     """A data set's files are missing, damaged or unreadable; the message says what to do."""
+
+
+class ProblemError(ObjectiveError):
+    """A problem's model, data, loss, metric and space do not fit together; says which, and how."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says, as far as it fits a line of ours."""
+    return str(error).partition("\n")[0][:200]

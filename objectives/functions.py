@@ -1,43 +1,218 @@
-"""Load anybody's existing Optuna objective, named as ``package.module:function``."""
+"""Load a user's problem or function of a trial: ``package.module:name``, ``folder/file.py:name``.
+
+To be called in a process that may be lost: importing a module runs whatever is in it.
+"""
 
 import contextlib
+import functools
 import importlib
+import importlib.util
+import inspect
 import os
+import pickle
 import re
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from objectives.errors import UnknownNameError
+from objectives.errors import ObjectiveError, UnknownNameError
+from objectives.problem import Problem
 
 if TYPE_CHECKING:
     import optuna
 
 ObjectiveFunction = Callable[["optuna.Trial"], float]
 
+_DOTTED = re.compile(r"\w+(\.\w+)*:\w+")
+_PICKLE = ".pickle"
+_FILE = re.compile(r".+\.(py|pickle):\w+")
 
-def load_function(path: str) -> ObjectiveFunction:
-    """Import ``package.module:function``, also from the current directory, as ``python -m`` does.
 
-    Raises UnknownNameError when there is no such module or function. What the module itself
-    raises at import passes through: it is the user's code that has to be mended.
-    """
-    if re.fullmatch(r"\w+(\.\w+)*:\w+", path) is None:
-        raise UnknownNameError(f"Objective {path!r} is not written as package.module:function")
-    module_name, _, attribute = path.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # stdout is for our results
-            module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise UnknownNameError(f"Objective {path!r}: there is no module {error.name!r}") from error
-    function = getattr(module, attribute, None)
-    if not callable(function):
-        raise UnknownNameError(
-            f"Objective {path!r}: module {module_name!r} has no function {attribute!r}"
+@dataclass(frozen=True)
+class LoadedProblem:
+    """A problem, and the file of its module."""
+
+    problem: Problem
+    file: str | None
+
+
+def read_source(loaded: LoadedProblem) -> str | None:
+    """Return the source of a problem's module; None of one that was made in a notebook."""
+    if loaded.file is None or loaded.file.endswith(_PICKLE):
+        return None
+    return Path(loaded.file).read_text(encoding="utf-8")
+
+
+class _ScriptError(BaseException):
+    """A module has begun to tune while it was imported."""
+
+
+def is_written_well(path: str) -> bool:
+    """Tell whether a name is one of a function: ``package.module:name`` or ``file.py:name``."""
+    return bool(_DOTTED.fullmatch(path) or _FILE.fullmatch(path))
+
+
+def load_function(path: str, folder: str) -> ObjectiveFunction:
+    """Import a user's function that takes a trial; raises as ``load_objective``."""
+    found = load_objective(path, folder)
+    if isinstance(found, LoadedProblem):
+        raise ObjectiveError(
+            f"Objective {path!r} makes a problem, and its study was created where nobody looked: "
+            "create it by `tuner run` or `tuner study create` on a machine that has the module"
         )
-    found: ObjectiveFunction = function
     return found
+
+
+def load_problem(path: str, folder: str) -> LoadedProblem:
+    """Import a user's problem; raises as ``load_objective``."""
+    found = load_objective(path, folder)
+    if not isinstance(found, LoadedProblem):
+        raise ObjectiveError(f"Objective {path!r} is a function of a trial here, and no problem")
+    return found
+
+
+def load_objective(path: str, folder: str) -> "LoadedProblem | ObjectiveFunction":
+    """Import what a user's study trains, from ``folder`` first, as Python does for a script there.
+
+    A ``Problem``, or a function without parameters that returns one, is a problem; any other
+    function takes a trial. Raises UnknownNameError when there is no such module, file or function,
+    and ObjectiveError, in one line, for whatever the module raises, or does, while it is imported.
+    """
+    if not is_written_well(path):
+        raise UnknownNameError(
+            f"Objective {path!r} is not written as package.module:function or file.py:function"
+        )
+    where, _, attribute = path.rpartition(":")
+    is_file = where.endswith(".py")
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    if where.endswith(_PICKLE):
+        return _check_kind(path, _unpickle(path, os.path.join(folder, where)), where, where)
+    with _explaining(path, where), contextlib.redirect_stdout(sys.stderr), _refusing_scripts():
+        module = _import_file(folder, where) if is_file else importlib.import_module(where)
+    return _check_kind(path, getattr(module, attribute, None), where, module.__file__)
+
+
+def _check_kind(
+    path: str, found: Any, where: str, file: str | None
+) -> LoadedProblem | ObjectiveFunction:
+    """Return what was found under a name: a problem, or the function that it is."""
+    attribute = path.rpartition(":")[-1]
+    if callable(found) and _makes_a_problem(found):
+        with _explaining(path, where, f"{attribute}()"), contextlib.redirect_stdout(sys.stderr):
+            found = found()
+        if not isinstance(found, Problem):
+            raise ObjectiveError(
+                f"Objective {path!r}: {attribute}() takes nothing, so it makes a problem, and it "
+                f"returned {type(found).__name__}; a function of a trial takes the trial"
+            )
+    if isinstance(found, Problem):
+        return LoadedProblem(found, file)
+    if not callable(found):
+        raise UnknownNameError(f"Objective {path!r}: {where!r} has no function {attribute!r}")
+    return found  # type: ignore[no-any-return]
+
+
+def _unpickle(path: str, file: str) -> Any:
+    """Load what `tuner.tune` was given in a notebook: whatever it holds, by value."""
+    with _explaining(path, file, "reading its file"), open(file, "rb") as content:
+        return pickle.load(content)
+
+
+def _makes_a_problem(found: Any) -> bool:
+    """Tell a function that makes a problem from one that takes a trial, by what it takes."""
+    try:
+        signature = inspect.signature(found)
+    except (TypeError, ValueError):  # of no function, or of one that is not Python's
+        return False
+    returns = signature.return_annotation
+    if returns is Problem or returns in ("Problem", "tuner.Problem"):
+        return True
+    by_place = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+    return all(each.kind in by_place for each in signature.parameters.values())
+
+
+def _import_file(folder: str, file: str) -> ModuleType:
+    """Import a file under its own name, with its folder first on the path."""
+    full = os.path.join(folder, file)
+    if not os.path.isfile(full):
+        raise ModuleNotFoundError(f"there is no file {full}", name=file)
+    sys.path.insert(0, os.path.dirname(os.path.abspath(full)))
+    name = os.path.basename(file).removesuffix(".py")
+    if name in sys.modules:  # of ours, or of a library: the file has another name then
+        name = f"objective_{name}"
+    spec = importlib.util.spec_from_file_location(name, full)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def _explaining(path: str, where: str, what: str = "importing its module") -> Iterator[None]:
+    """Turn what an import, or a call, raises into one line."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{where}.".startswith(f"{error.name}."):
+            what = "file" if where.endswith(".py") else "module"
+            raise UnknownNameError(
+                f"Objective {path!r}: there is no {what} {error.name!r}"
+            ) from error
+        raise _as_one_line(path, what, error) from error
+    except _ScriptError as error:
+        raise ObjectiveError(
+            f"Objective {path!r}: its module calls {error} while it is imported: put that under "
+            '`if __name__ == "__main__":`'
+        ) from error
+    except SystemExit as error:
+        raise ObjectiveError(
+            f"Objective {path!r}: {what} ended the program "
+            f"(SystemExit: {error.code}); does it parse the command line? Do that under "
+            '`if __name__ == "__main__":`'
+        ) from error
+    except BaseException as error:
+        raise _as_one_line(path, what, error) from error
+
+
+def _as_one_line(path: str, what: str, error: BaseException) -> ObjectiveError:
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames[1:] else ""
+    reason = " ".join(str(error).split())
+    return ObjectiveError(
+        f"Objective {path!r}: {what} raised {type(error).__name__}: {reason}{place}"
+    )
+
+
+@contextlib.contextmanager
+def _refusing_scripts() -> Iterator[None]:
+    """Let a module that tunes while it is imported fail at once: each process would do so."""
+    import optuna
+
+    is_importing = True
+
+    def refuse_meanwhile(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def called(*arguments: Any, **keywords: Any) -> Any:
+            if is_importing:
+                raise _ScriptError(name)
+            return function(*arguments, **keywords)
+
+        return called
+
+    owners = [(optuna, "create_study"), (optuna.study, "create_study"), (optuna.Study, "optimize")]
+    before = [getattr(owner, name) for owner, name in owners]
+    for (owner, name), function in zip(owners, before, strict=True):
+        setattr(owner, name, refuse_meanwhile(name, function))
+    try:
+        yield
+    finally:
+        is_importing = False
+        for (owner, name), function in zip(owners, before, strict=True):
+            setattr(owner, name, function)

@@ -16,8 +16,10 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from objectives.base import EpochResult, Fit, Hyperparameters, TrainingConfig
-from objectives.datasets import load_training_data
+from objectives.base import EpochResult, Fit, TrainingConfig
+from objectives.datasets import load_test_data, load_training_data
+from objectives.errors import first_line
+from objectives.facts import Params
 from objectives.perceptron import Perceptrons
 from objectives.seeds import derive_seed, permutation
 from objectives.stacked import StackedModels
@@ -41,7 +43,10 @@ _CPU_LANES, _ACCELERATOR_LANES = 4, 32
 
 # A trial run's steps; the smaller last batch is part of it.
 _TRIAL_IMAGES, _TRIAL_BATCH_SIZE = 5, 3
-_TRIAL_HYPERPARAMETERS = (Hyperparameters(1e-2, 0.1), Hyperparameters(0.3, 0.05))
+_TRIAL_PARAMS = (
+    {"weight_decay": 1e-2, "lr": 0.1},
+    {"weight_decay": 0.3, "lr": 0.05},
+)
 
 
 class Program(Protocol):
@@ -57,7 +62,7 @@ class Program(Protocol):
     def train(
         self,
         models: Sequence[nn.Module],
-        hyperparameters: Sequence[Hyperparameters],
+        params: Sequence[Params],
         order: torch.Tensor,
     ) -> list[tuple[float, float]]:
         """Train for an epoch in place; return mean loss and validation accuracy by model.
@@ -66,7 +71,7 @@ class Program(Protocol):
         """
         ...
 
-    def training_accuracy(self, model: nn.Module) -> float:
+    def training_value(self, model: nn.Module) -> float:
         """Return the fraction of training images that a model classifies correctly."""
         ...
 
@@ -83,7 +88,7 @@ class OneByOne:
     def train(
         self,
         models: Sequence[nn.Module],
-        hyperparameters: Sequence[Hyperparameters],
+        params: Sequence[Params],
         order: torch.Tensor,
     ) -> list[tuple[float, float]]:
         """Train for an epoch in place; return mean loss and validation accuracy by model."""
@@ -93,10 +98,10 @@ class OneByOne:
                 train_epoch(model, chosen, self._train, order, self._batch_size),
                 accuracy(model, self._validation),
             )
-            for model, chosen in zip(models, hyperparameters, strict=True)
+            for model, chosen in zip(models, params, strict=True)
         ]
 
-    def training_accuracy(self, model: nn.Module) -> float:
+    def training_value(self, model: nn.Module) -> float:
         """Return the fraction of training images that a model classifies correctly."""
         return accuracy(model, self._train)
 
@@ -104,7 +109,7 @@ class OneByOne:
 @dataclass
 class _Lane:
     model: nn.Module
-    hyperparameters: Hyperparameters
+    params: Params
     epoch: int = 0
 
 
@@ -121,8 +126,13 @@ class BatchedLanes:
         *,
         seed: int,
         n_lanes: int,
+        score_test: Callable[[nn.Module], float],
     ) -> None:
-        """Train what ``build`` makes of an initialisation seed, for the study with this seed."""
+        """Train what ``build`` makes of an initialisation seed, for the study with this seed.
+
+        ``score_test`` reads the test images, and returns which fraction a model classifies right.
+        """
+        self._score_test = score_test
         self.program = program
         self._build = build
         self._seed = seed
@@ -143,7 +153,7 @@ class BatchedLanes:
     def add(
         self,
         trial_number: int,
-        hyperparameters: Hyperparameters,
+        params: Params,
         epoch: int = 0,
         state: Mapping[str, Any] | None = None,
         init: int | None = None,
@@ -157,7 +167,7 @@ class BatchedLanes:
         model = self._build(derive_seed(self._seed, "init", number))
         if state is not None:
             model.load_state_dict(state)
-        self._lanes[trial_number] = _Lane(model, hyperparameters, epoch)
+        self._lanes[trial_number] = _Lane(model, params, epoch)
 
     def go_to_pass(self, number: int) -> None:
         """Let ``train_pass`` run this pass next."""
@@ -176,7 +186,7 @@ class BatchedLanes:
     def _train_together(self, numbers: list[int], order: torch.Tensor) -> dict[int, EpochResult]:
         lanes = [self._lanes[number] for number in numbers]
         outcomes = self.program.train(
-            [lane.model for lane in lanes], [lane.hyperparameters for lane in lanes], order
+            [lane.model for lane in lanes], [lane.params for lane in lanes], order
         )
         for lane in lanes:
             lane.epoch += 1
@@ -194,11 +204,19 @@ class BatchedLanes:
         tensors = self.model(trial_number).state_dict()
         return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
 
+    def take_failures(self) -> dict[int, BaseException]:
+        """Return nothing: our own models raise nothing."""
+        return {}
+
+    def test_value(self, trial_number: int) -> float:
+        """Return the fraction of test images that a trial's model classifies right now."""
+        return self._score_test(self.model(trial_number))
+
     def fit(self, trial_number: int) -> Fit:
         """Score a trial's model, as it is now, on the training images."""
         model = self.model(trial_number)
         squares = [float(each.detach().double().square().sum()) for each in model.parameters()]
-        return Fit(self.program.training_accuracy(model), math.sqrt(sum(squares)))
+        return Fit(self.program.training_value(model), math.sqrt(sum(squares)))
 
     def model(self, trial_number: int) -> nn.Module:
         """Return the model of a trial in training."""
@@ -233,7 +251,18 @@ def open_lanes(
     program = (kind or OneByOne)(train, validation, config.batch_size)
     if n_lanes is None:
         n_lanes = _default_lanes(program, device)
-    return BatchedLanes(program, build_there, seed=config.seed, n_lanes=n_lanes)
+
+    @functools.cache
+    def read_test() -> TensorSplit:
+        test = load_test_data(config.dataset, data_dir=config.data_dir)
+        return to_device(test, device, dtype)
+
+    def score_test(model: nn.Module) -> float:
+        return accuracy(model, read_test())
+
+    return BatchedLanes(
+        program, build_there, seed=config.seed, n_lanes=n_lanes, score_test=score_test
+    )
 
 
 def _default_lanes(program: Program, device: torch.device) -> int:
@@ -247,7 +276,7 @@ def _choose_kind(
 ) -> Kind | None:
     """Return the first kind that does in a trial run what plain torch does; None if none does."""
     reasons = []
-    models = [build(seed) for seed in range(len(_TRIAL_HYPERPARAMETERS))]
+    models = [build(seed) for seed in range(len(_TRIAL_PARAMS))]
     few = train.take(torch.arange(_TRIAL_IMAGES, device=train.labels.device))
     for kind in kinds:
         reason = kind.reason_against(models[0]) or _try(kind, models, few)
@@ -263,12 +292,12 @@ def _try(kind: Kind, models: Sequence[nn.Module], few: TensorSplit) -> str | Non
     expected, found = copy.deepcopy(list(models)), copy.deepcopy(list(models))
     order = torch.arange(len(few.labels))
     with torch.random.fork_rng(devices=[]):
-        arguments = _TRIAL_HYPERPARAMETERS, order
+        arguments = _TRIAL_PARAMS, order
         outcomes = OneByOne(few, few, _TRIAL_BATCH_SIZE).train(expected, *arguments)
         try:
             theirs = kind(few, few, _TRIAL_BATCH_SIZE).train(found, *arguments)
         except Exception as error:  # noqa: BLE001 (a module may raise anything where it is not run)
-            return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
+            return f"{type(error).__name__}: {first_line(error)}"
     losses_agree = all(
         math.isclose(left, right, rel_tol=1e-3, abs_tol=1e-4)
         for (left, _), (right, _) in zip(outcomes, theirs, strict=True)

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from objectives.base import Hyperparameters
+from objectives.facts import Params
 from objectives.models import SimpleNet
 from objectives.training import TensorSplit
 
@@ -142,20 +142,20 @@ class Perceptrons:
     def train(
         self,
         models: Sequence[nn.Module],
-        hyperparameters: Sequence[Hyperparameters],
+        params: Sequence[Params],
         order: torch.Tensor,
     ) -> list[tuple[float, float]]:
         """Train for an epoch in place; return mean loss and validation accuracy by model."""
         perceptrons = [model for model in models if isinstance(model, SimpleNet)]
         weights = _Weights(perceptrons, self._columns, self._train.split.images.shape[1])
-        losses = self._train_epoch(weights, hyperparameters, order)
+        losses = self._train_epoch(weights, params, order)
         correct = _count_correct(weights, self._validation)
         weights.store(perceptrons)
         accuracies = [n / len(self._validation.split.labels) for n in correct.tolist()]
         return list(zip(losses.tolist(), accuracies, strict=True))
 
     @torch.no_grad()
-    def training_accuracy(self, model: nn.Module) -> float:
+    def training_value(self, model: nn.Module) -> float:
         """Return the fraction of training images that a model classifies correctly."""
         assert isinstance(model, SimpleNet)
         weights = _Weights([model], self._columns, self._train.split.images.shape[1])
@@ -164,15 +164,15 @@ class Perceptrons:
     def _train_epoch(
         self,
         weights: _Weights,
-        hyperparameters: Sequence[Hyperparameters],
+        params: Sequence[Params],
         order: torch.Tensor,
     ) -> torch.Tensor:
         """Train for an epoch and return the lanes' mean losses ``(lanes,)``."""
         data = self._train.split
         batches = torch.split(order.to(data.labels.device), self._batch_size)
         widths = _batch_widths(self._train, order, self._batch_size)
-        factors = [_decay_factor(lane) for lane in hyperparameters]
-        rates = [lane.lr / d for lane, d in zip(hyperparameters, factors, strict=True)]
+        factors = [_decay_factor(lane) for lane in params]
+        rates = [lane["lr"] / d for lane, d in zip(params, factors, strict=True)]
         decay, rate = (
             weights.bias.new_tensor(numbers).view(-1, 1, 1) for numbers in (factors, rates)
         )
@@ -268,9 +268,9 @@ def _batch_widths(pixels: _Pixels, order: torch.Tensor, batch_size: int) -> list
     return [math.ceil(width / _ALIGNMENT) * _ALIGNMENT for width in needed]
 
 
-def _decay_factor(hyperparameters: Hyperparameters) -> float:
+def _decay_factor(params: Params) -> float:
     """Return 1 - lr·weight_decay, or next to nothing instead of 0: it divides."""
-    return 1 - hyperparameters.lr * hyperparameters.weight_decay or 1e-20
+    return 1 - params["lr"] * params["weight_decay"] or 1e-20
 
 
 def _plan(factors: Sequence[float], n_steps: int, *, like: torch.Tensor) -> _Schedule:

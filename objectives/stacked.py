@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from objectives.base import Hyperparameters
+from objectives.facts import Params
 from objectives.training import TensorSplit, accuracy
 
 # Bounds the memory that the activations of all lanes take while images are scored.
@@ -36,7 +36,7 @@ class StackedModels:
     def train(
         self,
         models: Sequence[nn.Module],
-        hyperparameters: Sequence[Hyperparameters],
+        params: Sequence[Params],
         order: torch.Tensor,
     ) -> list[tuple[float, float]]:
         """Train for an epoch in place; return mean loss and validation accuracy by model."""
@@ -47,13 +47,13 @@ class StackedModels:
         stacked, buffers = stack_module_state(list(models))
         parameters = {name: stack.detach() for name, stack in stacked.items()}
         model = models[0]
-        losses = self._train_epoch(model, (parameters, buffers), hyperparameters, order)
+        losses = self._train_epoch(model, (parameters, buffers), params, order)
         correct = self._count_correct(model, parameters, buffers)
         _store(models, {**parameters, **buffers})
         accuracies = [n / len(self._validation.labels) for n in correct.tolist()]
         return list(zip(losses.tolist(), accuracies, strict=True))
 
-    def training_accuracy(self, model: nn.Module) -> float:
+    def training_value(self, model: nn.Module) -> float:
         """Return the fraction of training images that a model classifies correctly."""
         return accuracy(model, self._train)
 
@@ -61,7 +61,7 @@ class StackedModels:
         self,
         model: nn.Module,
         state: tuple[_Tensors, _Tensors],
-        hyperparameters: Sequence[Hyperparameters],
+        params: Sequence[Params],
         order: torch.Tensor,
     ) -> torch.Tensor:
         """Train for an epoch and return the lanes' mean losses ``(lanes,)``."""
@@ -76,9 +76,9 @@ class StackedModels:
         parameters, buffers = state
         # By lane: each gradient is that of the lane's own loss, whatever the number of lanes.
         gradients_and_losses = vmap(grad_and_value(mean_loss), in_dims=(0, 0, None, None))
-        decays = _by_lane([1 - each.lr * each.weight_decay for each in hyperparameters], parameters)
-        rates = _by_lane([-each.lr for each in hyperparameters], parameters)
-        total = torch.zeros(len(hyperparameters), device=self._train.labels.device)
+        decays = _by_lane([1 - each["lr"] * each["weight_decay"] for each in params], parameters)
+        rates = _by_lane([-each["lr"] for each in params], parameters)
+        total = torch.zeros(len(params), device=self._train.labels.device)
         for batch in torch.split(order.to(total.device), self._batch_size):
             images = self._train.scaled(self._train.images.index_select(0, batch))
             labels = self._train.labels.index_select(0, batch)

@@ -12,10 +12,10 @@ from torch import nn
 from torch.nn import functional
 from torch.optim.sgd import sgd
 
-from objectives.base import Hyperparameters
 from objectives.catalog import DATASETS
 from objectives.datasets import Split
 from objectives.errors import UnknownNameError
+from objectives.facts import Params
 from objectives.models import MODELS
 
 # Bounds the memory that activations take while a whole split is scored.
@@ -85,7 +85,7 @@ def build_model(objective: str, dataset: str, seed: int) -> nn.Module:
 def sgd_step(
     parameters: list[torch.Tensor],
     gradients: list[torch.Tensor],
-    hyperparameters: Hyperparameters,
+    params: Params,
 ) -> None:
     """Update in place as ``torch.optim.SGD(lr=..., weight_decay=...)``: by torch's own function.
 
@@ -97,8 +97,8 @@ def sgd_step(
         [None] * len(parameters),
         fused=True,  # one pass over the weights: 6 % of an epoch saved on the CPU
         foreach=False,
-        lr=hyperparameters.lr,
-        weight_decay=hyperparameters.weight_decay,
+        lr=params["lr"],
+        weight_decay=params["weight_decay"],
         momentum=0.0,
         dampening=0.0,
         nesterov=False,
@@ -108,7 +108,7 @@ def sgd_step(
 
 def train_epoch(
     model: nn.Module,
-    hyperparameters: Hyperparameters,
+    params: Params,
     data: TensorSplit,
     order: torch.Tensor,
     batch_size: int,
@@ -126,7 +126,7 @@ def train_epoch(
         images = data.scaled(data.images.index_select(0, batch))
         labels = data.labels.index_select(0, batch)
         loss = functional.cross_entropy(model(images), labels)
-        sgd_step(parameters, list(torch.autograd.grad(loss, parameters)), hyperparameters)
+        sgd_step(parameters, list(torch.autograd.grad(loss, parameters)), params)
         losses.append(loss.detach())
     sizes = torch.tensor([len(batch) for batch in batches], device=order.device)
     return float((torch.stack(losses) * sizes).sum()) / len(order)

@@ -8,7 +8,6 @@ from storage.accounts import (
     has_accounts,
     list_users,
     remove_user,
-    replace_hash,
     set_password_hash,
     set_role,
 )
@@ -61,9 +60,19 @@ from storage.exports import (
     record_export,
     who_am_i,
 )
+from storage.founding import (
+    find_directions,
+    found_study,
+    mend_budget,
+    set_direction,
+    set_study_attrs,
+)
 from storage.leases import LEASE_SECONDS, Lease, find_leases_of
-from storage.logins import begin_login, forget_failures
+from storage.limits import Limits
+from storage.logins import begin_login, find_wait, paces_of, take_back
+from storage.origin import ORIGIN, is_own
 from storage.queue import QueuedTrial, find_key, set_queue
+from storage.renaming import rename_studies
 from storage.resilience import Retry
 from storage.studies import (
     StudyRecord,
@@ -73,26 +82,34 @@ from storage.studies import (
     list_studies,
 )
 from storage.totals import StudyTotals, Totals, load_totals
-from storage.trial_rows import SortKey, TrialQuery, TrialRow, list_trial_rows
+from storage.trial_rows import (
+    SortKey,
+    TrialQuery,
+    TrialRow,
+    list_trial_rows,
+)
 from storage.upgrade import Upgrade, is_current, upgrade_storage
 from storage.url import mask_url, parse_url, with_password
 from storage.watching import watch_calls
 from storage.withdrawal import (
-    WORKER_KILLED,
+    TRAINER_DIED,
     WORKER_LOST,
+    Withdrawal,
     give_back,
     give_back_expired,
     is_given_back,
 )
 from storage.worker_storage import WorkerStorage
 from storage.workers import list_workers, register_worker, sign_off_worker
-from storage.writes import GIVEN_BACK
+from storage.writes import ERROR, GIVEN_BACK
 
 __all__ = [
+    "ERROR",
     "GIVEN_BACK",
     "LEASE_SECONDS",
+    "ORIGIN",
     "SESSION_SECONDS",
-    "WORKER_KILLED",
+    "TRAINER_DIED",
     "WORKER_LOST",
     "AccountError",
     "AuditEntry",
@@ -104,6 +121,7 @@ __all__ = [
     "EmptyStorageError",
     "Export",
     "Lease",
+    "Limits",
     "NewExport",
     "QueuedTrial",
     "Retry",
@@ -122,6 +140,7 @@ __all__ = [
     "UnreachableError",
     "Upgrade",
     "User",
+    "Withdrawal",
     "WorkerStorage",
     "begin_login",
     "change_budget",
@@ -135,6 +154,7 @@ __all__ = [
     "end_session",
     "explain_database_error",
     "find_budget",
+    "find_directions",
     "find_key",
     "find_last_export",
     "find_leases_of",
@@ -142,12 +162,14 @@ __all__ = [
     "find_sessions",
     "find_study",
     "find_tokens",
-    "forget_failures",
+    "find_wait",
+    "found_study",
     "give_back",
     "give_back_expired",
     "has_accounts",
     "is_current",
     "is_given_back",
+    "is_own",
     "list_audit",
     "list_exports",
     "list_forsaken",
@@ -159,9 +181,11 @@ __all__ = [
     "list_workers",
     "load_totals",
     "mask_url",
+    "mend_budget",
     "note_use",
     "only_reading",
     "open_storage",
+    "paces_of",
     "parse_url",
     "prune_audit",
     "read_uptime",
@@ -169,13 +193,16 @@ __all__ = [
     "record_export",
     "register_worker",
     "remove_user",
-    "replace_hash",
+    "rename_studies",
     "revoke_token",
+    "set_direction",
     "set_password_hash",
     "set_queue",
     "set_role",
+    "set_study_attrs",
     "set_study_state",
     "sign_off_worker",
+    "take_back",
     "upgrade_storage",
     "watch_calls",
     "who_am_i",

@@ -4,6 +4,7 @@ Hashing passwords is the caller's; here is what is kept. All of it is safe acros
 """
 
 import re
+import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -13,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from storage.clock import epoch_now
 from storage.engine import reading
 from storage.errors import AccountError
-from storage.schema import sessions, tokens, users
+from storage.schema import former_users, sessions, tokens, users
 
 # Lower case only: MariaDB would take "Änne" for "anne", and each must have one counter of attempts.
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
@@ -42,6 +43,11 @@ class User:
     created_at: float
 
 
+def random_id() -> int:
+    """Return an id that no row had before: of its own, SQLite hands out those of rows that went."""
+    return secrets.randbelow(2**31 - 1) + 1
+
+
 def is_account_name(name: str) -> bool:
     """Tell whether a user can have this name; no other name is ever looked up."""
     return _NAME.fullmatch(name) is not None
@@ -54,7 +60,7 @@ def create_user(engine: Engine, name: str, password_hash: str, role: Role) -> No
             f"{name!r} cannot be a user's name: use up to 64 of a-z, 0-9 and . _ @ -, "
             "beginning with a letter or digit"
         )
-    row = {"name": name, "password_hash": password_hash, "role": role.value}
+    row = {"user_id": random_id(), "name": name, "password_hash": password_hash, "role": role.value}
     try:
         with engine.begin() as connection:
             connection.execute(insert(users).values(created_at=epoch_now(), **row))
@@ -99,13 +105,6 @@ def _change(engine: Engine, name: str, **values: str) -> None:
             connection.execute(delete(sessions).where(sessions.c.user_id == whose))
 
 
-def replace_hash(engine: Engine, user_id: int, old_hash: str, new_hash: str) -> None:
-    """Keep the same password under another hash, unless it has been changed meanwhile."""
-    is_same = (users.c.user_id == user_id) & (users.c.password_hash == old_hash)
-    with engine.begin() as connection:
-        connection.execute(update(users).where(is_same).values(password_hash=new_hash))
-
-
 def remove_user(engine: Engine, name: str) -> None:
     """Remove a user, and end all sessions of that user; raises AccountError."""
     with engine.begin() as connection:
@@ -115,10 +114,12 @@ def remove_user(engine: Engine, name: str) -> None:
             raise AccountError(f"There is no user {name!r}: see `tuner user list`")
         connection.execute(delete(sessions).where(sessions.c.user_id == user_id))
         connection.execute(delete(users).where(users.c.user_id == user_id))
+        connection.execute(insert(former_users).values(user_id=user_id, removed_at=epoch_now()))
 
 
 def has_accounts(engine: Engine) -> bool:
     """Tell whether anybody has been given access: a user, or a token, whatever became of it."""
-    anybody = union_all(select(users.c.user_id), select(tokens.c.token_id)).limit(1)
+    ids = (users.c.user_id, tokens.c.token_id, former_users.c.user_id)
+    anybody = union_all(*map(select, ids)).limit(1)
     with reading(engine) as connection:
         return connection.execute(anybody).first() is not None

@@ -27,9 +27,14 @@ def record_action(engine: Engine, actor: str, action: str, address: str) -> None
     with engine.begin() as connection:
         connection.execute(
             insert(audit).values(
-                at=epoch_now(), actor=actor[:128], action=action[:255], address=address[:64]
+                at=epoch_now(), actor=actor[:128], action=_shortened(action), address=address[:64]
             )
         )
+
+
+def _shortened(action: str) -> str:
+    """Return what fits, with both ends: a long name in the middle hides neither verb nor change."""
+    return action if len(action) <= 255 else f"{action[:152]}...{action[-100:]}"
 
 
 def list_audit(engine: Engine, limit: int = 100) -> list[AuditEntry]:

@@ -7,7 +7,7 @@ trial is given back (``storage.withdrawal``); so N trials means N finished trial
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Engine, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
 
 from storage.clock import epoch_now
 from storage.engine import reading
@@ -55,15 +55,27 @@ def create_budget(engine: Engine, study_id: int, n_trials: int) -> None:
     Rows of a deleted study with the same id go first: SQLite reuses ids.
     """
     with engine.begin() as connection:
-        for table in (exports, leases, workers, budgets):
-            connection.execute(delete(table).where(table.c.study_id == study_id))
-        connection.execute(
-            insert(budgets).values(study_id=study_id, n_trials=n_trials, created_at=epoch_now())
+        begin_budget(connection, study_id, n_trials)
+
+
+def begin_budget(connection: Connection, study_id: int, n_trials: int) -> None:
+    """Do what `create_budget` does in the caller's transaction."""
+    for table in (exports, leases, workers, budgets):
+        connection.execute(delete(table).where(table.c.study_id == study_id))
+    add_budget(connection, study_id, n_trials, n_claimed=0)
+
+
+def add_budget(connection: Connection, study_id: int, n_trials: int, n_claimed: int) -> None:
+    """Give a study without a budget one, of which some slots are taken."""
+    connection.execute(
+        insert(budgets).values(
+            study_id=study_id, n_trials=n_trials, n_claimed=n_claimed, created_at=epoch_now()
         )
+    )
 
 
 def find_budget(engine: Engine, study_id: int) -> Budget | None:
-    """Return a study's budget; None when the study was made by another program."""
+    """Return a study's budget; None when another program has made, copied or deleted it."""
     with reading(engine) as connection:
         row = connection.execute(_FIND, {"of_study": study_id}).one_or_none()
     if row is None:

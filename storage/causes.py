@@ -67,7 +67,12 @@ _POSTGRES_REFUSALS = re.compile(
     r"|(?:role|database) \".*\" does not exist|is not permitted to log in|permission denied"
     r"|is not currently accepting connections|does not support SSL|certificate verify failed"
     r"|root certificate file|invalid (?:port|connection|sslmode)|unsupported frontend protocol"
+    # PgBouncer's.
+    r"|no such (?:database|user)|unsupported startup parameter|database \".*\" is disabled"
+    r"|(?:TLS|SSL) (?:connection )?required|not allowed in statement pooling mode"
 )
+# A pooler's own errors have this state, whatever they are: their words count.
+_POOLERS_STATE = "08P01"
 # psycopg's classes, where the error has no SQLSTATE.
 _POSTGRES_CLASSES = _by_name(
     {
@@ -130,6 +135,14 @@ _SQLITE_CLASSES = _by_name(
     }
 )
 
+# What is permanent, but no row's fault: tables, rights, settings. By SQLSTATE, number or code, for
+# SQLite ERROR (no such table), PERM, READONLY, CORRUPT, CANTOPEN, AUTH, NOTADB.
+_NOT_OF_ROWS = {
+    "psycopg": re.compile("08|0A|25|28|2D|3D|3F|42|57|58|F0|XX"),
+    "pymysql": re.compile(r"(1044|1045|1049|1054|1064|1142|1143|1146|1227|1370|2\d{3})$"),
+    "sqlite3": re.compile("(1|3|8|11|14|23|26)$"),
+}
+
 # SQLAlchemy's classes by name, since versions differ in which there are. What wraps a driver's
 # error (DBAPIError) counts only where the driver's error is in no table.
 _SQLALCHEMY_CLASSES = _by_name(
@@ -175,6 +188,26 @@ def find_cause(error: BaseException) -> Cause | None:
     return next((cause for cause in causes if cause is not None), None)
 
 
+def is_of_rows(error: BaseException) -> bool:
+    """Tell whether a call may have failed for what it was to write, so that others may succeed.
+
+    Some values a driver refuses itself, by an error of Python's own.
+    """
+    if classify(error) is not Cause.PERMANENT:
+        return False
+    *_, innermost = _links(error)
+    modules = {base.__module__.partition(".")[0] for base in type(innermost).__mro__}
+    driver = next((name for name in _NOT_OF_ROWS if name in modules), None)
+    if driver is None:
+        return isinstance(innermost, ValueError | TypeError | ArithmeticError)
+    code = {
+        "psycopg": getattr(innermost, "sqlstate", None),
+        "pymysql": next(iter(innermost.args), None),
+        "sqlite3": getattr(innermost, "sqlite_errorcode", 0) & 0xFF,
+    }[driver]
+    return _NOT_OF_ROWS[driver].match(str(code)) is None
+
+
 def driver_message(error: BaseException) -> str:
     """Return what the driver said, in one line, without the wrapping of others."""
     *_, innermost = _links(error)
@@ -218,7 +251,7 @@ def _find_by_class(error: BaseException, table: dict[str, Cause]) -> Cause | Non
 
 def _find_postgres_cause(error: BaseException) -> Cause | None:
     state = getattr(error, "sqlstate", None)
-    if state:
+    if state and state != _POOLERS_STATE:
         prefixes = (state[:length] for length in range(5, 1, -1))
         return next((_POSTGRES_STATES[p] for p in prefixes if p in _POSTGRES_STATES), None)
     if _POSTGRES_REFUSALS.search(str(error)):
@@ -228,6 +261,8 @@ def _find_postgres_cause(error: BaseException) -> Cause | None:
 
 def _find_mysql_cause(error: BaseException) -> Cause | None:
     number = error.args[0] if error.args else None
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):  # said as 2003: cannot connect
+        return Cause.PERMANENT
     if cause := _MYSQL_NUMBERS.get(str(number)):
         return cause
     if type(error).__name__ == "InternalError" and isinstance(number, str):

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from optuna.storages import RDBStorage
 from sqlalchemy import Connection, select, text
 
+from storage.check_studies import find_foreign_marks, find_orphans
 from storage.clock import epoch_now
 from storage.engine import open_storage, translated_errors
+from storage.founding import COUNTS
+from storage.names import find_merged_names
+from storage.origin import OWN_TRIALS
 from storage.upgrade import explain_versions, find_missing_views, load_versions
 from storage.url import mask_url, parse_url
 from storage.versions import NEWEST_VERSION
-from storage.writes import GIVEN_BACK
 
 # Leases do not mind, since they live by the database's clock; start times and ETA do.
 _MOST_SKEW_SECONDS = 5.0
@@ -26,16 +29,12 @@ _SERVER_VERSION = {
     "mysql": "SELECT VERSION()",
 }
 
-# A trial that spends a slot of the budget: see `storage.withdrawal.is_given_back`.
-_COUNTS = f"""(t.state IN ('COMPLETE', 'PRUNED') OR t.state = 'FAIL' AND NOT EXISTS (
-    SELECT 1 FROM trial_user_attributes a WHERE a.trial_id = t.trial_id AND a.key = '{GIVEN_BACK}'))
-"""
 # One statement, so that what workers do meanwhile is seen as a whole. A trial that another program
 # has ended has its lease still: it counts once.
 _BUDGETS = f"""
 SELECT s.study_name, b.n_claimed,
-    (SELECT COUNT(*) FROM trials t WHERE t.study_id = b.study_id AND {_COUNTS}) +
-    (SELECT COUNT(CASE WHEN {_COUNTS} THEN NULL ELSE 1 END)
+    (SELECT COUNT(*) FROM trials t WHERE t.study_id = b.study_id AND {COUNTS} AND {OWN_TRIALS}) +
+    (SELECT COUNT(CASE WHEN {COUNTS} AND {OWN_TRIALS} THEN NULL ELSE 1 END)
      FROM tuner_leases l LEFT JOIN trials t ON t.trial_id = l.trial_id
      WHERE l.study_id = b.study_id) AS n_counted
 FROM tuner_budgets b JOIN studies s ON s.study_id = b.study_id
@@ -92,11 +91,27 @@ def _find_problems(storage: RDBStorage, url: str) -> list[str]:
         upgrade = f"tuner storage upgrade --storage {mask_url(url)}"
         problems.append(f"Views are missing ({', '.join(missing)}): run `{upgrade}`")
     with storage.engine.connect() as connection:
+        problems += _find_merged(connection, url)
         if damage := list(_find_damage(connection)):
             return damage  # what is in a damaged file cannot be trusted, nor always read
-        for find in (_find_wrong_budgets, _find_orphans, _find_skew):
+        for find in (
+            _find_wrong_budgets,
+            find_foreign_marks,
+            _find_forsaken_leases,
+            find_orphans,
+            _find_skew,
+        ):
             problems += find(connection)
     return problems
+
+
+def _find_merged(connection: Connection, url: str) -> Iterator[str]:
+    if merged := find_merged_names(connection):
+        upgrade = f"tuner storage upgrade --storage {mask_url(url)}"
+        yield (
+            "Names that differ by case, accents or blanks at the end are one in "
+            f"{', '.join(merged)}: run `{upgrade}`"
+        )
 
 
 def _find_damage(connection: Connection) -> Iterator[str]:
@@ -116,7 +131,7 @@ def _find_wrong_budgets(connection: Connection) -> Iterator[str]:
             yield f"{said}: another program has added {n_counted - n_claimed}"
 
 
-def _find_orphans(connection: Connection) -> Iterator[str]:
+def _find_forsaken_leases(connection: Connection) -> Iterator[str]:
     n_orphans = connection.execute(text(_ORPHANS)).scalar_one()
     if n_orphans:
         yield f"{n_orphans} leases belong to trials that were deleted: run SQL `{_DELETE_ORPHANS}`"

@@ -8,12 +8,25 @@ import contextlib
 import hashlib
 import secrets
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
-from sqlalchemy import Engine, Select, bindparam, delete, false, insert, or_, select, update
+from sqlalchemy import (
+    Engine,
+    Select,
+    String,
+    bindparam,
+    cast,
+    delete,
+    false,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
-from storage.accounts import Role
+from storage.accounts import Role, random_id
 from storage.clock import epoch_now
 from storage.engine import reading
 from storage.errors import AccountError
@@ -45,7 +58,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Bearer:
-    """Who a secret stands for: the name is that of the user or the token.
+    """Who a secret stands for: a user's name, or a token's id, and its name where it has one.
 
     ``use_to_note`` is the number of a token of which ``note_use`` has to hear.
     """
@@ -64,33 +77,26 @@ def create_token(
 ) -> tuple[int, str]:
     """Make a token; return its id and its secret, which cannot be read again."""
     secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
-    row = {"name": name[:64], "digest": _digest(secret), "role": role.value}
+    token_id = random_id()
+    row = {"token_id": token_id, "name": name[:64], "digest": _digest(secret), "role": role.value}
     expires_at = None if lifetime_seconds is None else epoch_now() + lifetime_seconds
     with engine.begin() as connection:
-        added = connection.execute(
+        connection.execute(
             insert(tokens).values(created_at=epoch_now(), expires_at=expires_at, **row)
         )
-    assert added.inserted_primary_key is not None
-    return int(added.inserted_primary_key[0]), secret
+    return token_id, secret
 
 
 def list_tokens(engine: Engine) -> list[Token]:
     """Return all tokens, the revoked and expired too, in the order in which they were made."""
-    query = select(tokens, _IS_VALID.label("is_valid")).order_by(tokens.c.token_id)
+    query = select(tokens, _IS_VALID.label("is_valid")).order_by(tokens.c.created_at)
     with reading(engine) as connection:
-        return [
-            Token(
-                row.token_id,
-                row.name,
-                Role(row.role),
-                row.created_at,
-                row.expires_at,
-                row.revoked_at,
-                row.used_at,
-                bool(row.is_valid),
-            )
-            for row in connection.execute(query)
-        ]
+        rows = connection.execute(query).mappings().all()
+    kept: list[dict[str, Any]] = [
+        {one.name: row[one.name] for one in fields(Token)} for row in rows
+    ]
+    typed = ({"role": Role(row["role"]), "is_valid": bool(row["is_valid"])} for row in kept)
+    return [Token(**(row | more)) for row, more in zip(kept, typed, strict=True)]
 
 
 def revoke_token(engine: Engine, token_id: int) -> None:
@@ -114,7 +120,7 @@ _IS_NEWLY_USED = tokens.c.used_at.is_(None) | (tokens.c.used_at < epoch_now() - 
 # Made once: building a statement costs more time than running it.
 _TOKENS = select(
     tokens.c.digest,
-    tokens.c.name,
+    (cast(tokens.c.token_id, String(16)) + ":" + tokens.c.name).label("name"),
     tokens.c.token_id.label("number"),
     tokens.c.role,
     _IS_NEWLY_USED.label("is_newly_used"),
@@ -157,7 +163,7 @@ def _find_bearers(
     # Databases may compare otherwise than letter by letter; a dictionary does not.
     return {
         by_digest[row.digest]: Bearer(
-            row.name or str(row.number), Role(row.role), row.number if row.is_newly_used else None
+            row.name.rstrip(":"), Role(row.role), row.number if row.is_newly_used else None
         )
         for row in rows
         if row.digest in by_digest
@@ -172,19 +178,24 @@ def note_use(engine: Engine, token_ids: Collection[int]) -> None:
         connection.execute(note.values(used_at=epoch_now()))
 
 
-def create_session(engine: Engine, user_id: int) -> str:
-    """Begin a session of a user, and forget those that are over; return its secret."""
+def create_session(
+    engine: Engine, user_id: int, password_hash: str, better_hash: str | None = None
+) -> str | None:
+    """Begin a session of a user, and forget those that are over; return its secret.
+
+    The password is kept as ``better_hash`` from now on, if there is one. None where it is another
+    one by now, or the user gone: nobody is let in by what has changed meanwhile.
+    """
     secret = secrets.token_urlsafe(32)
+    is_same = (users.c.user_id == user_id) & (users.c.password_hash == password_hash)
+    # An update locks: what changes the password now finds this session, and ends it.
+    kept = update(users).where(is_same).values(password_hash=better_hash or password_hash)
+    row = {"digest": _digest(secret), "user_id": user_id, "created_at": epoch_now()}
     with engine.begin() as connection:
+        if connection.execute(kept).rowcount == 0:
+            return None
         connection.execute(delete(sessions).where(sessions.c.expires_at < epoch_now()))
-        connection.execute(
-            insert(sessions).values(
-                digest=_digest(secret),
-                user_id=user_id,
-                created_at=epoch_now(),
-                expires_at=epoch_now() + SESSION_SECONDS,
-            )
-        )
+        connection.execute(insert(sessions).values(**row, expires_at=epoch_now() + SESSION_SECONDS))
     return secret
 
 

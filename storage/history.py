@@ -3,7 +3,7 @@
 Leaves to others: whose trials they are, and writing.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -34,8 +34,10 @@ class History:
     appears below the last id that was seen. Those that are kept may be ahead of what was read.
     """
 
-    def __init__(self, study_id: int) -> None:
+    def __init__(self, study_id: int, show: Callable[[FrozenTrial], FrozenTrial]) -> None:
+        """``show`` is called with each trial that was read, and returns what is seen of it."""
         self._study_id = study_id
+        self._show = show
         self._trials: list[FrozenTrial] = []
         self._index: dict[int, int] = {}
         self._ahead: dict[int, FrozenTrial] = {}  # kept, and newer than all that was read
@@ -90,13 +92,25 @@ class History:
         unknown = sorted(row.trial_id for row in rows if row.trial_id not in kept)
         details = Details(connection, self._study_id, unknown)
         for row in rows:
-            trial = kept.get(row.trial_id) or details.build(row)
+            trial = kept.get(row.trial_id) or self._show(details.build(row))
             if trial.state.is_finished() or row.trial_id in kept:
                 self._unfinished.discard(row.trial_id)
             else:
                 self._unfinished.add(row.trial_id)
             self._put(trial)
             self._ahead.pop(row.trial_id, None)
+
+    def find_complete(self) -> bool:
+        """Tell whether a refresh would find nothing: all was finished, and no number is missing
+        up to the last one that is kept, as after a claim where nobody else is at work."""
+        first = self._trials[-1].number + 1 if self._trials else 0
+        numbers = [trial.number for trial in self._ahead.values()]
+        if self._unfinished or numbers != list(range(first, first + len(numbers))):
+            return False
+        for trial in self._ahead.values():
+            self._put(trial)
+        self._ahead.clear()
+        return True
 
     def _put(self, trial: FrozenTrial) -> None:
         index = self._index.get(trial._trial_id)

@@ -1,6 +1,7 @@
 """Optuna's own tables, for statements that its classes would spell one row at a time.
 
 Schema and encodings stay Optuna's: plain Optuna and the dashboard read and write the same rows.
+How MySQL compares the names in them does not: see ``storage.names``.
 """
 
 import functools
@@ -16,6 +17,9 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection, Executable, Table, bindparam, insert, select
 
 studies: Table = models.StudyModel.__table__
+study_directions: Table = models.StudyDirectionModel.__table__
+study_user_attrs: Table = models.StudyUserAttributeModel.__table__
+study_system_attrs: Table = models.StudySystemAttributeModel.__table__
 trials: Table = models.TrialModel.__table__
 params: Table = models.TrialParamModel.__table__
 values: Table = models.TrialValueModel.__table__
@@ -28,6 +32,8 @@ decode_intermediate_value = models.TrialIntermediateValueModel.stored_repr_to_in
 
 # By what a row is found again: the unique constraint of each table.
 _KEYS = {
+    study_user_attrs.name: ("study_id", "key"),
+    study_system_attrs.name: ("study_id", "key"),
     params.name: ("trial_id", "param_name"),
     values.name: ("trial_id", "objective"),
     intermediate_values.name: ("trial_id", "step"),
@@ -83,9 +89,10 @@ def attr_row(key: str, value: Any) -> dict[str, Any]:
 def lock_study(connection: Connection, study_id: int) -> None:
     """Take the lock under which Optuna numbers new trials, until the transaction ends.
 
-    SQLite ignores FOR UPDATE, but there the transaction has begun with the write lock.
+    SQLite needs none: there the transaction has begun with the write lock.
     """
-    connection.execute(_LOCK_STUDY, {"of_study": study_id})
+    if connection.dialect.name != "sqlite":
+        connection.execute(_LOCK_STUDY, {"of_study": study_id})
 
 
 def find_next_number(connection: Connection, study_id: int) -> int:
@@ -113,7 +120,7 @@ def insert_trial(
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of a trial's table; one that is there is overwritten, so it is safe to repeat."""
+    """Write rows of one of these tables, over those that are there: safe to repeat."""
     if rows:
         connection.execute(_make_upsert(connection.dialect.name, table), rows)
 

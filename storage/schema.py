@@ -3,7 +3,7 @@ and who may use the service.
 
 Queries are made from this; ``storage.migrations`` creates the tables, and a test compares the two.
 Moments are seconds since 1970 by the database's clock (see ``storage.clock``): workers' own
-clocks differ. Optuna's tables are left as they are.
+clocks differ. Optuna's tables are left as they are, but for ``storage.names``.
 """
 
 from sqlalchemy import Column, Double, ForeignKey, Index, Integer, MetaData, String, Table, Text
@@ -125,14 +125,22 @@ sessions = Table(
     Index("ix_tuner_sessions_user_id", "user_id"),
 )
 
-# Attempts to sign in, by account and by address, so that all servers slow them down together.
+# Users who are gone: what was closed to strangers stays so, and their ids are nobody's again.
+former_users = Table(
+    "tuner_former_users",
+    metadata,
+    Column("user_id", Integer, primary_key=True, autoincrement=False),
+    Column("removed_at", Double, nullable=False),
+)
+
+# Failed attempts to sign in, for all servers together; ``forgotten_at`` is when none is left.
 logins = Table(
     "tuner_logins",
     metadata,
     Column("subject", String(128), primary_key=True),
-    Column("n_failed", Integer, nullable=False),
-    Column("tried_at", Double, nullable=False),
+    Column("forgotten_at", Double, nullable=False),
     Column("ready_at", Double, nullable=False),
+    Index("ix_tuner_logins_forgotten_at", "forgotten_at"),
 )
 
 # Who did what, when, from where; rows are only ever added, or deleted when they are old.
@@ -147,4 +155,7 @@ audit = Table(
     Index("ix_tuner_audit_at", "at"),
 )
 
-own_tables = [budgets, workers, leases, exports, users, tokens, sessions, logins, audit]
+own_tables = [
+    *(budgets, workers, leases, exports),
+    *(users, tokens, sessions, former_users, logins, audit),
+]

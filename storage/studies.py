@@ -71,9 +71,9 @@ def list_studies(engine: Engine, *, limit: int, offset: int = 0) -> tuple[list[S
 def find_study(engine: Engine, name: str) -> StudyRecord | None:
     """Return the study of ours with exactly this name, if there is one."""
     with reading(engine) as connection:
-        rows = connection.execute(_records().where(tables.studies.c.study_name == name)).all()
-    # MariaDB compares without case and trailing blanks.
-    return next((_record(row) for row in rows if row.study_name == name), None)
+        query = _records().where(tables.studies.c.study_name == name)
+        row = connection.execute(query).one_or_none()
+    return None if row is None else _record(row)
 
 
 def list_open(engine: Engine) -> list[StudyRecord]:

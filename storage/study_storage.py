@@ -8,6 +8,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 
+from storage.limits import Limits
 from storage.resilience import Retry
 
 T = TypeVar("T")
@@ -23,6 +24,7 @@ class StudyStorage(BaseStorage):
         self._inner = inner
         self._study_id = study_id
         self._retry = retry
+        self._limits = Limits.of(inner.engine.dialect.name)
         self._name = self._ask(inner.get_study_name_from_id)
         self._directions = self._ask(inner.get_study_directions)
 
@@ -47,12 +49,14 @@ class StudyStorage(BaseStorage):
         self._inner.delete_study(study_id)
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
-        """Set a user attribute of a study."""
+        """Set a user attribute of a study; raises ValueError if the database does not take it."""
+        self._limits.check_attr(key, value, "user attribute of the study")
         write = functools.partial(self._inner.set_study_user_attr, study_id, key, value)
         self._retry.call("write an attribute of the study", write)
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        """Set a system attribute of a study."""
+        """Set a system attribute of a study; raises ValueError if the database does not take it."""
+        self._limits.check_attr(key, value, "system attribute of the study")
         write = functools.partial(self._inner.set_study_system_attr, study_id, key, value)
         self._retry.call("write an attribute of the study", write)
 

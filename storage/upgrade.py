@@ -9,9 +9,16 @@ from storage.clock import epoch_now
 from storage.engine import create_storage, creation_lock, open_storage, translated_errors
 from storage.errors import EmptyStorageError, SchemaError
 from storage.leases import LEASE_SECONDS
+from storage.names import compare_as_bytes, find_merged_names
 from storage.schema import workers
-from storage.url import mask_url, parse_url, sqlite_file
-from storage.versions import NEWEST_VERSION, explain_version, find_version
+from storage.url import mask_url, parse_url
+from storage.versions import (
+    NEWEST_VERSION,
+    explain_optuna_version,
+    explain_version,
+    find_version,
+    is_newer_optuna,
+)
 from storage.views import NAMES, create_views, drop_views
 
 
@@ -30,11 +37,13 @@ class Upgrade:
     before: Versions | None
     after: Versions
     views_were_missing: bool
+    names_were_merged: bool = False  # see `storage.names`
 
     @property
     def was_current(self) -> bool:
         """Tell whether there was nothing to do."""
-        return self.before == self.after and not self.views_were_missing
+        is_complete = not (self.views_were_missing or self.names_were_merged)
+        return self.before == self.after and is_complete
 
 
 def load_versions(storage: RDBStorage) -> Versions:
@@ -54,33 +63,24 @@ def find_missing_views(engine: Engine) -> set[str]:
 
 def explain_versions(storage: RDBStorage, url: str) -> list[str]:
     """Return one line for each of ours and Optuna's tables that cannot be used as they are."""
-    versions = load_versions(storage)
-    lines = [explain_version(versions.ours, url)]
-    newest = storage.get_head_version()
-    if versions.optuna != newest:
-        where = f"Optuna's tables in storage {mask_url(url)} have version {versions.optuna}"
-        if _is_newer(storage, versions.optuna):
-            lines.append(f"{where}, this Optuna knows {newest}: update optuna")
-        else:
-            upgrade = f"tuner storage upgrade --storage {mask_url(url)}"
-            lines.append(f"{where}, this Optuna needs {newest}: run `{upgrade}`")
+    lines = [
+        explain_version(find_version(storage.engine), url),
+        explain_optuna_version(storage, url),
+    ]
     return [line for line in lines if line is not None]
 
 
 def upgrade_storage(url: str) -> Upgrade:
     """Bring all tables to the newest version; does nothing where they have it.
 
-    An empty database gets its tables, a file that is not there is none. Safe to repeat, after an
+    An empty database gets its tables, a file that is not there is made. Safe to repeat, after an
     interruption too. Raises SchemaError if the tables are newer than this program, or if workers
     are at them; else StorageError if the database fails.
     """
     try:
         return _upgrade_tables(url)
     except EmptyStorageError:
-        file = sqlite_file(parse_url(url))
-        if file is not None and not file.exists():
-            raise
-    return Upgrade(None, load_versions(create_storage(url)), views_were_missing=True)
+        return Upgrade(None, load_versions(create_storage(url)), views_were_missing=True)
 
 
 def _upgrade_tables(url: str) -> Upgrade:
@@ -88,11 +88,13 @@ def _upgrade_tables(url: str) -> Upgrade:
         storage = open_storage(url, any_version=True)
         engine, before = storage.engine, load_versions(storage)
         missing = find_missing_views(engine)
-        if before == Versions(NEWEST_VERSION, storage.get_head_version()) and not missing:
+        with engine.connect() as connection:
+            merged = find_merged_names(connection)
+        if is_current(storage) and not missing and not merged:
             return Upgrade(before, before, views_were_missing=False)
         _check_may_upgrade(storage, before, url)
         _upgrade(storage, before)
-        return Upgrade(before, load_versions(storage), bool(missing))
+        return Upgrade(before, load_versions(storage), bool(missing), bool(merged))
 
 
 def _upgrade(storage: RDBStorage, before: Versions) -> None:
@@ -105,11 +107,12 @@ def _upgrade(storage: RDBStorage, before: Versions) -> None:
     with storage.engine.begin() as connection:
         drop_views(connection)
         migrate(connection)
+        compare_as_bytes(connection)  # a change of Optuna's may have undone it
         create_views(connection)
 
 
 def _check_may_upgrade(storage: RDBStorage, before: Versions, url: str) -> None:
-    if before.ours > NEWEST_VERSION or _is_newer(storage, before.optuna):
+    if before.ours > NEWEST_VERSION or is_newer_optuna(storage, before.optuna):
         raise SchemaError("; ".join(explain_versions(storage, url)))
     at_work = select(func.count()).where(
         workers.c.left_at.is_(None), workers.c.seen_at > epoch_now() - LEASE_SECONDS
@@ -121,7 +124,3 @@ def _check_may_upgrade(storage: RDBStorage, before: Versions, url: str) -> None:
             f"{n_workers} workers are training studies in storage {mask_url(url)}: stop them "
             f"first (one that was killed counts for {LEASE_SECONDS:g} s)"
         )
-
-
-def _is_newer(storage: RDBStorage, optuna_version: str) -> bool:
-    return optuna_version not in storage.get_all_versions()

@@ -1,36 +1,44 @@
-"""Read, check and mask a storage URL."""
+"""Read, check and mask a storage URL; what its options mean is ``storage.url_options``'s."""
 
+import re
 from pathlib import Path
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from storage.errors import BadUrlError
+from storage.url_options import translate_options
 
 # What people write -> the driver we ship. A bare mysql:// would mean mysqlclient to SQLAlchemy,
 # and a bare postgresql:// psycopg2 before its version 2.1.
 _DRIVERS = {
-    "sqlite": "sqlite",
-    "postgres": "postgresql+psycopg",
-    "postgresql": "postgresql+psycopg",
-    "postgresql+psycopg": "postgresql+psycopg",
-    "mysql": "mysql+pymysql",
-    "mariadb": "mysql+pymysql",
-    "mysql+pymysql": "mysql+pymysql",
-    "mariadb+pymysql": "mysql+pymysql",
+    **dict.fromkeys(["postgresql", "postgres", "pgsql", "postgis"], "postgresql+psycopg"),
+    **dict.fromkeys(["mysql", "mariadb", "mysql2", "trilogy"], "mysql+pymysql"),
+    **dict.fromkeys(["sqlite", "sqlite3"], "sqlite"),
 }
+# After a plus: other clients of the same databases, whose URLs mean the same.
+_CLIENTS = {
+    "postgresql+psycopg": "psycopg psycopg2 psycopg2cffi psycopg_async asyncpg pg8000",
+    "mysql+pymysql": "pymysql mysqldb mysqlconnector mariadbconnector aiomysql asyncmy cymysql",
+    "sqlite": "pysqlite aiosqlite",
+}
+_SECRET = re.compile("pass|pwd|secret|token|api", re.IGNORECASE)
 _EXAMPLES = "sqlite:///tuner.db, postgresql://user@host/database, mysql://user@host/database"
 
 
 def parse_url(text: str) -> URL:
-    """Return the URL with the driver filled in, or raise BadUrlError."""
+    """Return the URL with our driver and its options, or raise BadUrlError.
+
+    What cloud vendors print is taken, and URLs of other clients: JDBC, Django, Rails, Prisma.
+    """
     try:
-        url = make_url(text)
+        url = _read(text)
     except (ArgumentError, ValueError):
         # What cannot be parsed cannot be masked either, so it is not repeated.
         raise BadUrlError(f"The storage URL cannot be parsed: write it like {_EXAMPLES}") from None
-    driver = _DRIVERS.get(url.drivername)
-    if driver is None:
+    backend, _, client = url.drivername.partition("+")
+    driver = _DRIVERS.get(backend)
+    if driver is None or (client and client not in _CLIENTS[driver].split()):
         raise BadUrlError(
             f"Storage {mask_url(url)} names {url.drivername!r}: use one of {_EXAMPLES}"
         )
@@ -41,7 +49,15 @@ def parse_url(text: str) -> URL:
         raise BadUrlError(f"Storage {mask_url(url)} names no database: write {_EXAMPLES}")
     if driver == "sqlite" and url.database in (None, "", ":memory:"):
         raise BadUrlError("Workers cannot share an SQLite database in memory: name a file")
-    return url.set(drivername=driver)
+    return translate_options(url.set(drivername=driver))
+
+
+def _read(text: str) -> URL:
+    """Parse a URL as it is pasted: with quotes and blanks around it, or as JDBC writes it."""
+    text = text.strip().strip("'\"").removeprefix("jdbc:")
+    if text.startswith("sqlite:") and "://" not in text:
+        text = f"sqlite:///{text.removeprefix('sqlite:')}"
+    return make_url(text)
 
 
 def with_password(text: str, file: Path) -> str:
@@ -73,16 +89,19 @@ def mask_url(url: URL | str) -> str:
     """Return the URL for people to read: no password, wherever it stands."""
     if isinstance(url, str):
         try:
-            url = make_url(url)
+            url = _read(url)
         except (ArgumentError, ValueError):
             return "(unreadable URL)"
-    query = {name: "***" if "pass" in name.lower() else value for name, value in url.query.items()}
+    query = {name: "***" if _SECRET.search(name) else value for name, value in url.query.items()}
     return url.set(query=query).render_as_string(hide_password=True)
 
 
 def mask_password(message: str, url: URL) -> str:
-    """Return a message of the driver's without the URL's password."""
-    return message.replace(str(url.password), "***") if url.password else message
+    """Return a message of the driver's without the URL's passwords."""
+    hidden = [url.password, *(v for name, v in url.query.items() if _SECRET.search(name))]
+    for secret in hidden:
+        message = message.replace(str(secret), "***") if secret else message
+    return message
 
 
 def sqlite_file(url: URL) -> Path | None:

@@ -1,8 +1,9 @@
-"""Which version our own tables have, and which one this program needs.
+"""Which version our own tables and Optuna's have, and which one this program needs.
 
 Costs one query where all is well; what changes tables is in ``storage.migrations``.
 """
 
+from optuna.storages import RDBStorage
 from sqlalchemy import Column, Engine, MetaData, String, Table, inspect, select
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
@@ -14,7 +15,7 @@ from storage.url import mask_url
 VERSION_TABLE = "tuner_schema_version"
 
 # The version of ``storage.schema``, the last file in ``storage/migrations/versions``.
-NEWEST_VERSION = 6
+NEWEST_VERSION = 9
 
 # Tables without a version table were made by 0.1.0.
 _UNVERSIONED = 1
@@ -65,4 +66,31 @@ def explain_version(version: int, url: str) -> str | None:
 def check_version(engine: Engine, url: str) -> None:
     """Raise SchemaError unless our tables have the version this program needs."""
     if (problem := explain_version(find_version(engine), url)) is not None:
+        raise SchemaError(problem)
+
+
+def explain_optuna_version(storage: RDBStorage, url: str) -> str | None:
+    """Return one line if Optuna's tables cannot be used as they are, and what to do."""
+    version, newest = storage.get_current_version(), storage.get_head_version()
+    if version == newest:
+        return None
+    where = f"Optuna's tables in storage {mask_url(url)} have version {version}"
+    if is_newer_optuna(storage, version):
+        return f"{where}, this Optuna knows {newest}: update optuna"
+    upgrade = f"tuner storage upgrade --storage {mask_url(url)}"
+    return f"{where}, this Optuna needs {newest}: run `{upgrade}`"
+
+
+def is_newer_optuna(storage: RDBStorage, version: str) -> bool:
+    """Tell whether this Optuna does not know a version of its tables."""
+    return version not in storage.get_all_versions()
+
+
+def check_optuna_version(storage: RDBStorage, url: str) -> None:
+    """Raise SchemaError unless Optuna's tables have the version this program needs.
+
+    Optuna's own check takes a second connection while it holds one: behind a pooler with few to
+    give, those who start together would wait for each other.
+    """
+    if (problem := explain_optuna_version(storage, url)) is not None:
         raise SchemaError(problem)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from storage.origin import OWN_TRIALS
+
 NAMES = ("tuner_trials", "tuner_best")
 
 
@@ -50,6 +52,14 @@ _VALUE = """CASE v.value_type
 _PARAM = """LEFT JOIN trial_params {alias} ON {alias}.trial_id = t.trial_id
     AND {alias}.param_name = '{name}' AND {alias}.distribution_json NOT LIKE '%Categorical%'"""
 
+# The textbook's λ is half of weight_decay where that is known to be SGD's; a function does not say.
+_L2_OF_EXPORT = """CASE WHEN e.document LIKE '%"l2_penalty": null%'
+        THEN NULL ELSE e.weight_decay / 2 END"""
+_L2_OF_TRIAL = """CASE WHEN EXISTS (SELECT 1 FROM study_user_attributes f
+                WHERE f.study_id = t.study_id AND f.key = 'spec'
+                AND f.value_json LIKE '%"objective": "%:%"dataset": %')
+            THEN NULL ELSE w.param_value / 2 END"""
+
 _EPOCHS = "(SELECT COUNT(*) FROM trial_intermediate_values i WHERE i.trial_id = t.trial_id)"
 
 _TRIALS = """CREATE VIEW tuner_trials AS
@@ -71,7 +81,8 @@ JOIN studies s ON s.study_id = t.study_id
 LEFT JOIN trial_values v ON v.trial_id = t.trial_id AND v.objective = 0
 LEFT JOIN trial_user_attributes a ON a.trial_id = t.trial_id AND a.key = 'worker'"""
 
-# Of a study whose answer was exported, the last of it; of others, the best complete trial.
+# Of a study whose answer was exported, the last of it; of others, the best complete trial that is
+# its own: see ``storage.origin``.
 # Studies with several objectives have no best trial; that of a confirmation is the luckiest seed,
 # and no answer. Partitioned by name, so that a query for one study ranks that study's trials alone.
 # The order is that of `tuner.selection.find_best_trial`.
@@ -79,7 +90,7 @@ _BEST = """CREATE VIEW tuner_best AS
 SELECT
     s.study_name AS study,
     e.weight_decay AS weight_decay,
-    e.weight_decay / 2 AS l2_penalty,
+    {l2_of_export} AS l2_penalty,
     e.lr AS lr,
     e.value AS value,
     e.trial AS trial,
@@ -95,7 +106,7 @@ JOIN studies s ON s.study_id = e.study_id
 JOIN study_directions d ON d.study_id = e.study_id AND d.objective = 0
 WHERE e.version = (SELECT MAX(x.version) FROM tuner_exports x WHERE x.study_id = e.study_id)
 UNION ALL
-SELECT study, weight_decay, weight_decay / 2, lr, value, trial, direction, 'best',
+SELECT study, weight_decay, l2_penalty, lr, value, trial, direction, 'best',
     NULL, NULL, NULL, NULL, NULL
 FROM (
     SELECT r.*, ROW_NUMBER() OVER (
@@ -107,6 +118,7 @@ FROM (
             s.study_name AS study,
             t.number AS trial,
             w.param_value AS weight_decay,
+            {l2_of_trial} AS l2_penalty,
             l.param_value AS lr,
             {value} AS value,
             {epochs} AS epochs,
@@ -117,7 +129,7 @@ FROM (
         JOIN trial_values v ON v.trial_id = t.trial_id AND v.objective = 0
         {weight_decay}
         {lr}
-        WHERE t.state = 'COMPLETE' AND NOT EXISTS (
+        WHERE t.state = 'COMPLETE' AND {own} AND NOT EXISTS (
             SELECT 1 FROM study_directions o WHERE o.study_id = t.study_id AND o.objective > 0)
             AND NOT EXISTS (SELECT 1 FROM tuner_exports e WHERE e.study_id = t.study_id)
             AND NOT EXISTS (
@@ -135,6 +147,9 @@ def create_views(connection: Connection) -> None:
     parts = {
         "text": dialect.text,
         "epochs": _EPOCHS,
+        "l2_of_export": _L2_OF_EXPORT,
+        "l2_of_trial": _L2_OF_TRIAL,
+        "own": OWN_TRIALS,
         "value": _VALUE.format(infinity=dialect.infinity),
         "worker": dialect.unquoted.format("a.value_json"),
         "exported_at": dialect.moment.format("e.exported_at"),

@@ -3,7 +3,9 @@
 One transaction: either all of it has happened or nothing. Locks as in ``storage.claims``.
 """
 
+import enum
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from optuna.distributions import json_to_distribution
@@ -13,20 +15,30 @@ from sqlalchemy import Connection, Engine, Row, Table, delete, select, update
 from storage import optuna_tables as tables
 from storage.clock import epoch_now
 from storage.leases import Lease, find_expired_leases
+from storage.limits import Limits
+from storage.origin import ORIGIN
 from storage.queue import FIXED_PARAMS, QUEUED
 from storage.schema import budgets, leases
-from storage.writes import GIVEN_BACK
+from storage.writes import ERROR, GIVEN_BACK
 
 # User attributes of a rerun: the number of the trial that was started first with its parameters,
 # and how often its worker has died.
 RERUN_OF = "rerun_of"
 RETRY = "retry"
-_ERROR = "error"
 
-# Why a trial is given back whose worker has died.
+# Why a trial is given back whose worker, or trainer, has died; of a trainer, how follows.
 WORKER_LOST = "its worker was lost"
-WORKER_KILLED = "its worker was killed"
-DEATHS = frozenset({WORKER_LOST, WORKER_KILLED})
+TRAINER_DIED = "its trainer "
+DEATHS = (WORKER_LOST, TRAINER_DIED)
+
+
+class Withdrawal(enum.Enum):
+    """What has become of a lease that was to be given back, and of its trial."""
+
+    SETTLED_BEFORE = "settled before"  # another had ended the lease, or renewed it
+    FINISHED_BEFORE = "finished before"  # the trial had an end: only the lease was ended
+    GIVEN_BACK = "given back"  # its slot is open again
+    FAILED = "failed"  # for good, after too many deaths: its slot stays spent
 
 
 def is_given_back(trial: FrozenTrial) -> bool:
@@ -34,8 +46,8 @@ def is_given_back(trial: FrozenTrial) -> bool:
     return trial.state is TrialState.FAIL and GIVEN_BACK in trial.user_attrs
 
 
-def give_back(engine: Engine, lease: Lease, reason: str, *, is_death: bool = False) -> bool:
-    """End a lease whose trial will not finish; return False if another had ended it before.
+def give_back(engine: Engine, lease: Lease, reason: str, *, is_death: bool = False) -> Withdrawal:
+    """End a lease whose trial will not finish; return what that came to.
 
     The slot opens again, the trial becomes FAIL with the reason, and a WAITING trial takes its
     parameters. After a death of its worker (``is_death``) that is done ``max_retries`` times for
@@ -54,13 +66,14 @@ def give_back_expired(engine: Engine, study_id: int, reason: str) -> int:
     n_given_back = 0
     for lease in find_expired_leases(engine, study_id):
         with engine.begin() as connection:
-            n_given_back += _give_back(connection, lease, reason, is_death=True, only_expired=True)
+            settled = _give_back(connection, lease, reason, is_death=True, only_expired=True)
+        n_given_back += settled is not Withdrawal.SETTLED_BEFORE
     return n_given_back
 
 
 def _give_back(
     connection: Connection, lease: Lease, reason: str, *, is_death: bool, only_expired: bool
-) -> bool:
+) -> Withdrawal:
     max_retries = connection.execute(
         select(budgets.c.max_retries).where(budgets.c.study_id == lease.study_id).with_for_update()
     ).scalar_one_or_none()
@@ -72,18 +85,36 @@ def _give_back(
     if only_expired:
         ending = ending.where(leases.c.ends_at < epoch_now())
     if connection.execute(ending).rowcount != 1:
-        return False
+        return Withdrawal.SETTLED_BEFORE
     trial = _lock_trial(connection, lease.trial_id)
     if trial is None or trial.state is not TrialState.RUNNING:
-        return True
+        return Withdrawal.FINISHED_BEFORE
     n_retries = _read_attr(connection, tables.user_attrs, trial.trial_id, RETRY, 0) + is_death
     if max_retries is not None and n_retries > max_retries:
-        _fail(connection, trial.trial_id, _ERROR, reason)
-        return True
+        _fail(connection, trial.trial_id, ERROR, reason)
+        _sign(connection, trial)
+        return Withdrawal.FAILED
     _fail(connection, trial.trial_id, GIVEN_BACK, reason)
     _reopen_slot(connection, lease.study_id)
     _queue_rerun(connection, trial, n_retries)
-    return True
+    return Withdrawal.GIVEN_BACK
+
+
+def give_back_unheld(
+    connection: Connection, study_id: int, trial_ids: Sequence[int], reason: str
+) -> None:
+    """Give back RUNNING trials that no lease holds, in the caller's transaction.
+
+    The caller holds the locks of the budget and of the study.
+    """
+    for trial_id in trial_ids:
+        trial = _lock_trial(connection, trial_id)
+        if trial is None or trial.state is not TrialState.RUNNING:
+            continue
+        n_retries = _read_attr(connection, tables.user_attrs, trial_id, RETRY, 0)
+        _fail(connection, trial_id, GIVEN_BACK, reason)
+        _reopen_slot(connection, study_id)
+        _queue_rerun(connection, trial, n_retries)
 
 
 def _lock_trial(connection: Connection, trial_id: int) -> Row[Any] | None:
@@ -108,6 +139,16 @@ def _fail(connection: Connection, trial_id: int, attr: str, reason: str) -> None
     tables.write_attrs(connection, tables.user_attrs, trial_id, {attr: reason})
 
 
+def _sign(connection: Connection, trial: Row[Any]) -> None:
+    """See to it that a trial that spends its slot counts as ours, however early its worker died."""
+    attrs = tables.study_system_attrs.c
+    query = select(attrs.value_json).where(attrs.study_id == trial.study_id, attrs.key == ORIGIN)
+    stored = connection.execute(query).scalar_one_or_none()
+    if stored is not None:
+        origin = {ORIGIN: json.loads(stored)}
+        tables.write_attrs(connection, tables.system_attrs, trial.trial_id, origin)
+
+
 def _queue_rerun(connection: Connection, trial: Row[Any], n_retries: int) -> None:
     """Add a WAITING trial with the same parameters, as ``Study.enqueue_trial`` makes it.
 
@@ -122,13 +163,22 @@ def _queue_rerun(connection: Connection, trial: Row[Any], n_retries: int) -> Non
     number = tables.find_next_number(connection, trial.study_id)
     rerun_id = tables.insert_trial(connection, trial.study_id, number, TrialState.WAITING)
     user_attrs: dict[str, Any] = {RERUN_OF: origin, RETRY: n_retries}
-    system_attrs: dict[str, Any] = {FIXED_PARAMS: params}
+    system_attrs: dict[str, Any] = {FIXED_PARAMS: _fitting(connection, params)}
     queued = _read_attr(connection, tables.system_attrs, trial.trial_id, QUEUED, None)
     if queued is not None:
         user_attrs |= queued["user_attrs"]
         system_attrs[QUEUED] = queued
     tables.write_attrs(connection, tables.user_attrs, rerun_id, user_attrs)
     tables.write_attrs(connection, tables.system_attrs, rerun_id, system_attrs)
+
+
+def _fitting(connection: Connection, params: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters that fit into one attribute; else none: then others are suggested."""
+    try:
+        Limits.of(connection.dialect.name).check_attr(FIXED_PARAMS, params)
+    except ValueError:
+        return {}
+    return params
 
 
 def _read_params(connection: Connection, trial_id: int) -> dict[str, Any]:

@@ -5,9 +5,10 @@ The public API of ``optuna.Study`` works on it. Which trials there are to ask fo
 """
 
 import copy
+import json
 import logging
 from collections import deque
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -18,9 +19,12 @@ from sqlalchemy import Table
 
 from storage import optuna_tables as tables
 from storage.claims import Claimant, Seen, claim_trials, find_unheld
+from storage.leases import Lease
+from storage.origin import ORIGIN
 from storage.outbox import Outbox
 from storage.resilience import Retry
 from storage.study_storage import StudyStorage
+from storage.withdrawal import Withdrawal, give_back
 from storage.worker_trials import WorkerTrials
 from storage.writer import Writer
 
@@ -34,7 +38,6 @@ class WorkerStorage(StudyStorage):
 
     Holds at most two connections of the engine: one here, one in the writer's thread. Database
     errors that ``retry`` gives up on are raised by the next call that writes. Cannot be pickled.
-    ``on_report`` is called after each intermediate value, by the thread that reports it.
     """
 
     def __init__(self, inner: RDBStorage, claimant: Claimant, retry: Retry) -> None:
@@ -42,7 +45,8 @@ class WorkerStorage(StudyStorage):
         self._engine = inner.engine
         self._claimant = claimant
         self._outbox = Outbox(claimant.worker_id)
-        self._trials = WorkerTrials(inner.engine, claimant.study_id, self._outbox)
+        origin = self._ask(inner.get_study_system_attrs).get(ORIGIN)
+        self._trials = WorkerTrials(inner.engine, claimant.study_id, self._outbox, origin)
         self._writer = Writer(
             inner.engine, self._outbox, claimant.worker_id, claimant.lease_seconds, retry
         )
@@ -50,11 +54,25 @@ class WorkerStorage(StudyStorage):
         self._may_have_claimed = False
         self._seen: Seen | None = None
         self._may_have_news = True
-        self.on_report: Callable[[], None] = lambda: None
 
     def on_lost(self, on_lost: Callable[[], None]) -> None:
         """Call this from now on for each trial that was taken away, when that is noticed."""
         self._trials.on_lost = on_lost
+
+    def on_written(self, on_written: Callable[[int, TrialState], None]) -> None:
+        """Call this from now on with number and state of each trial whose end is committed.
+
+        By the thread that wrote it: as a rule the writer's.
+        """
+        self._trials.on_written = on_written
+
+    def on_refused(self, on_refused: Callable[[int, str], None]) -> None:
+        """Call this with number and reason of each trial that the database does not take.
+
+        It is FAIL by then, with the reason as its `error`; for whoever trains it, it was taken
+        away. By the thread that wrote it: as a rule the writer's.
+        """
+        self._trials.on_refused = on_refused
 
     @property
     def lease_seconds(self) -> float:
@@ -74,6 +92,22 @@ class WorkerStorage(StudyStorage):
         if not self._writer.close(self._claimant.lease_seconds):
             logger.warning("Could not write all results: their trials will be given to others")
         self._trials.release_lost()
+
+    def give_back(self, trial_id: int, reason: str, *, is_death: bool = False) -> Withdrawal:
+        """Give one of our trials back to the budget, with all that is known of it.
+
+        See ``storage.give_back``. Does nothing if it was taken away already. Database errors pass
+        through; safe to repeat.
+        """
+        lease_id = self._outbox.held.get(trial_id)
+        if lease_id is None:
+            return Withdrawal.SETTLED_BEFORE
+        self._outbox.flush(self._engine)
+        lease = Lease(lease_id, self._claimant.study_id, trial_id)
+        became = give_back(self._engine, lease, reason, is_death=is_death)
+        self._trials.let_go(trial_id)
+        self._may_have_news = True
+        return became
 
     def flush(self) -> None:
         """Write what is pending now; the writer's thread does so by itself within a moment."""
@@ -101,6 +135,10 @@ class WorkerStorage(StudyStorage):
             else:
                 self._retry.attempt(lambda: self._claim(n), None)
         return min(n, len(self._claimed))
+
+    def expect(self, space: Mapping[str, BaseDistribution]) -> None:
+        """Take this for what trials of this study search, before the first one has said so."""
+        self._trials.learn(space)
 
     def refresh(self) -> None:
         """Read what other workers have done."""
@@ -135,6 +173,8 @@ class WorkerStorage(StudyStorage):
             claim = claim_trials(self._engine, self._claimant, n_missing, seen)
             self._seen = claim.seen
             self._claimed += self._trials.admit(claim.trials)
+            if claim.trials:  # numbered under the study's lock, so that none is overlooked
+                self._may_have_news = not self._trials.find_complete()
         self._may_have_claimed = False
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
@@ -157,8 +197,8 @@ class WorkerStorage(StudyStorage):
     ) -> list[FrozenTrial]:
         """Return the trials by number: our own as we left them, the others as of this round.
 
-        A round begins with each claim, and with `expect_news`; its first question reads. During
-        an outage it goes on with what is known.
+        A round begins with each claim, and with `expect_news`; its first question reads, unless the
+        claim has shown that nothing is new. During an outage it goes on with what is known.
         Asked for WAITING ones only, it returns none: ``Study.ask`` would pop them, but taking
         them is part of ``claim``.
         """
@@ -179,13 +219,22 @@ class WorkerStorage(StudyStorage):
         param_value_internal: float,
         distribution: BaseDistribution,
     ) -> None:
-        """Set a parameter; raises ValueError if it has another kind of distribution elsewhere."""
-        known = self._trials.find_distribution(param_name) or distribution
-        check_distribution_compatibility(known, distribution)
+        """Set a parameter; raises ValueError if it has another kind of distribution elsewhere.
+
+        Trials that other programs put into the study count for nothing here: see
+        ``storage.guests``. As the setters below, also raises if the database does not take it, as
+        far as that is known.
+        """
+        known = self._trials.find_distribution(param_name)
+        if known is not None:
+            check_distribution_compatibility(known, distribution)
+        value = distribution.to_external_repr(param_value_internal)  # raises before it is queued
         row = tables.param_row(param_name, param_value_internal, distribution)
+        self._limits.check_param(param_name, row["distribution_json"], param_value_internal)
+        if known is None:
+            self._trials.learn({param_name: distribution})
 
         def change(trial: FrozenTrial) -> None:
-            value = distribution.to_external_repr(param_value_internal)
             trial.params = {**trial.params, param_name: value}
             trial.distributions = {**trial.distributions, param_name: distribution}
 
@@ -195,6 +244,7 @@ class WorkerStorage(StudyStorage):
         self, trial_id: int, step: int, intermediate_value: float
     ) -> None:
         """Set the value of a step."""
+        self._limits.check_step(step)
 
         def change(trial: FrozenTrial) -> None:
             values = {**trial.intermediate_values, step: intermediate_value}
@@ -202,23 +252,28 @@ class WorkerStorage(StudyStorage):
 
         row = tables.intermediate_value_row(step, intermediate_value)
         self._write(trial_id, tables.intermediate_values, step, row, change)
-        self.on_report()
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Set a user attribute."""
+        text = self._limits.check_attr(key, value, "user attribute")
+        stored = json.loads(text)  # a list of its own, as others will read it
 
         def change(trial: FrozenTrial) -> None:
-            trial.user_attrs = {**trial.user_attrs, key: value}
+            trial.user_attrs = {**trial.user_attrs, key: stored}
 
-        self._write(trial_id, tables.user_attrs, key, tables.attr_row(key, value), change)
+        row = {"key": key, "value_json": text}
+        self._write(trial_id, tables.user_attrs, key, row, change)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Set a system attribute."""
+        text = self._limits.check_attr(key, value, "system attribute")
+        stored = json.loads(text)  # a list of its own, as others will read it
 
         def change(trial: FrozenTrial) -> None:
-            trial.system_attrs = {**trial.system_attrs, key: value}
+            trial.system_attrs = {**trial.system_attrs, key: stored}
 
-        self._write(trial_id, tables.system_attrs, key, tables.attr_row(key, value), change)
+        row = {"key": key, "value_json": text}
+        self._write(trial_id, tables.system_attrs, key, row, change)
 
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None

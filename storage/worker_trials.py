@@ -6,7 +6,7 @@ Keeps what is in memory and what is in the outbox in step. Thread-safe.
 import copy
 import logging
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -17,7 +17,9 @@ from sqlalchemy import Engine, Table
 from storage import optuna_tables as tables
 from storage.claims import ClaimedTrial, Seen
 from storage.engine import reading
+from storage.guests import Guests
 from storage.history import History
+from storage.origin import ORIGIN
 from storage.outbox import Outbox
 
 logger = logging.getLogger(__name__)
@@ -26,15 +28,23 @@ logger = logging.getLogger(__name__)
 class WorkerTrials:
     """The trials of a study, those in training here among them."""
 
-    def __init__(self, engine: Engine, study_id: int, outbox: Outbox) -> None:
+    def __init__(
+        self, engine: Engine, study_id: int, outbox: Outbox, origin: str | None = None
+    ) -> None:
         self._engine = engine
         self.on_lost: Callable[[], None] = lambda: None
+        self.on_written: Callable[[int, TrialState], None] = lambda _number, _state: None
+        self.on_refused: Callable[[int, str], None] = lambda _number, _reason: None
         self._outbox = outbox
+        outbox.on_written = self._tell_written
+        outbox.on_refused = self._tell_refused
+        self._numbers: dict[int, int] = {}  # of what was held here, for the writer's thread
         self._lock = threading.RLock()
-        self._history = History(study_id)
+        self._origin = origin
+        self._guests = Guests(origin)
+        self._history = History(study_id, self._guests.show)
         self._own: dict[int, FrozenTrial] = {}  # in training here
         self._lost: dict[int, FrozenTrial] = {}  # taken away while in training here
-        self._distributions: dict[str, BaseDistribution] = {}
 
     @property
     def seen(self) -> Seen:
@@ -46,19 +56,34 @@ class WorkerTrials:
         with self._lock, reading(self._engine) as connection:
             self.release_lost()
             self._history.refresh(connection)
+            self._show_guests()
+
+    def find_complete(self) -> bool:
+        """Tell, after a claim, whether a refresh would find nothing."""
+        with self._lock:
+            return self._history.find_complete()
 
     def release_lost(self) -> None:
         """Let go of what was taken away; whoever trains it learns of it by the next call."""
         with self._lock:
             for trial_id in self._outbox.pop_lost():
-                self.on_lost()
+                is_refused = self._outbox.find_refusal(trial_id) is not None
+                if not is_refused:
+                    self.on_lost()
                 if trial_id in self._own:
                     self._lost[trial_id] = self._own.pop(trial_id)
-                else:
+                elif not is_refused:
                     number = self._history.find(trial_id).number
                     message = "Trial %d was taken away meanwhile: its result is dropped"
                     logger.warning(message, number, extra={"trial": number})
                 self._history.release(trial_id)
+
+    def let_go(self, trial_id: int) -> None:
+        """Hold a trial no more that was given back, and read it again."""
+        with self._lock:
+            self._outbox.let_go(trial_id)
+            self._own.pop(trial_id, None)
+            self._history.release(trial_id)
 
     def admit(self, claimed: Sequence[ClaimedTrial]) -> list[int]:
         """Hold what was claimed, and return what of it can be trained; new trials are not read."""
@@ -78,9 +103,21 @@ class WorkerTrials:
             # Another program has ended it while nobody held it: its lease has to end too.
             self._outbox.touch(claimed.trial_id)
             return False
+        if self._origin is not None:
+            row = tables.attr_row(ORIGIN, self._origin)
+            self._outbox.write(claimed.trial_id, tables.system_attrs, ORIGIN, row)
+            frozen = copy.copy(frozen)
+            frozen.system_attrs = {**frozen.system_attrs, ORIGIN: self._origin}
         self._own[claimed.trial_id] = frozen
+        self._numbers[claimed.trial_id] = frozen.number
         self._history.keep(frozen)
         return True
+
+    def _tell_written(self, trial_id: int, state: TrialState) -> None:
+        self.on_written(self._numbers.pop(trial_id), state)
+
+    def _tell_refused(self, trial_id: int, reason: str) -> None:
+        self.on_refused(self._numbers.pop(trial_id), reason)
 
     def find(self, trial_id: int) -> FrozenTrial:
         """Return a trial; one of our own stays as we left it even if it was taken away."""
@@ -96,13 +133,18 @@ class WorkerTrials:
             return self._history.select(states)
 
     def find_distribution(self, param_name: str) -> BaseDistribution | None:
-        """Return the distribution that a parameter has in any trial of the study."""
-        if param_name not in self._distributions:
-            for trial in self._history.select(None):
-                if param_name in trial.distributions:
-                    self._distributions[param_name] = trial.distributions[param_name]
-                    break
-        return self._distributions.get(param_name)
+        """Return the distribution that a parameter has in any trial of the study's own."""
+        return self._guests.find_distribution(param_name)
+
+    def learn(self, distributions: Mapping[str, BaseDistribution]) -> None:
+        """Show samplers what others have put into the study by these distributions."""
+        with self._lock:
+            self._guests.learn(distributions)
+            self._show_guests()
+
+    def _show_guests(self) -> None:
+        for trial in self._guests.pop_news():
+            self._history.keep(trial)
 
     def write(
         self,
@@ -142,8 +184,9 @@ class WorkerTrials:
         own = self._own.get(trial_id)
         if own is None:
             state = self._history.find(trial_id).state.name
+            reason = self._outbox.find_refusal(trial_id) or f"it is {state}"
             raise UpdateFinishedTrialError(
-                f"The trial with id {trial_id} is not in training by this worker: it is {state}"
+                f"The trial with id {trial_id} is not in training by this worker: {reason}"
             )
         return own
 

@@ -1,4 +1,7 @@
-"""Which workers a study has: who they are, and whether they are alive."""
+"""Which workers a study has: who they are, and whether they are alive.
+
+A worker is its id. Host and process id are for people: two containers may have the same.
+"""
 
 from dataclasses import dataclass
 

@@ -14,8 +14,10 @@ from storage.schema import leases
 # The attribute of a trial that was given back: why. Such a trial is FAIL for Optuna, but its
 # slot is open again, so it does not count.
 GIVEN_BACK = "given_back"
+# Of one that failed for good: why.
+ERROR = "error"
 
-_TABLES = (
+TABLES = (
     tables.params,
     tables.intermediate_values,
     tables.user_attrs,
@@ -72,6 +74,10 @@ class Writes:
     ending: Ending | None = None
     may_be_written: bool = False
 
+    def rows_of(self, table: Table) -> dict[tuple[str, Any], dict[str, Any]]:
+        """Return those rows that belong to a table."""
+        return {key: row for key, row in self.rows.items() if key[0] == table.name}
+
 
 def write_batch(connection: Connection, worker_id: int, batch: Mapping[int, Writes]) -> set[int]:
     """Write a batch, by trial id, and return the trials that were taken away meanwhile.
@@ -80,13 +86,13 @@ def write_batch(connection: Connection, worker_id: int, batch: Mapping[int, Writ
     so a worker that was frozen past the end of its lease, and thaws, can overwrite nothing.
     Safe to repeat.
     """
-    states = _lock(connection, worker_id, batch)
+    states = lock_leased(connection, worker_id, batch)
     is_leased = set(states)
     if len(is_leased) < len(batch):
         states |= _lock_trials(connection, set(batch) - is_leased)
     ours = {i for i in is_leased if states.get(i) is TrialState.RUNNING}
-    for table in _TABLES:
-        rows = _rows_of(table, [batch[trial_id] for trial_id in sorted(ours)])
+    for table in TABLES:
+        rows = [row for i in sorted(ours) for row in batch[i].rows_of(table).values()]
         tables.upsert(connection, table, rows)
     endings = {i: ending for i in sorted(ours) if (ending := batch[i].ending) is not None}
     if endings:
@@ -104,10 +110,10 @@ def write_batch(connection: Connection, worker_id: int, batch: Mapping[int, Writ
     return set(batch) - ours - _written_before(connection, batch, set(batch) - is_leased, states)
 
 
-def _lock(
+def lock_leased(
     connection: Connection, worker_id: int, batch: Mapping[int, Writes]
 ) -> dict[int, TrialState]:
-    """Return the states of those trials of a batch whose leases are still this worker's."""
+    """Lock those trials of a batch whose leases are still this worker's; return their states."""
     rows = connection.execute(
         _LOCK,
         {
@@ -128,10 +134,6 @@ def _lock_trials(connection: Connection, trial_ids: Iterable[int]) -> dict[int, 
         .with_for_update()
     )
     return {row.trial_id: row.state for row in rows}
-
-
-def _rows_of(table: Table, batch: Iterable[Writes]) -> list[dict[str, Any]]:
-    return [row for writes in batch for (name, _), row in writes.rows.items() if name == table.name]
 
 
 def _written_before(

@@ -15,8 +15,9 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL
 
 from objectives.datasets import load_training_data
-from tests import forked, servers
+from tests import servers
 from tuner import cli as command
+from tuner.workers import nursery
 
 ROOT = Path(__file__).resolve().parent.parent
 DATABASES = ["sqlite", "postgresql", "mysql"]
@@ -66,6 +67,13 @@ def _revisions_read_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ScriptDirectory, "from_config", from_config)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _trainers_forked_from_one_server() -> Iterator[None]:
+    """Let all workers of this process have one server, which has imported torch once."""
+    with nursery.abandoning():
         yield
 
 
@@ -172,7 +180,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     """Return a function that does what `cli` does, within this process.
 
     The same code from the options to the exit status, without the seconds that a new Python takes
-    to import it all. Workers are processes here too; what they log is not in what is returned.
+    to import it all. Trainers are processes here too; what they log is not in what is returned.
     """
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -185,8 +193,6 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
             patch.setattr(sys, "argv", ["tuner", *arguments])
             patch.setattr(sys, "stdout", sys.stdout)  # a failed command takes it away
             capfd.readouterr()
-            if arguments[0] == "run":
-                forked.start_server()  # else the command would, for itself alone
             with pytest.raises(SystemExit) as end:
                 command.main()
         stdout, stderr = capfd.readouterr()

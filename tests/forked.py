@@ -11,19 +11,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
-from tuner import processes
+from tests.hashes import QUICK
 from tuner.__main__ import main
+from tuner.server import passwords
+from tuner.workers import forkserver as forkserver_of_trainers
+from tuner.workers import nursery
 
 context = multiprocessing.get_context("forkserver")
 
 _PRELOADED = [
-    *processes._PRELOADED,
+    "alembic.command",
+    "numpy.random",
+    "optuna.samplers._tpe.sampler",
+    "sqlalchemy.orm",
     "tuner.cli",
-    "tuner.fleet",
     "tuner.server.run",
+    "tuner.workers.fleet",
+    *nursery.FOR_FUNCTIONS,
+    *nursery.FOR_LANES,
     "uvicorn.protocols.http.h11_impl",
     "tests.storage.test_contract",
     "tests.storage.test_claims",
@@ -89,9 +97,44 @@ def _run_command(
     os.environ.update(environment)
     time.tzset()
     os.chdir(folder)
-    sys.path.insert(0, str(folder))
-    sys.argv = ["tuner", *arguments]
     file = os.open(log, os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(file, stream)
+    if arguments[0] in ("confirm", "run", "worker"):
+        nursery.open_nursery(_TrainersServer)
+    passwords._hasher = QUICK
+    sys.path.insert(0, str(folder))
+    sys.argv = ["tuner", *arguments]
     main()
+
+
+class _TrainersServer(multiprocessing.get_context("fork").Process):
+    """What trainers are forked from, without the start of a Python and the import of torch.
+
+    Used as a `subprocess.Popen` is. One that takes its place is a Python of its own.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(target=_serve_trainers, args=(descriptor,), daemon=True)
+        self.start()
+
+    def poll(self) -> int | None:
+        """Return the exit status, None while it runs."""
+        return self.exitcode
+
+    def wait(self) -> None:
+        """Wait until it has ended."""
+        self.join()
+
+
+def _serve_trainers(descriptor: int) -> None:
+    """Have what the nursery's own program has: one pipe, no input, a group of its own."""
+    os.setpgid(0, 0)
+    os.dup2(descriptor, 3)
+    os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 (for good)
+    # As a program is that `multiprocessing` has not started: it may have children, and has none.
+    resource_tracker._resource_tracker._fd = None  # type: ignore[attr-defined]
+    multiprocessing.current_process()._config.pop("daemon", None)  # type: ignore[attr-defined]
+    forkserver_of_trainers.main(3)

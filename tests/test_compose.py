@@ -22,7 +22,7 @@ from check_jsonschema.builtin_schemas import get_builtin_schema
 from storage import GIVEN_BACK, open_storage, with_password
 from tests.conftest import ROOT, Cli, clean_environment
 from tests.servers import PrivatePostgres, execute
-from tests.test_docs import COMMANDS, OPTION_VARIABLES, README
+from tests.test_docs import COMMANDS, OPTION_VARIABLES, PROSE
 from tests.tuner.conftest import n_reporting, wait_until
 from tuner.study import load_study
 
@@ -56,9 +56,9 @@ def test_compose_uses_only_variables_that_exist() -> None:
         assert own <= OPTION_VARIABLES
 
 
-def test_readme_runs_only_services_and_commands_that_exist() -> None:
+def test_pages_run_only_services_and_commands_that_exist() -> None:
     """What follows the service's name is a command of `tuner`."""
-    lines = re.findall(r"docker compose run (?:--?\w+ )*(\w+) (\w+(?: \w+)?)", README + TEXT)
+    lines = re.findall(r"docker compose run (?:--?\w+ )*(\w+) (\w+(?: \w+)?)", PROSE + TEXT)
     assert len(lines) >= 4
     for service, command in lines:
         assert service in OURS
@@ -111,6 +111,12 @@ def test_compose_services_may_do_no_more_than_they_need() -> None:
         assert service["tmpfs"] == ["/tmp"]
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
+    for service in SERVICES.values():
+        assert service["read_only"]
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["mem_limit"]
+        assert service["pids_limit"]
 
 
 def test_dockerfile_copies_what_is_there_and_runs_the_command_as_a_user_of_its_own() -> None:
@@ -125,8 +131,8 @@ def test_dockerfile_copies_what_is_there_and_runs_the_command_as_a_user_of_its_o
     first, *rest = (ROOT / ".dockerignore").read_text().splitlines()[1:]
     assert first == "*"
     assert {name.removeprefix("!") for name in rest if name.startswith("!")} == sources
-    (extras,) = re.findall(r"'\.\[([a-z,]+)\]'", text)
-    assert {"postgres", "serve"} <= set(extras.split(","))
+    lock = (ROOT / "requirements.lock").read_text()
+    assert all(f"\n{package}==" in lock for package in ("psycopg-binary", "pymysql", "argon2-cffi"))
 
 
 @dataclass
@@ -238,6 +244,7 @@ def _token(stack: Stack, call: Cli, role: str) -> str:
 
 @pytest.mark.db
 @pytest.mark.slow
+@pytest.mark.long
 def test_compose_stack_from_an_empty_database_to_the_best_lambda(stack: Stack, call: Cli) -> None:
     """As a new user goes: a user, tokens, a study over HTTP, two workers, the answer, the end."""
     assert "was empty, has tables now" in stack.run("migrate")

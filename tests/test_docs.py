@@ -1,4 +1,4 @@
-"""README, help and code say the same: commands, options and variables are compared and run."""
+"""README, docs, help and code say the same: what they name is there, what they show is run."""
 
 import os
 import re
@@ -19,7 +19,14 @@ from tests.conftest import ROOT, Cli, clean_environment
 from tests.tuner.answers import confirm, make_study
 from tuner.cli import app
 
-README = (ROOT / "README.md").read_text()
+# Every page that people read, by its path from the root.
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+}
+PROSE = "\n".join(PAGES.values())
+README = PAGES["README.md"]
+SETTINGS = PAGES["docs/settings.md"]
 
 
 def _commands(group: Any, prefix: str = "") -> dict[str, Any]:
@@ -68,36 +75,75 @@ def test_every_command_with_a_storage_takes_its_password_from_a_file() -> None:
     }
 
 
-def test_readme_table_is_what_the_command_line_says() -> None:
-    """Each option stands in the README with its variable, default and help, and no other does."""
+def test_readme_is_short() -> None:
+    """What does not help a stranger to begin stands on a page of its own."""
+    assert len(README.splitlines()) <= 250
+
+
+def test_table_of_options_is_what_the_command_line_says() -> None:
+    """Each option stands there with its variable, default and help, and no other does."""
     expected = [_row(*names, parameter) for names, parameter in _options().items()]
-    rows = re.findall(r"^\| `--.*$", README, flags=re.MULTILINE)
-    assert rows == expected, "paste into the README:\n" + "\n".join(expected)
+    rows = re.findall(r"^\| `--.*$", SETTINGS, flags=re.MULTILINE)
+    assert rows == expected, "paste into docs/settings.md:\n" + "\n".join(expected)
 
 
-def test_readme_names_exactly_the_commands_there_are() -> None:
-    """Each command stands in the README's list, and no other does."""
-    assert set(re.findall(r"^\| `tuner ([\w ]+)` \|", README, flags=re.MULTILINE)) == set(COMMANDS)
+def test_list_of_commands_is_what_the_command_line_has() -> None:
+    """Each command stands in docs/settings.md, and no other does."""
+    listed = re.findall(r"^\| `tuner ([\w ]+)` \|", SETTINGS, flags=re.MULTILINE)
+    assert set(listed) == set(COMMANDS)
 
 
-def test_readme_names_only_make_targets_that_exist() -> None:
-    """`make ...` in the README works."""
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    assert set(re.findall(r"\bmake ([a-z]+)\b", README)) <= targets
+def test_pages_name_only_make_targets_that_exist() -> None:
+    """`make ...` works, wherever it stands as code."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"(?:`|^ *)make (?:\w+=\S+ )?([a-z-]+)\b", PROSE, re.MULTILINE))
+    assert len(named) > 5
+    assert named <= targets
 
 
-def test_readme_names_only_files_that_exist() -> None:
-    """Paths in the README's tree and links are there."""
-    linked = re.findall(r"\]\(([\w./-]+)\)", README)
-    tree = re.findall(r"^((?:tuner|objectives|storage|benchmarks)/[\w.]+)", README, re.MULTILINE)
-    assert len(tree) > 10
-    assert [path for path in linked + tree if not (ROOT / path).exists()] == []
+def _anchors(text: str) -> set[str]:
+    """Return what a page's headings can be linked by, as GitHub makes it of their text."""
+    code_out = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", code_out, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_every_module_stands_in_the_readme_tree() -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_links_of_a_page_lead_somewhere(page: str) -> None:
+    """Each file that a link names is there, and each heading within it."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
+        if re.match(r"https?://", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / file if file else ROOT / page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in _anchors(target.read_text()), link
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    """Nobody has to know that a page is there; its pictures are on some page."""
+    linked = set(re.findall(r"\]\((docs/[\w.-]+\.md)", README))
+    assert linked == {page for page in PAGES if page.startswith("docs/")}
+    pictures = {path.name for path in (ROOT / "docs").glob("*.png")}
+    assert pictures == set(re.findall(r"\((?:docs/)?([\w-]+\.png)\)", PROSE))
+
+
+def test_pages_name_only_modules_that_exist() -> None:
+    """A path of the code that prose, tables or trees name is there; history may name others."""
+    prose = "\n".join(text for page, text in PAGES.items() if page != "CHANGELOG.md")
+    path = r"(?:^|[`(])((?:tuner|objectives|storage|benchmarks|tests|deploy)/[\w./-]*)"
+    named = set(re.findall(path, prose, re.MULTILINE))
+    assert len(named) > 100
+    made_by_tests = {"tests/output/"}
+    assert [name for name in sorted(named - made_by_tests) if not (ROOT / name).exists()] == []
+
+
+def test_every_module_stands_in_the_tree() -> None:
     """A reader finds each file, and each package within, with one line on what it is for."""
     packages = ("tuner", "objectives", "storage", "benchmarks")
-    tree = set(re.findall(rf"^((?:{'|'.join(packages)})/[\w.]+)", README, re.MULTILINE))
+    page = PAGES["docs/files.md"]
+    tree = set(re.findall(rf"^((?:{'|'.join(packages)})/[\w.]+)", page, re.MULTILINE))
     modules = {
         str(path.relative_to(ROOT))
         for package in packages
@@ -108,10 +154,13 @@ def test_every_module_stands_in_the_readme_tree() -> None:
     assert tree == modules
 
 
-def test_what_happens_when_names_only_tests_that_exist() -> None:
-    """Each line of the page is a promise, and its test is there."""
-    page = (ROOT / "docs" / "what-happens-when.md").read_text()
-    promises = [line for line in page.splitlines() if re.match(r"\| (?!what happens)", line)]
+@pytest.mark.parametrize("name", ["what-happens-when.md", "security.md"])
+def test_promises_name_only_tests_that_exist(name: str) -> None:
+    """Each line of such a page is a promise, and its test is there."""
+    page = PAGES[f"docs/{name}"]
+    promises = [
+        line for line in page.splitlines() if re.match(r"\| (?!what happens|promise)", line)
+    ]
     named = [re.search(r"`(tests/[\w/]+\.py)::(test_\w+)` \|$", line) for line in promises]
     assert len(promises) > 20
     assert [line for line, test in zip(promises, named, strict=True) if test is None] == []
@@ -123,10 +172,24 @@ def test_what_happens_when_names_only_tests_that_exist() -> None:
     assert missing == []
 
 
-def test_readme_quotes_the_last_full_benchmark() -> None:
-    """The README's speeds are those kept from one run, letter by letter."""
+def test_every_curl_command_runs_on_the_curl_of_old_distributions() -> None:
+    """README and docs use what curl 7.61 knows: `--json` came with 7.82."""
+    known = {"-sSf", "-H", "-d", "-N", "-X", "--max-time"}
+    commands = [
+        command
+        for text in PAGES.values()
+        for block in text.split("```")[1::2]
+        for command in re.findall(r"\bcurl .*", block.replace("\\\n", " "))
+    ]
+    used = {word for command in commands for word in shlex.split(command) if word[0] == "-"}
+    assert len(commands) > 15
+    assert used - known == set()
+
+
+def test_page_quotes_the_last_full_benchmark() -> None:
+    """The speeds of docs/speed.md are those kept from one run, letter by letter."""
     kept = (FOLDER / "full.md").read_text()
-    assert find_quote(README) == find_quote(kept), "run: python -m benchmarks.quote"
+    assert find_quote(PAGES["docs/speed.md"]) == find_quote(kept), "run: python -m benchmarks.quote"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -150,7 +213,20 @@ def test_readme_commands_run(call: Cli) -> None:
         assert result.returncode == 0, f"{line}\n{result.stderr}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
+def test_network_of_ones_own_is_tuned_as_the_readme_shows(call: Cli, tmp_path: Path) -> None:
+    """The file and the command of that section work together, as written."""
+    section = README.split("\n## Your own network\n")[1].split("\n## ")[0]
+    (code,) = re.findall(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    check, command = re.findall(r"^tuner (.+)$", section, re.MULTILINE)
+    (tmp_path / code.splitlines()[0].removeprefix("# ")).write_text(code)
+    assert "side by side" in call(*shlex.split(check)).stdout
+    result = call(*shlex.split(command))
+    assert result.returncode == 0, result.stderr
+    assert "Confirmed on 8 fresh seeds" in result.stdout
+
+
+@pytest.mark.long
 def test_use_the_answer_runs_block_by_block(tmp_path: Path) -> None:
     """What the page shows, in shell, Python and SQL, works as written, one after another."""
     file = tmp_path / "tuner.db"
@@ -162,7 +238,7 @@ def test_use_the_answer_runs_block_by_block(tmp_path: Path) -> None:
     environment = clean_environment(
         PATH=f"{command.parent}:{os.environ['PATH']}", TUNER_STUDY="digits"
     )
-    page = (ROOT / "docs" / "use-the-answer.md").read_text()
+    page = PAGES["docs/use-the-answer.md"]
     blocks = re.findall(r"^```(sh|python|sql)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     assert {kind for kind, _ in blocks} == {"sh", "python", "sql"}
     programs = {"sh": ["bash", "-euc"], "python": [sys.executable, "-c"]}
@@ -186,5 +262,5 @@ def test_use_the_answer_runs_block_by_block(tmp_path: Path) -> None:
 def test_version_is_in_the_changelog() -> None:
     """The changelog begins with what is being made now."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    headings = re.findall(r"^## (\S+)", PAGES["CHANGELOG.md"], flags=re.MULTILINE)
     assert headings[0] in ("Unreleased", version)

@@ -90,9 +90,29 @@ def test_pods_may_do_no_more_than_they_need(name: str) -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert not pod["automountServiceAccountToken"]
-    for kind in ("requests", "limits"):
-        assert set(container["resources"][kind]) == {"cpu", "memory"}
+    assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+    assert set(container["resources"]["limits"]) == {"cpu", "memory", "ephemeral-storage"}
+    for volume in pod["volumes"]:
+        assert volume.get("emptyDir", {"sizeLimit"}) != {}
     assert "/tmp" in {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+def test_network_lets_nobody_in_who_has_no_business_there() -> None:
+    """The database is for ours alone, and what is shown for namespaces that are named."""
+    policies = {d["metadata"]["name"]: d["spec"] for d in DOCUMENTS if d["kind"] == "NetworkPolicy"}
+    assert policies["nobody"]["podSelector"] == {}
+    assert "ingress" not in policies["nobody"]
+    (entrance,) = policies["database"]["ingress"]
+    (source,) = entrance["from"]
+    assert set(source) == {"podSelector"}
+    assert {port["port"] for port in entrance["ports"]} == {5432}
+    (named,) = source["podSelector"]["matchExpressions"]
+    assert set(named["values"]) == set(PODS) - {"database"}
+    for pod in ("serve", "worker"):
+        (entrance,) = policies[pod]["ingress"]
+        assert all(source["namespaceSelector"]["matchLabels"] for source in entrance["from"])
+        ports = {port["containerPort"] for port in _container(pod)["ports"]}
+        assert {port["port"] for port in entrance["ports"]} == ports
 
 
 @pytest.mark.parametrize("name", PODS)

@@ -138,6 +138,7 @@ def test_page_lists_exactly_the_metrics_there_are(shown: dict[str, set[str]]) ->
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_commands_of_the_page_run_as_written(tmp_path: Path) -> None:
     """One after another, but for the ports, which may be taken here."""
     block = re.findall(r"^```\n(tuner .*?)^```", PAGE, re.MULTILINE | re.DOTALL)[0]

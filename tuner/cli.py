@@ -4,7 +4,6 @@ Exit status 0 done, 1 failed, 2 wrong usage, 130 interrupted. Results go to stdo
 stderr. What takes long to import is imported by the command that needs it.
 """
 
-import json
 import logging
 import os
 import shlex
@@ -15,8 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from objectives import ObjectiveError, UnknownNameError
-from tuner.commands import answer_options, options, service_options, worker_options
+from objectives import ObjectiveError, ProblemError, UnknownNameError
+from tuner.commands import (
+    answer_options,
+    brake_options,
+    engine_options,
+    options,
+    service_options,
+    worker_options,
+)
+from tuner.commands.check import add_check_command
 from tuner.commands.confirm import add_confirm_command
 from tuner.commands.export import add_export_command
 from tuner.commands.path import add_path_command
@@ -27,11 +34,13 @@ from tuner.commands.tokens import token_app
 from tuner.commands.train import add_train_command
 from tuner.commands.users import user_app
 from tuner.commands.worker import add_worker_command
-from tuner.errors import TunerError, UsageError
-from tuner.leaving import INTERRUPTED_STATUS, Leaving
-from tuner.logs import about, say_end, set_up_logging
+from tuner.errors import StudyFailedError, TunerError, UsageError
+from tuner.logs import about, say_end, set_level, set_up_logging
+from tuner.plain import make_output_plain
 from tuner.serving import find_remote, note_server
 from tuner.spec import check_name_and_budget
+from tuner.strict_json import to_json
+from tuner.workers.shutdown import INTERRUPTED_STATUS, Leaving
 
 if TYPE_CHECKING:
     from tuner.run import RunResult
@@ -52,12 +61,13 @@ app.add_typer(token_app, name="token")
 
 def main() -> None:
     """Run the command line and exit; an expected error is one line on stderr."""
+    make_output_plain()
     try:
         status = app(standalone_mode=False)
         sys.stdout.flush()  # a full disk is noticed here, not when Python ends
     except typer.TyperException as error:
         _exit_with(f"{error.format_message()}{_value_in(error)}", error.exit_code)
-    except (UsageError, UnknownNameError) as error:
+    except (UsageError, UnknownNameError, ProblemError) as error:
         _exit_with(str(error), 2)
     except (TunerError, ObjectiveError) as error:
         _exit_with(str(error), 1)
@@ -69,6 +79,15 @@ def main() -> None:
     except OSError as error:
         sys.stdout = None  # or Python would try to flush it once more
         _exit_with(str(error), 1)
+    except UnicodeEncodeError as error:
+        if error.reason != "surrogates not allowed":
+            raise
+        # Bytes that Python could not read; not repeated, as they may be a password.
+        _exit_with(
+            "An option or a variable is no text in this locale: write it in UTF-8, and set "
+            "LC_ALL=C.UTF-8 or another of UTF-8",
+            2,
+        )
     except Exception as error:
         _exit_with_storage_error(error)
         raise  # an error of ours: its traceback is wanted
@@ -133,7 +152,9 @@ def _main(
 
 @app.command(epilog="Example: tuner run --dataset digits --study digits --trials 20 --workers 2")
 @options.with_spec_options()
+@brake_options.with_brake_options
 @worker_options.with_worker_options
+@engine_options.with_engine_options
 def run(
     context: typer.Context,
     config: options.Config = None,
@@ -145,7 +166,6 @@ def run(
     max_retries: options.MaxRetries = None,
     confirm: answer_options.Confirm = True,
     seeds: answer_options.Seeds = None,
-    rungs: answer_options.Rungs = None,
     workers: options.Workers = None,
     output: options.Output = options.DEFAULT_OUTPUT,
     as_json: options.Json = False,
@@ -159,34 +179,38 @@ def run(
     leaving = Leaving()
     # From here on: a KeyboardInterrupt in the middle of an import can be lost.
     with leaving.listening(), about(study=study):
-        from tuner import processes
-
         options.check_new_study(storage, context)
-        processes.preload()  # if that has not been done earlier
-        from tuner.confirmation.confirm import PlanOptions
         from tuner.report import progress_console
         from tuner.run import RunRequest, run_study, summary
 
         level = logging.INFO if verbose else logging.WARNING
+        set_level(level)
         request = RunRequest(
-            worker=worker_options.read_config(context, study, log_level=level),
+            worker=worker_options.read_config(
+                context, study, log_level=level, engine=engine_options.read_choice(context)
+            ),
             options=options.given(context),
             n_trials=trials,
             timeout_seconds=timeout,
             max_retries=max_retries,
+            brakes=brake_options.given(context),
             n_workers=workers,
             output=output,
-            plan=PlanOptions(seeds, rungs) if confirm else None,
+            n_seeds=seeds,
+            confirms=confirm,
         )
         result = run_study(request, progress_console(), leaving)
     if as_json:
-        _print_json(_run_json(result))
+        print(to_json(_run_json(result)))
     else:
         print(summary(result, storage))
+    if result.problem is not None:
+        raise StudyFailedError(result.problem)
 
 
 @app.command(epilog="Example: tuner create --trials 200 --storage postgresql://user@host/tuner")
 @options.with_spec_options()
+@brake_options.with_brake_options
 def create(
     context: typer.Context,
     config: options.Config = None,
@@ -204,29 +228,33 @@ def create(
         check_name_and_budget(study, trials)
         wish = {"spec": options.given(context), "n_trials": trials, "timeout_seconds": timeout}
         wish |= {"max_retries": max_retries, "priority": priority}
+        wish |= {"brakes": brake_options.given(context)}
         created = remote.with_storage(remote.create(study, wish))
         if as_json:
-            _print_json(created)
+            print(to_json(created))
         else:
             print(_progress(study, created["n_finished"], created["n_trials"]))
         return
     from storage import create_storage
     from tuner.report import follow_up, load_status
     from tuner.study import create_or_resume
+    from tuner.workers.jobs import look_at_new
 
     options.check_new_study(storage, context)
+    wished = look_at_new(storage, study, options.given(context))
     loaded = create_or_resume(
         create_storage(storage),
         study,
-        options.given(context),
+        wished,
         n_trials=trials,
         timeout_seconds=timeout,
         max_retries=max_retries,
         priority=priority,
+        brakes=brake_options.given(context),
     )
     status = load_status(loaded)
     if as_json:
-        _print_json({**asdict(status), "spec": loaded.spec.model_dump(mode="json")})
+        print(to_json({**asdict(status), "spec": loaded.spec.model_dump(mode="json")}))
     else:
         print(_progress(study, status.n_finished, status.n_trials))
         print(f"Workers join with: {follow_up('worker', storage)} --study {shlex.quote(study)}")
@@ -262,7 +290,7 @@ def status(
         loaded = load_study_to_read(storage, study)
         found, confirmation = load_status(loaded), find_confirmation(loaded)
     if as_json:
-        _print_json(asdict(found))
+        print(to_json(asdict(found)))
         return
     result_console().print(status_table(found))
     if confirmation is not None:
@@ -287,20 +315,17 @@ def trials(
     else:
         rows = list_trials(load_study_to_read(storage, study))
     if as_json:
-        _print_json(rows)
+        print(to_json(rows))
     else:
         result_console().print(trials_table(rows))
 
 
+add_check_command(app)
 add_path_command(app)
 add_export_command(app)
 add_state_commands(app)
 add_train_command(app)
 add_serve_commands(app)
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, default=str))
 
 
 def _run_json(result: "RunResult") -> dict[str, Any]:

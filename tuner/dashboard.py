@@ -11,13 +11,13 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-import optuna
 import optuna_dashboard
 
 from storage import open_storage
 from tuner.curves import FewerCurves
 from tuner.errors import TunerError, UsageError
 from tuner.loopback import is_loopback, is_own_name
+from tuner.renaming import Renames, ShownStorage
 
 logger = logging.getLogger(__name__)
 
@@ -29,14 +29,16 @@ def build_app(storage_url: str, *, is_writable: bool) -> WSGIApplication:
 
     The storage is cached: given a URL, the dashboard would read every trial at every refresh.
     """
-    storage = optuna.storages.get_storage(open_storage(storage_url, read_only=not is_writable))
-    dashboard = optuna_dashboard.wsgi(storage)
+    storage = open_storage(storage_url, read_only=not is_writable)
+    dashboard = optuna_dashboard.wsgi(ShownStorage(storage))
     dashboard.install(FewerCurves())
+    dashboard.install(Renames(storage))
     app: WSGIApplication = dashboard
     return app if is_writable else _allow(app, _reads, "405 Method Not Allowed", _READ_ONLY)
 
 
 _READ_ONLY = "This dashboard is read-only; start it with --writable to change studies."
+_FOREIGN = "A write must come from a page of this dashboard."
 _WRONG_HOST = "This dashboard answers to this machine's own names only."
 
 
@@ -54,6 +56,7 @@ def serve(
             "403 Forbidden",
             _WRONG_HOST,
         )
+    app = _allow(app, _is_own_page, "403 Forbidden", _FOREIGN)
     try:
         server = make_server(
             host, port, app, server_class=_ThreadingServer, handler_class=_QuietHandler
@@ -67,6 +70,16 @@ def serve(
         server.serve_forever()
 
 
+def _is_own_page(environ: WSGIEnvironment) -> bool:
+    """Tell whether a write is not of another site's page, as far as a browser says."""
+    if environ["REQUEST_METHOD"] in _READING:
+        return True
+    site, origin = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_ORIGIN")
+    if site is not None:
+        return bool(site == "same-origin")
+    return origin is None or origin.partition("://")[2] == environ.get("HTTP_HOST")
+
+
 def _reads(environ: WSGIEnvironment) -> bool:
     return environ["REQUEST_METHOD"] in _READING
 
@@ -78,11 +91,21 @@ def _allow(
 
     def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if test(environ):
-            return app(environ, start_response)
+            return app(environ, _without_frames(start_response))
         start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
         return [f"{reason}\n".encode()]
 
     return guarded
+
+
+def _without_frames(start_response: StartResponse) -> StartResponse:
+    """Let no other page show this one within itself, where a click is not what it seems."""
+
+    def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+        own = [("Content-Security-Policy", "frame-ancestors 'self'")]
+        return start_response(status, [*headers, *own], *more)
+
+    return start
 
 
 class _ThreadingServer(ThreadingMixIn, WSGIServer):

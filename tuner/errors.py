@@ -9,7 +9,8 @@ TunerError
 ├── NoResultError       the study has no finished trial to speak of yet
 ├── AnswerError         an exported answer cannot be read from there
 ├── PicturesError       PNG and SVG cannot be made here; all else can
-└── WorkersFailedError  local workers ended although the budget is not spent
+├── StudyFailedError    trial after trial fails: mend the objective
+└── WorkersFailedError  trainers die, or nobody can start them, although the budget is not spent
 """
 
 
@@ -49,5 +50,9 @@ class PicturesError(TunerError):
     """There is no browser to draw PNG and SVG, or nothing to drive it, or it has failed."""
 
 
+class StudyFailedError(TunerError):
+    """Trial after trial has failed, of the study or of this worker alone."""
+
+
 class WorkersFailedError(TunerError):
-    """The local workers ended before the budget was spent."""
+    """Trainers die again and again, or an engine cannot start any."""

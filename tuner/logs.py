@@ -5,13 +5,15 @@ As lines for people or, for programs, as JSON: one object a line, whoever wrote 
 
 import contextlib
 import io
-import json
 import logging
 import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
+
+from tuner.plain import make_output_plain
+from tuner.strict_json import to_json
 
 LOG_FORMATS = ("text", "json")
 
@@ -26,6 +28,7 @@ _about: dict[str, str] = {}
 
 def set_up_logging(level: int, log_format: str = "text") -> None:
     """Log our packages at ``level`` and everybody else's warnings, one line each."""
+    make_output_plain()
     stream = sys.stderr.real if isinstance(sys.stderr, _LoggedStream) else sys.stderr
     logging.basicConfig(
         stream=stream,
@@ -34,13 +37,18 @@ def set_up_logging(level: int, log_format: str = "text") -> None:
         datefmt="%H:%M:%S",
         force=True,
     )
-    for package in _PACKAGES:
-        logging.getLogger(package).setLevel(level)
+    set_level(level)
     # Optuna sets its own root logger up when it is imported, which is later; not those below it.
     for module in ("samplers", "storages", "study", "trial"):
         logging.getLogger(f"optuna.{module}").setLevel(logging.WARNING)
     if log_format == "json":
         _log_json(stream)
+
+
+def set_level(level: int) -> None:
+    """Log our packages at this level from now on."""
+    for package in _PACKAGES:
+        logging.getLogger(package).setLevel(level)
 
 
 @contextlib.contextmanager
@@ -89,20 +97,27 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, traceback: An
     logging.getLogger("tuner").critical("%s", error, exc_info=(kind, error, traceback))
 
 
+_TRACEBACK = "Traceback (most recent call last):"
+
+
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
+        # A trainer's error comes as text, its traceback after the message.
+        message, of_trainer, traceback = record.getMessage().partition(f"\n{_TRACEBACK}")
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": message,
             **_about,
         }
         if (trial := getattr(record, "trial", None)) is not None:
             line["trial"] = trial
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        elif of_trainer:
+            line["exception"] = _TRACEBACK + traceback
+        return to_json(line, indent=None)
 
 
 class _LoggedStream(io.TextIOBase):

@@ -6,14 +6,14 @@ either would be handed the token.
 
 import http.client
 import json
-import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, NoReturn
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
+from tuner.bearer import build_opener, explain_failure, find_problem, read_detail, show_address
 from tuner.errors import (
     ContradictionError,
     NoResultError,
@@ -21,7 +21,6 @@ from tuner.errors import (
     StudyNotFoundError,
     UsageError,
 )
-from tuner.loopback import is_loopback
 
 _TIMEOUT_SECONDS = 30.0
 _LARGEST_ANSWER_BYTES = 256 * 1024 * 1024
@@ -38,26 +37,11 @@ class Remote:
     is_insecure: bool = False
 
     def __post_init__(self) -> None:
-        try:
-            parts = urlsplit(self.url)
-            host, _ = parts.hostname, parts.port
-        except ValueError as error:
-            raise UsageError(f"--server {self.url!r}: {error}") from error
-        if parts.scheme not in ("http", "https") or not host:
-            raise UsageError(f"--server {self.url!r}: write https://HOST or http://127.0.0.1:PORT")
-        if parts.username is not None or parts.query or parts.fragment:
-            raise UsageError("--server: leave out user, password, query and fragment")
-        if self._is_plain and not is_loopback(host) and self.token and not self.is_insecure:
-            raise UsageError(
-                f"--server {self.url}: without TLS anybody on the way could read the token; use "
-                "https, or --insecure where you trust the network"
-            )
-        if self.token is not None and not (self.token.isascii() and self.token.isprintable()):
-            raise UsageError("The token is not one: `tuner token create` prints it")
-
-    @property
-    def _is_plain(self) -> bool:
-        return urlsplit(self.url).scheme == "http"
+        problem = find_problem(self.url, self.token, is_insecure=self.is_insecure)
+        if problem is None and {"?", "#"} & set(self.url):
+            problem = f"{show_address(self.url)}: leave out query and fragment"
+        if problem is not None:
+            raise UsageError(f"--server {problem}")
 
     def create(self, name: str, wish: Mapping[str, Any]) -> dict[str, Any]:
         """Create or resume a study; ``wish`` is the API's body without the name."""
@@ -118,26 +102,20 @@ class Remote:
             data, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
         request = urllib.request.Request(url, data, headers, method=method)
         try:
-            with self._opener().open(request, timeout=_TIMEOUT_SECONDS) as response:
+            with build_opener(url, _NoRedirect()).open(
+                request, timeout=_TIMEOUT_SECONDS
+            ) as response:
                 answer: bytes = response.read(_LARGEST_ANSWER_BYTES)
                 return answer
         except urllib.error.HTTPError as error:
             self._refused(error, method, path)
-        except urllib.error.URLError as error:
-            self._unreachable(error.reason)
         except (OSError, http.client.HTTPException) as error:
-            self._unreachable(error)
-
-    def _opener(self) -> urllib.request.OpenerDirector:
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
-        if self._is_plain:
-            handlers.append(urllib.request.ProxyHandler({}))
-        return urllib.request.build_opener(*handlers)
+            raise ServiceError(f"{self.url} cannot be reached: {explain_failure(error)}") from error
 
     def _refused(self, error: urllib.error.HTTPError, method: str, path: str) -> NoReturn:
         """Raise what the command line would say of the same, in one line."""
         with error:
-            detail = _detail(error)
+            detail = read_detail(error)
         if 300 <= error.code < 400:
             target = error.headers.get("Location", "nowhere")
             raise ServiceError(f"{self.url} redirects to {target}: give the address itself")
@@ -153,17 +131,6 @@ class Remote:
             raise StudyNotFoundError(f"{self.url}: {detail}")
         raise ServiceError(f"{self.url} refuses ({error.code}): {detail}")
 
-    def _unreachable(self, reason: object) -> NoReturn:
-        if isinstance(reason, ssl.SSLCertVerificationError):
-            raise ServiceError(
-                f"{self.url}: its certificate is not trusted ({reason.verify_message}); "
-                "SSL_CERT_FILE names an authority of your own"
-            )
-        if isinstance(reason, ssl.SSLError):
-            raise ServiceError(f"{self.url}: TLS failed ({reason.reason}); is it a TLS address?")
-        text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-        raise ServiceError(f"{self.url} cannot be reached: {text}")
-
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Follows no redirect: urllib would send the token along, wherever it leads."""
@@ -176,12 +143,3 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 def _path(name: str, more: str = "") -> str:
     return f"/v1/studies/{quote(name, safe='/')}" + (f"/{more}" if more else "")
-
-
-def _detail(error: urllib.error.HTTPError) -> str:
-    """Return what a problem document says, on one line; else the status."""
-    try:
-        detail = json.loads(error.read(65536))["detail"]
-    except (ValueError, KeyError, TypeError, OSError):
-        detail = error.reason
-    return " ".join(str(detail).split())

@@ -21,6 +21,7 @@ from rich.text import Text
 from storage import GIVEN_BACK, find_study, is_given_back, list_workers, mask_url
 from tuner.logs import is_json
 from tuner.selection import find_best_trial
+from tuner.strict_json import write_params
 from tuner.study import LoadedStudy, confirmation_name
 
 _LIVE_SECONDS = 0.5
@@ -69,7 +70,7 @@ def load_status(loaded: LoadedStudy) -> StudyStatus:
     budget = loaded.load_budget()  # first: it tells a deleted study
     trials = loaded.study.get_trials(deepcopy=False)
     counted = Counter(t.state.name for t in trials if not is_given_back(t))
-    best = find_best_trial(trials, loaded.spec.direction)
+    best = find_best_trial(loaded.own(trials), loaded.spec.direction)
     return StudyStatus(
         study=loaded.name,
         storage=mask_url(loaded.storage.url),
@@ -81,7 +82,7 @@ def load_status(loaded: LoadedStudy) -> StudyStatus:
         states={state.name: counted[state.name] for state in TrialState if counted[state.name]},
         best=None
         if best is None
-        else {"trial": best.number, "value": best.value, "params": best.params},
+        else {"trial": best.number, "value": best.value, "params": write_params(best.params)},
         workers=[asdict(worker) for worker in list_workers(loaded.storage.engine, loaded.study_id)],
         eta_seconds=_eta(trials, budget.n_trials - budget.n_finished, budget.n_leased),
         is_spent=budget.is_spent,
@@ -124,18 +125,22 @@ def _eta(trials: list[FrozenTrial], n_open: int, n_in_training: int) -> float | 
 
 
 def list_trials(loaded: LoadedStudy) -> list[dict[str, Any]]:
-    """Return one row a trial, by number; ``epochs`` is how many were reported."""
+    """Return one row a trial, by number; ``epochs`` is how many were reported.
+
+    The note of one that another program has put into the study is ``imported``.
+    """
     return [
         {
             "number": trial.number,
             "state": trial.state.name,
             "value": trial.value if trial.state.is_finished() else None,
-            "params": trial.params,
+            "params": write_params(trial.params),
             "epochs": len(trial.intermediate_values),
             "started_at": _utc(trial.datetime_start),
             "seconds": None if trial.duration is None else trial.duration.total_seconds(),
             "worker": trial.user_attrs.get("worker"),
-            "note": trial_note(trial.user_attrs, is_given_back=is_given_back(trial)),
+            "note": trial_note(trial.user_attrs, is_given_back=is_given_back(trial))
+            or ("imported" if trial.state.is_finished() and not loaded.own([trial]) else None),
         }
         for trial in loaded.study.get_trials(deepcopy=False)
     ]
@@ -171,8 +176,10 @@ def status_table(status: StudyStatus) -> RenderableType:
         state = "lost" if worker["is_lost"] else f"{worker['n_trials_in_training']} in training"
         lanes = f"{worker['n_lanes']} lane" + ("s" if worker["n_lanes"] > 1 else "")
         seen = datetime.fromtimestamp(worker["seen_at"], UTC).isoformat(" ", "seconds")
+        # Containers may have one host name and equal process ids; a worker's own id has no other.
         table.add_row(
-            "Worker", f"{worker['host']}:{worker['pid']}  {state}, {lanes}, last seen {seen}"
+            f"Worker {worker['worker_id']}",
+            f"{worker['host']}:{worker['pid']}  {state}, {lanes}, last seen {seen}",
         )
     return table
 
@@ -208,7 +215,7 @@ def _tell_confirmation(confirmation: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def show_progress(loaded: LoadedStudy, console: Console) -> Iterator[Callable[[], None]]:
+def show_progress(loaded: LoadedStudy, console: Console) -> Iterator[Callable[[LoadedStudy], None]]:
     """Show a study's progress while workers train; yields a function to call again and again.
 
     A live display on a terminal, else a line whenever something changed. No thread is involved,
@@ -220,12 +227,12 @@ def show_progress(loaded: LoadedStudy, console: Console) -> Iterator[Callable[[]
             live = stack.enter_context(Live(console=console, auto_refresh=False))
         shown_at, shown = -seconds, None
 
-        def update(*, is_last: bool = False) -> None:
+        def update(view: LoadedStudy, *, is_last: bool = False) -> None:
             nonlocal shown_at, shown
             if time.monotonic() - shown_at < seconds and not is_last:
                 return
             shown_at = time.monotonic()
-            status = load_status(loaded)
+            status = load_status(view)
             if console.is_terminal:
                 live.update(_progress_panel(status), refresh=True)
             elif status.n_finished != shown:
@@ -233,7 +240,7 @@ def show_progress(loaded: LoadedStudy, console: Console) -> Iterator[Callable[[]
             shown = status.n_finished
 
         yield update
-        update(is_last=True)
+        update(loaded, is_last=True)
 
 
 def _progress_line(status: StudyStatus) -> str:
@@ -265,7 +272,9 @@ def _best(status: StudyStatus) -> str:
     if status.best is None:
         return "none yet"
     params = ", ".join(f"{name} {format_value(v)}" for name, v in status.best["params"].items())
-    return f"{status.best['value']:.4f} (trial {status.best['trial']}: {params})"
+    value = status.best["value"]
+    shown = f"{value:.4f}" if value is not None else "no finite value"  # JSON of a service has none
+    return f"{shown} (trial {status.best['trial']}: {params})"
 
 
 def format_value(value: object) -> str:

@@ -10,20 +10,16 @@ from typing import Any
 from rich.console import Console
 
 from storage import create_storage, set_study_state
-from tuner import launcher
 from tuner.answer.document import Document
 from tuner.answer.export import check_writable, render, write_file
 from tuner.answer.record import publish
 from tuner.confirmation.confirm import (
     ConfirmRequest,
-    PlanOptions,
     confirm_study,
     find_reason_against,
 )
 from tuner.confirmation.values import Confirmation
 from tuner.errors import NoResultError
-from tuner.leaving import Leaving
-from tuner.local import train_locally
 from tuner.report import (
     StudyStatus,
     follow_up,
@@ -32,10 +28,13 @@ from tuner.report import (
     load_status,
     states_text,
 )
-from tuner.selection import find_test_accuracy, get_best_trial, measure_test_accuracy
+from tuner.selection import get_best_trial, measure_test_accuracy
 from tuner.story import tell_confirmation
 from tuner.study import LoadedStudy, create_or_resume
-from tuner.worker import WorkerConfig
+from tuner.workers.config import WorkerConfig
+from tuner.workers.jobs import look_at_new
+from tuner.workers.launchers.launch import train_study
+from tuner.workers.shutdown import Leaving
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,11 @@ class RunRequest:
     n_trials: int | None
     timeout_seconds: float | None
     max_retries: int | None
+    brakes: Mapping[str, Any]
     n_workers: int | None
-    output: Path
-    plan: PlanOptions | None  # of the confirmation; None leaves it out
+    output: Path | None  # where the answer is written to
+    n_seeds: int | None  # of the confirmation
+    confirms: bool
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,20 @@ class RunResult:
     best: Document
     confirmation: Confirmation | None
     unconfirmed: str | None
-    output: Path
+    output: Path | None
     seconds: float
     was_finished_before: bool
+
+    @property
+    def problem(self) -> str | None:
+        """Say that most trials have failed, if they have: then the answer is that of a few."""
+        n_failed = self.status.states.get("FAIL", 0)
+        if 2 * n_failed <= self.status.n_finished:
+            return None
+        return (
+            f"{n_failed} of {self.status.n_finished} trials have failed: `tuner trials --study "
+            f"{self.status.study}` tells why"
+        )
 
 
 def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunResult:
@@ -74,15 +86,20 @@ def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunRes
     Raises Interrupted when asked to leave; the study then resumes with the next call.
     """
     started = time.monotonic()
-    check_writable(request.output)
-    storage = create_storage(request.worker.storage_url)
+    if request.output is not None:
+        check_writable(request.output)
+    url, name = request.worker.storage_url, request.worker.study_name
+    options = look_at_new(url, name, request.options)
+    leaving.check()
+    storage = create_storage(url)
     loaded = create_or_resume(
         storage,
-        request.worker.study_name,
-        request.options,
+        name,
+        options,
         n_trials=request.n_trials,
         timeout_seconds=request.timeout_seconds,
         max_retries=request.max_retries,
+        brakes=request.brakes,
     )
     was_finished_before = loaded.load_budget().is_spent
     retry = request.worker.retry(leaving)
@@ -92,14 +109,14 @@ def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunRes
         config = replace(request.worker, models_dir=Path(models_dir))
         if not was_finished_before:
             set_study_state(storage.engine, loaded.study_id, "open")  # it may be paused or stopped
-            screen = console, leaving
-            train_locally(loaded, config, request.n_workers, lambda: None, screen)
-        if request.plan is not None:
+            train_study(loaded, config, request.n_workers, _ignore, (console, leaving))
+        if request.confirms:
             confirmation, unconfirmed = _confirm(loaded, request, console, leaving)
         if confirmation is None:
             _score_best(loaded, config, console, leaving)
     document = retry.call("record the answer", lambda: publish(loaded).document)
-    write_file(request.output, render(document, "json"))
+    if request.output is not None:
+        write_file(request.output, render(document, "json"))
     return RunResult(
         retry.call("read the study", lambda: load_status(loaded)),
         document,
@@ -111,16 +128,19 @@ def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunRes
     )
 
 
+def _ignore(_view: LoadedStudy) -> None:
+    pass
+
+
 def _confirm(
     loaded: LoadedStudy, request: RunRequest, console: Console, leaving: Leaving
 ) -> tuple[Confirmation | None, str | None]:
     """Return the confirmation, or why there is none."""
-    assert request.plan is not None
     retry = request.worker.retry(leaving)
     reason = retry.call("read the study", lambda: _find_reason_against(loaded))
     if reason is not None:
         return None, reason
-    confirming = ConfirmRequest(request.worker, request.n_workers, request.plan)
+    confirming = ConfirmRequest(request.worker, request.n_workers, request.n_seeds)
     try:
         return confirm_study(confirming, console, leaving), None
     except NoResultError as error:
@@ -132,16 +152,15 @@ def _find_reason_against(loaded: LoadedStudy) -> str | None:
     get_best_trial(loaded)
     if loaded.load_budget().state == "stopped":
         return "the search was stopped"
-    return find_reason_against(loaded) if loaded.spec.is_function else None
+    return find_reason_against(loaded) if not loaded.spec.facts.can_train_again else None
 
 
 def _score_best(
     loaded: LoadedStudy, config: WorkerConfig, console: Console, leaving: Leaving
 ) -> None:
-    best = config.retry(leaving).call("read the study", lambda: get_best_trial(loaded))
-    if not loaded.spec.is_function and find_test_accuracy(loaded, best) is None:
-        with console.status(f"Scoring trial {best.number} on the test set"):
-            launcher.call_in_worker_process(measure_test_accuracy, config, leaving)
+    if loaded.spec.facts.can_train_again:
+        with console.status("Scoring the best trial on the test set"):
+            measure_test_accuracy(loaded, config, leaving)
 
 
 def summary(result: RunResult, storage_url: str) -> str:
@@ -163,7 +182,7 @@ def summary(result: RunResult, storage_url: str) -> str:
     lines = [f"Study {status.study} {headline}"]
     lines += [f"  {name:<20} {format_value(value)}" for name, value in facts.items()]
     if result.confirmation is not None:
-        lines += tell_confirmation(result.confirmation)
+        lines += tell_confirmation(result.confirmation, evidence)
     elif result.unconfirmed is not None:
         lines.append(f"  Not confirmed: {result.unconfirmed}")
     if evidence["edge"] and result.confirmation is None:

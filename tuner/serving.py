@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from tuner.bearer import read_token_file
 from tuner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def note_server(
     from tuner.remote import Remote
 
     if token_file is not None and (token is None or _source(context, "token_file") == _GIVEN):
-        token = _read(token_file)
+        token = read_token_file(token_file)
     context.obj = Remote(server, token or None, insecure)
 
 
@@ -52,11 +53,3 @@ def find_remote(context: typer.Context) -> "Remote | None":
 def _source(context: typer.Context, name: str) -> Any:
     source = context.get_parameter_source(name)
     return None if source is None else source.name
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise UsageError(f"--token-file {path}: {reason}") from error

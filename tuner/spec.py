@@ -8,14 +8,15 @@ import hashlib
 import json
 import math
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from objectives import DATASETS, OBJECTIVES, SearchSpace, TrainingConfig
-from objectives.functions import load_function
+from objectives import DATASETS, OBJECTIVES, DataFacts, Facts, MetricFacts, TrainingConfig
+from objectives.functions import is_written_well
 from tuner.confirmation.fresh_seeds import MAX_N_TRIALS
 from tuner.errors import ContradictionError, UsageError
 
@@ -60,16 +61,38 @@ class Spec(BaseModel):
     # Not stored when None: older workers know no such field, and a spec keeps its hash.
     confirms: str | None = Field(default=None, exclude_if=lambda name: name is None)
 
+    # What a user's problem said of itself when the study was created; a function says nothing.
+    problem: Facts | None = Field(default=None, exclude_if=lambda facts: facts is None)
+
+    # Whether trials that have failed teach the sampler as the worst there are (tpe).
+    learn_from_failures: bool = Field(default=True, exclude_if=lambda learns: learns)
+
     @property
-    def is_function(self) -> bool:
-        """Tell whether the objective is somebody's ``package.module:function``."""
+    def is_users(self) -> bool:
+        """Tell whether the objective is in somebody's own module."""
         return ":" in self.objective
 
     @property
-    def space(self) -> SearchSpace:
-        """The ranges that a built-in objective searches."""
-        with_zero = self.confirms is not None
-        return SearchSpace(weight_decay=self.weight_decay, lr=self.lr, with_zero=with_zero)
+    def is_function(self) -> bool:
+        """Tell whether the objective is somebody's function, of which nothing is known."""
+        return self.is_users and self.problem is None
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What is known of the objective."""
+        if self.is_users:
+            return self.problem or Facts(MetricFacts(direction=self.direction))
+        data = DATASETS[self.dataset]
+        n_train = self.train_size or data.n_train
+        space = {"weight_decay": _log_uniform(self.weight_decay), "lr": _log_uniform(self.lr)}
+        return Facts(
+            metric=MetricFacts("validation accuracy", self.direction, is_proportion=True),
+            space=space,
+            with_zero=True,
+            can_train_again=True,
+            recipe=OBJECTIVES[self.objective],
+            data=DataFacts(n_train, data.n_validation, data.n_test, data.sha256),
+        )
 
     def training_config(self, *, data_dir: Path, device: str) -> TrainingConfig:
         """Return what a built-in objective has to know of the study."""
@@ -78,9 +101,12 @@ class Spec(BaseModel):
             dataset=self.dataset,
             seed=self.seed,
             batch_size=self.batch_size,
+            epochs=self.epochs,
             train_size=self.train_size,
             data_dir=data_dir,
             device=device,
+            code=None if self.problem is None else self.problem.code,
+            data=None if self.problem is None else self.problem.data,
         )
 
     @property
@@ -91,7 +117,12 @@ class Spec(BaseModel):
 
     @model_validator(mode="after")
     def _check_names(self) -> "Spec":
-        if self.is_function:
+        if self.is_users:
+            if not is_written_well(self.objective):
+                raise ValueError(
+                    f"objective {self.objective!r} is not written as package.module:function or "
+                    "file.py:function"
+                )
             if self.sampler == "grid":
                 raise ValueError("sampler 'grid' needs a built-in objective, whose space it knows")
             return self
@@ -113,31 +144,42 @@ class Spec(BaseModel):
         return self
 
 
-# A function states its own search space and data; these fields would be silently ignored.
-_NOT_FOR_FUNCTIONS = ("dataset", "train_size", "batch_size", "weight_decay", "lr")
+def _log_uniform(bounds: tuple[float, float]) -> dict[str, Any]:
+    """Return a distribution as Optuna writes it as JSON; importing Optuna takes half a second."""
+    attributes = {"step": None, "low": bounds[0], "high": bounds[1], "log": True}
+    return {"name": "FloatDistribution", "attributes": attributes}
 
 
-# Sees to it that a function objective can be used; raises what says why not.
-CheckFunction = Callable[[str], object]
+# What a user's objective states itself; these fields would be silently ignored.
+_NOT_FOR_PROBLEMS = ("dataset", "train_size")
+_NOT_FOR_FUNCTIONS = (*_NOT_FOR_PROBLEMS, "batch_size", "weight_decay", "lr")
+_OWN_STATEMENTS = {
+    True: "a function states its own search space and data",
+    False: "a problem has its own data",
+}
 
 
-def build_spec(options: Mapping[str, Any], check_function: CheckFunction = load_function) -> Spec:
+def _without_effect(spec: "Spec") -> tuple[str, ...]:
+    if spec.is_function:
+        return _NOT_FOR_FUNCTIONS
+    return _NOT_FOR_PROBLEMS if spec.is_users else ()
+
+
+def build_spec(options: Mapping[str, Any]) -> Spec:
     """Build a spec from the options that were given, the rest being defaults.
 
-    Raises UsageError, in one line with the value and the remedy.
+    Raises UsageError, in one line with the value and the remedy. A function is not imported.
     """
     try:
         spec = Spec(**options)
     except ValidationError as error:
         raise UsageError(_first_message(error)) from error
-    if spec.is_function:
-        for name in _NOT_FOR_FUNCTIONS:
-            if name in options:
-                raise UsageError(
-                    f"--{name.replace('_', '-')} has no effect on {spec.objective}: "
-                    "a function states its own search space and data"
-                )
-        check_function(spec.objective)  # fail now, not in every worker
+    for name in _without_effect(spec):
+        if name in options:
+            raise UsageError(
+                f"--{name.replace('_', '-')} has no effect on {spec.objective}: "
+                f"{_OWN_STATEMENTS[spec.is_function]}"
+            )
     return spec
 
 
@@ -162,14 +204,9 @@ def _letters(name: str) -> str:
     return "".join(c for c in letters if not unicodedata.combining(c)).rstrip()
 
 
-def check_same_spec(
-    study_name: str,
-    stored: Spec,
-    options: Mapping[str, Any],
-    check_function: CheckFunction = load_function,
-) -> None:
+def check_same_spec(study_name: str, stored: Spec, options: Mapping[str, Any]) -> None:
     """Refuse options that contradict the study they are meant to resume (ContradictionError)."""
-    asked = build_spec({**stored.model_dump(exclude_defaults=True), **options}, check_function)
+    asked = build_spec({**stored.model_dump(exclude_defaults=True), **options})
     for name in options:
         was, now = getattr(stored, name), getattr(asked, name)
         if was != now:

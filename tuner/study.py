@@ -2,8 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,24 +23,38 @@ from optuna.samplers import (
     RandomSampler,
 )
 from optuna.storages import BaseStorage, RDBStorage
+from optuna.trial import FrozenTrial
 
-from objectives.functions import load_function
 from objectives.seeds import derive_seed
 from storage import (
+    ORIGIN,
     Budget,
+    WorkerStorage,
     change_budget,
-    create_budget,
     creation_lock,
     find_budget,
+    find_directions,
+    found_study,
+    is_own,
     open_storage,
+    set_study_attrs,
 )
+from tuner.brakes import change_brakes, load_brakes
 from tuner.errors import StudyNotFoundError, UsageError
+from tuner.foreign import (
+    check_directions,
+    check_may_be_adopted,
+    explain_empty,
+    explain_lost_budget,
+    mend,
+    read_spec,
+)
 from tuner.sampling.cmaes import SafeCmaEsSampler
 from tuner.sampling.median import IncrementalMedianPruner
 from tuner.sampling.tpe import IncrementalTPESampler
+from tuner.space import find_space
 from tuner.spec import (
     CONFIRM_SUFFIX,
-    CheckFunction,
     Spec,
     build_spec,
     check_name_and_budget,
@@ -49,7 +63,7 @@ from tuner.spec import (
 
 DEFAULT_N_TRIALS = 50
 
-_SPEC = "spec"
+SPEC = "spec"  # the attribute that makes a study ours
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,7 @@ class LoadedStudy:
     study_id: int
     spec: Spec
     storage: RDBStorage
+    origin: str | None = None  # what tells its own trials from those of other programs
 
     @property
     def name(self) -> str:
@@ -67,11 +82,37 @@ class LoadedStudy:
         return self.study.study_name
 
     def load_budget(self) -> Budget:
-        """Return the budget as it is now; raises StudyNotFoundError if the study was deleted."""
+        """Return the budget as it is now; raises StudyNotFoundError if there is none any more."""
         budget = find_budget(self.storage.engine, self.study_id)
         if budget is None:
-            raise StudyNotFoundError(f"Study {self.name!r} has no budget: it has been deleted")
+            if not find_directions(self.storage.engine, self.study_id):
+                raise StudyNotFoundError(f"Study {self.name!r} has no budget: it has been deleted")
+            raise StudyNotFoundError(explain_lost_budget(self.name))
         return budget
+
+    def get_trial(self, number: int) -> FrozenTrial:
+        """Return the trial of this number, wherever it is in the list; raises UsageError.
+
+        Optuna cannot delete trials, so people do it by SQL: the others keep their numbers.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        for trial in trials:
+            if trial.number == number:
+                return trial
+        last = max((trial.number for trial in trials), default=-1)
+        why = "it was deleted?" if number < last else f"its last is {last}" if trials else "nor any"
+        raise UsageError(f"Study {self.name!r} has no trial {number}: {why}")
+
+    def own(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Return those of the study's trials that our workers trained in it.
+
+        Those of other programs teach the sampler, but they are no answer.
+        """
+        return [trial for trial in trials if is_own(trial, self.origin)]
+
+    def own_trials(self) -> list[FrozenTrial]:
+        """Return the trials that our workers trained in this study, by number."""
+        return self.own(self.study.get_trials(deepcopy=False))
 
 
 def create_or_resume(  # noqa: PLR0913 (keywords that may be left out)
@@ -83,15 +124,17 @@ def create_or_resume(  # noqa: PLR0913 (keywords that may be left out)
     timeout_seconds: float | None = None,
     max_retries: int | None = None,
     priority: int | None = None,
-    check_function: CheckFunction = load_function,
+    brakes: Mapping[str, Any] | None = None,
 ) -> LoadedStudy:
     """Create the study with these spec options, or resume it if it exists.
 
     A resumed study keeps its spec: options that contradict it raise UsageError. ``n_trials`` is
     its budget (None: the default for a new study, unchanged for an old one), ``timeout_seconds``
     the time it has from now on, ``max_retries`` how often a trial is run again whose worker died,
-    ``priority`` the place among others for workers that serve all studies. A function objective is
-    imported to see that it is there, unless ``check_function`` does something else.
+    ``priority`` the place among others for workers that serve all studies, ``brakes`` those fields
+    of ``tuner.brakes.Brakes`` that were given. A function objective is not imported: see
+    ``tuner.workers.jobs``. What other programs have made of the study is mended: its direction, a
+    budget that a copy has not got.
     Safe when many processes create the same study at once.
     """
     check_name_and_budget(name, n_trials)
@@ -99,9 +142,10 @@ def create_or_resume(  # noqa: PLR0913 (keywords that may be left out)
         found = _find(storage, name)
         if found is None:
             n_trials = n_trials or DEFAULT_N_TRIALS
-            found = _create(storage, name, options, n_trials, check_function)
+            found = _create(storage, name, options, n_trials)
         else:
-            check_same_spec(name, found.spec, options, check_function)
+            check_same_spec(name, found.spec, options)
+            mend(storage.engine, found.study_id, name, found.spec, DEFAULT_N_TRIALS)
         change_budget(
             storage.engine,
             found.study_id,
@@ -110,6 +154,7 @@ def create_or_resume(  # noqa: PLR0913 (keywords that may be left out)
             max_retries=max_retries,
             priority=priority,
         )
+        change_brakes(found.study, brakes or {})
     return found
 
 
@@ -124,11 +169,14 @@ def open_confirmation(searched: LoadedStudy) -> LoadedStudy:
     options = {**searched.spec.model_dump(exclude_defaults=True), **own}
     with creation_lock(storage.url):
         found = _find(storage, name) or _create(storage, name, options, n_trials=0)
+        mend(storage.engine, found.study_id, name, found.spec, n_trials=0)
+        found = _follow(found, searched.name)
     if found.spec != Spec(**options):
         raise UsageError(
             f"Study {name!r} does not confirm study {searched.name!r} as it is now: delete it, or "
             "search under another name"
         )
+    change_brakes(found.study, load_brakes(searched.study).model_dump(exclude_defaults=True))
     budget = searched.load_budget()
     change_budget(
         storage.engine,
@@ -141,35 +189,61 @@ def open_confirmation(searched: LoadedStudy) -> LoadedStudy:
     return found
 
 
+def _follow(found: LoadedStudy, searched_name: str) -> LoadedStudy:
+    """Let a confirmation that was copied or renamed confirm the study that its name says."""
+    if found.spec.confirms == searched_name:
+        return found
+    spec = found.spec.model_copy(update={"confirms": searched_name})
+    set_study_attrs(found.storage.engine, found.study_id, describe_spec(spec))
+    return replace(found, spec=spec)
+
+
 def confirmation_name(name: str) -> str:
     """Return the name of the study that confirms the study of this name."""
     return name + CONFIRM_SUFFIX
 
 
 def load_study_to_read(storage_url: str, name: str) -> LoadedStudy:
-    """Open a storage only to look, and load a study of ours as `load_study` does."""
-    return load_study(open_storage(storage_url, read_only=True), name)
+    """Open a storage only to look, and load a study of ours, also one that has lost its budget.
+
+    Raises StudyNotFoundError as `load_study` does, and StorageError.
+    """
+    return load_study_as_it_is(open_storage(storage_url, read_only=True), name)
 
 
 def load_study(storage: RDBStorage, name: str) -> LoadedStudy:
-    """Load a study of ours, or raise StudyNotFoundError with the names there are."""
-    found = _find(storage, name)
-    if found is None:
-        names = sorted(study.study_name for study in storage.get_all_studies())
-        known = f"it holds {', '.join(names)}" if names else "it holds none"
-        raise StudyNotFoundError(f"There is no study {name!r} in this storage: {known}")
+    """Load a study of ours, or raise StudyNotFoundError with the names there are.
+
+    Raises it, too, for a study that other programs have left without its budget, or with another
+    direction: it says how to mend that.
+    """
+    found = load_study_as_it_is(storage, name)
+    found.load_budget()
     return found
+
+
+def load_study_as_it_is(storage: RDBStorage, name: str) -> LoadedStudy:
+    """Do what `load_study` does, also with a study that has lost its budget: it can be read."""
+    found = _find(storage, name)
+    if found is not None:
+        check_directions(storage.engine, found.study_id, name, found.spec)
+        return found
+    names = sorted(study.study_name for study in storage.get_all_studies())
+    if name in names:
+        raise StudyNotFoundError(explain_empty(name))
+    known = f"it holds {', '.join(names)}" if names else "it holds none"
+    raise StudyNotFoundError(f"There is no study {name!r} in this storage: {known}")
 
 
 def load_only_study(storage: RDBStorage) -> LoadedStudy:
     """Load the one study of ours in a storage; raises StudyNotFoundError unless there is one."""
-    ours = {s.study_name for s in storage.get_all_studies() if _SPEC in s.user_attrs}
+    ours = {s.study_name for s in storage.get_all_studies() if SPEC in s.user_attrs}
     confirmations = {confirmation_name(name) for name in ours}
     names = sorted(ours - confirmations)
     if len(names) != 1:
         known = f"holds {len(names)}: {', '.join(names)}; name one" if names else "holds none"
         raise StudyNotFoundError(f"Which study? This storage {known}")
-    return load_study(storage, names[0])
+    return load_study_as_it_is(storage, names[0])
 
 
 def _find(storage: RDBStorage, name: str) -> LoadedStudy | None:
@@ -177,16 +251,18 @@ def _find(storage: RDBStorage, name: str) -> LoadedStudy | None:
         study_id = storage.get_study_id_from_name(name)
     except KeyError:
         return None
-    stored = storage.get_study_user_attrs(study_id).get(_SPEC)
-    if stored is None:
-        if not storage.get_all_trials(study_id):
-            return None  # its creator died half-way
+    attrs = storage.get_study_user_attrs(study_id)
+    if SPEC not in attrs:
+        if not storage.get_all_trials(study_id, deepcopy=False):
+            return None  # its creator died half-way, or another program has only created it
         raise StudyNotFoundError(
             f"Study {name!r} was made by another program: choose another --study"
         )
-    spec = Spec(**stored)
+    spec = read_spec(name, attrs[SPEC])
     # The study needs its own sampler and pruner only to run trials: see `with_sampler`.
-    return LoadedStudy(_load(storage, name, RandomSampler(), NopPruner()), study_id, spec, storage)
+    study = _load(storage, name, RandomSampler(), NopPruner())
+    origin = storage.get_study_system_attrs(study_id).get(ORIGIN)
+    return LoadedStudy(study, study_id, spec, storage, origin)
 
 
 def _create(
@@ -194,23 +270,27 @@ def _create(
     name: str,
     options: Mapping[str, Any],
     n_trials: int,
-    check_function: CheckFunction = load_function,
 ) -> LoadedStudy:
     if options.get("sampler") == "grid":
         options = {**options, "grid": _grid_shape(n_trials)}
-    spec = build_spec(options, check_function)
+    spec = build_spec(options)
+    check_may_be_adopted(storage, name, spec.direction)
     study = optuna.create_study(
         storage=storage, study_name=name, direction=spec.direction, load_if_exists=True
     )
     study_id = storage.get_study_id_from_name(name)
-    create_budget(storage.engine, study_id, n_trials)
-    if not spec.is_function:
+    if spec.facts.can_train_again:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names(["validation accuracy"])  # the dashboard's axis title
-    study.set_user_attr("spec_hash", spec.hash)
-    study.set_user_attr(_SPEC, spec.model_dump(mode="json"))  # last: it makes the study ours
-    return LoadedStudy(study, study_id, spec, storage)
+            study.set_metric_names([spec.facts.metric.name])  # the dashboard's axis title
+    origin = found_study(storage.engine, study_id, n_trials, spec.direction, describe_spec(spec))
+    study = _load(storage, name, study.sampler, study.pruner)  # with the direction of now
+    return LoadedStudy(study, study_id, spec, storage, origin)
+
+
+def describe_spec(spec: Spec) -> dict[str, Any]:
+    """Return the attributes of a study in which its spec stands."""
+    return {"spec_hash": spec.hash, SPEC: spec.model_dump(mode="json")}
 
 
 def _load(
@@ -221,6 +301,8 @@ def _load(
 
 def with_sampler(loaded: LoadedStudy, storage: BaseStorage, worker_ordinal: int) -> optuna.Study:
     """Return Optuna's study with the sampler and pruner of its spec, for one worker."""
+    if isinstance(storage, WorkerStorage) and (space := find_space(loaded.spec)):
+        storage.expect(space)
     sampler = make_sampler(loaded.spec, worker_ordinal)
     return _load(storage, loaded.name, sampler, make_pruner(loaded.spec))
 
@@ -237,7 +319,9 @@ def make_sampler(spec: Spec, worker_ordinal: int = 0) -> BaseSampler:
         warnings.simplefilter("ignore", ExperimentalWarning)
         match spec.sampler:
             case "tpe":
-                return IncrementalTPESampler(seed=own)
+                return IncrementalTPESampler(
+                    seed=own, learns_from_failures=spec.learn_from_failures
+                )
             case "gp":
                 return GPSampler(seed=own)
             case "random":

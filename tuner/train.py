@@ -7,8 +7,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from objectives import EpochResult, Hyperparameters
-from objectives.datasets import load_test_data
+from objectives import EpochResult, Params
+from tuner.compact import unpack_passes
 from tuner.errors import UsageError
 from tuner.spec import build_spec
 from tuner.study import LoadedStudy
@@ -24,7 +24,7 @@ class TrainRequest:
 
 
 def train_once(
-    options: Mapping[str, Any], hyperparameters: Hyperparameters, request: TrainRequest
+    options: Mapping[str, Any], params: Params, request: TrainRequest
 ) -> Iterator[tuple[EpochResult, float]]:
     """Train with the training split of a search; yield each epoch with its test accuracy."""
     import torch
@@ -37,20 +37,19 @@ def train_once(
         raise UsageError(f"--objective {spec.objective}: only built-in objectives can be trained")
     choose_device(request.device)  # before data is fetched for nothing
     torch.set_num_threads(request.n_threads)
-    test = load_test_data(spec.dataset, data_dir=request.data_dir)
     config = spec.training_config(data_dir=request.data_dir, device=request.device)
-    for trained in train_alone(config, Beginning(hyperparameters), range(spec.epochs)):
-        yield trained.result, trained.score(test)
+    for trained in train_alone(config, Beginning(params), range(spec.epochs)):
+        yield trained.result, trained.test_value()
 
 
 @dataclass(frozen=True)
 class Course:
-    """How a trial was trained: its hyperparameters, the number of its initialisation, its passes.
+    """How a trial was trained: its parameters, the number of its initialisation, its passes.
 
     One that went on from a checkpoint has the initialisation and the first passes of another.
     """
 
-    hyperparameters: Hyperparameters
+    params: Params
     init: int
     passes: tuple[int, ...]
 
@@ -60,11 +59,12 @@ def find_course(trial: FrozenTrial) -> Course:
     own = trial.user_attrs.get("init", trial.number)
     began = trial.user_attrs.get("resumed", {"trial": own, "passes": []})
     first = trial.user_attrs["first_pass"]
-    n_own = max(1, len(trial.intermediate_values) - len(began["passes"]))
+    passes = unpack_passes(began["passes"])
+    n_own = max(1, len(trial.intermediate_values) - len(passes))
     return Course(
-        Hyperparameters(trial.params["weight_decay"], trial.params["lr"]),
+        trial.params,
         init=began["trial"],
-        passes=(*began["passes"], *range(first, first + n_own)),
+        passes=(*passes, *range(first, first + n_own)),
     )
 
 
@@ -80,15 +80,14 @@ def replay_trial(
 
     from objectives.alone import Beginning, train_alone
 
-    trials = loaded.study.get_trials(deepcopy=False)
-    if loaded.spec.is_function or not 0 <= number < len(trials):
+    if not loaded.spec.facts.can_train_again:
         raise UsageError(f"Study {loaded.name!r} has no trial {number} that can be replayed")
-    trial = trials[number]
+    trial = loaded.get_trial(number)
     if "first_pass" not in trial.user_attrs:
         raise UsageError(f"Trial {number} ({trial.state.name}) has not begun to train")
     torch.set_num_threads(request.n_threads)
     config = loaded.spec.training_config(data_dir=request.data_dir, device=request.device)
     course = find_course(trial)
-    beginning = Beginning(course.hyperparameters, course.init)
+    beginning = Beginning(course.params, course.init)
     for trained in train_alone(config, beginning, course.passes):
         yield trained.result, trial.intermediate_values.get(trained.result.epoch)

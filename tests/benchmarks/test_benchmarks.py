@@ -29,6 +29,7 @@ def _benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_quick_run_of_one_benchmark_writes_table_and_data(tmp_path: Path, mnist_dir: Path) -> None:
     """A run leaves a table to quote and the same rows as data, beside versions and cores."""
     options = ("--quick", "--only", "throughput", "--storage-url", "none")

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import pytest
 
 from benchmarks.selection import DIGITS, Amounts, Answer, Outcome, build_section
-from tuner.confirmation.values import Candidate, Confirmation, Rung, Verdict
+from tuner.confirmation.values import Confirmation, Rung, Verdict, make_candidate
 
 
 def _answer(weight_decays: Sequence[float]) -> Answer:
     """Return an answer whose best trial, λ_min and λ_1se have these λ, ascending."""
     rungs = tuple(
         Rung(
-            candidate=Candidate(weight_decay=x, lr=0.1, source=source),
+            candidate=make_candidate(x, {"weight_decay": x, "lr": 0.1}, source),
             values={0: 0.9},
             mean=0.9,
             standard_error=None,
@@ -31,7 +31,12 @@ def _answer(weight_decays: Sequence[float]) -> Answer:
         optimism=0.0,
         verdict=Verdict(kind="does not matter", text=""),
     )
-    return Answer(confirmation, search_epochs=100, confirm_epochs=200)
+    return Answer(
+        confirmation,
+        {"weight_decay": weight_decays[0], "lr": 0.1},
+        search_epochs=100,
+        confirm_epochs=200,
+    )
 
 
 def test_section_has_spread_gain_and_cost_of_each_choice() -> None:

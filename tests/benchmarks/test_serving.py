@@ -29,7 +29,7 @@ def test_clients_are_answered_and_share_what_is_read(tmp_path: Path) -> None:
     assert "| SQLite: p95, 5 clients that ask once a second |" in tables([served])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_goes_on_while_people_watch(tmp_path: Path, mnist_dir: Path) -> None:
     """A worker's epochs are counted with viewers and without; their requests are answered."""
     size = Size(30, Load(2, 0.2, 0.1), Load(2, 0.2, 0), Plan(2, 1, 6.0))

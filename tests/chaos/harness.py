@@ -1,4 +1,4 @@
-"""Run a study while workers are killed and frozen and the database crashes.
+"""Run a study while workers and their trainers are killed and frozen and the database crashes.
 
 A black box: workers and budget are handled by the command line, the outcome is read by plain SQL.
 The sequence of faults comes from a seed; what each one hits depends on the machine's speed too.
@@ -18,8 +18,8 @@ from tests.chaos.faults import FAULTS
 from tests.chaos.stage import STUDY, TICK_SECONDS, Stage
 
 # How many slots are open at least while faults are going on, so that no worker runs out of work:
-# four workers take 16 a second at most, and `tuner create` takes seconds to open more.
-_AHEAD = 120
+# four workers take 32 a second at most, and `tuner create` takes seconds to open more.
+_AHEAD = 240
 _START_SECONDS = 60
 # After the last fault: expired leases, and twice _AHEAD trials.
 _FINISH_SECONDS = 150
@@ -65,6 +65,8 @@ def run(plan: Plan) -> Outcome:
             n_trials = _finish(stage)
             with psycopg.connect(stage.url) as connection:
                 problems = verdict.find_problems(connection, STUDY, n_trials)
+                n_frozen = stage.counts["freeze_trainer"]
+                problems += verdict.find_undeserved(connection, STUDY, n_frozen)
                 summary = verdict.summarise(connection, STUDY)
         finally:
             stage.end()
@@ -96,7 +98,8 @@ def _inject_faults(stage: Stage, plan: Plan) -> None:
         stage.do_what_is_due()
         stage.replace_ended()
         if plan.faults and time.monotonic() >= next_fault_at:
-            name = to_begin_with.pop() if to_begin_with else stage.random.choice(plan.faults)
+            missing = [name for name in to_begin_with if not stage.counts[name]]
+            name = missing[0] if missing else stage.random.choice(plan.faults)
             FAULTS[name](stage)
             next_fault_at = time.monotonic() + stage.random.uniform(0.5, 2.5)
         if stage.is_database_up:

@@ -15,15 +15,24 @@ from tests.forked import Tuner
 
 STUDY = "chaos"
 LEASE_SECONDS = 3
+# A trainer that is frozen for longer has its trial taken.
+SILENCE_SECONDS = 5
+N_TRAINERS = 2
 # Patience outlasts every outage here; retries outlast every series of kills.
-WORKER_OPTIONS = ("--lease", f"{LEASE_SECONDS}s", "--storage-patience", "60s")
-STUDY_OPTIONS = ("--objective", "tests.chaos.objective:bowl", "--max-retries", "100")
+WORKER_OPTIONS = (
+    *("--workers", f"{N_TRAINERS}", "--lease", f"{LEASE_SECONDS}s"),
+    *("--storage-patience", "60s"),
+)
+STUDY_OPTIONS = (
+    *("--objective", "tests.chaos.objective:bowl", "--max-retries", "100"),
+    *("--silence-timeout", f"{SILENCE_SECONDS}s"),
+)
 TICK_SECONDS = 0.1
 
 
 @dataclass
 class Worker:
-    """A worker process and where it writes."""
+    """A worker: the crew's coordinator, and where it writes."""
 
     process: Tuner
     log: Path
@@ -43,6 +52,7 @@ class Stage:
     problems: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     is_database_up: bool = True
+    is_leaking: bool = False
     # What is to happen later: when, a tie-breaker, what.
     due: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     ordinals: "itertools.count[int]" = field(default_factory=itertools.count)

@@ -11,6 +11,7 @@ from tests.chaos.harness import Plan, run
 
 
 @pytest.mark.chaos
+@pytest.mark.long
 def test_study_under_faults_finishes_exactly_its_budget(tmp_path: Path) -> None:
     """Nothing lost, nothing twice, nothing left behind, whatever is killed, frozen or crashed."""
     if servers.find_postgres_programs() is None:

@@ -9,9 +9,10 @@ from sqlalchemy.engine import URL
 from storage import create_storage
 from tests import servers
 from tests.chaos.verdict import find_problems
-from tuner.leaving import Leaving
 from tuner.study import create_or_resume
-from tuner.worker import WorkerConfig, run_worker
+from tuner.workers.config import WorkerConfig
+from tuner.workers.coordinator import run_worker
+from tuner.workers.shutdown import Leaving
 
 _N_TRIALS = 4
 

@@ -90,6 +90,15 @@ def find_problems(connection: psycopg.Connection, study: str, n_trials: int) -> 
     return [*problems, *_incomplete(trials), *_finished_twice(trials)]
 
 
+def find_undeserved(connection: psycopg.Connection, study: str, n_frozen: int) -> list[str]:
+    """Return what is wrong with the failures: only trials of frozen trainers may have failed."""
+    failed = [t for t in _read_trials(connection, study) if t.state == "FAIL" and t.is_finished]
+    numbers = ", ".join(str(trial.number) for trial in failed)
+    return [f"{numbers} failed: more than the {n_frozen} trainers frozen"] * (
+        len(failed) > n_frozen
+    )
+
+
 def _incomplete(trials: list[_Trial]) -> list[str]:
     """Return the trials that are COMPLETE without one value and one report an epoch."""
     expected = list(range(1, N_EPOCHS + 1))

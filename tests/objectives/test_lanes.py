@@ -12,8 +12,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from objectives.base import EpochResult, Hyperparameters, TrainingConfig
+from objectives.base import EpochResult, TrainingConfig
 from objectives.datasets import Split, load_training_data
+from objectives.facts import Params
 from objectives.lanes import BatchedLanes, OneByOne, open_lanes
 from objectives.perceptron import Perceptrons
 from objectives.seeds import derive_seed, permutation
@@ -21,21 +22,21 @@ from objectives.stacked import StackedModels
 from objectives.training import accuracy, build_model, to_device, train_epoch
 
 CONFIG = TrainingConfig(objective="simplenet", dataset="digits", seed=3, device="cpu")
-GOOD = Hyperparameters(weight_decay=1e-4, lr=0.1)
-OTHER = Hyperparameters(weight_decay=1e-2, lr=0.3)
+GOOD = {"weight_decay": 1e-4, "lr": 0.1}
+OTHER = {"weight_decay": 1e-2, "lr": 0.3}
 # The first step alone moves weights by about 1e5: after 18 steps nothing is finite.
-DIVERGING = Hyperparameters(weight_decay=1e-4, lr=1e6)
+DIVERGING = {"weight_decay": 1e-4, "lr": 1e6}
 # Every trial's own; among them decay so strong that a lazily kept scale has to be renewed within a
 # pass, a decay factor of exactly 0, one below 0, and none at all.
 CHOICES = [
     GOOD,
     OTHER,
-    Hyperparameters(weight_decay=3.0, lr=0.2),
-    Hyperparameters(weight_decay=0.0, lr=0.05),
-    Hyperparameters(weight_decay=2.0, lr=0.5),
-    Hyperparameters(weight_decay=6.0, lr=0.2),
-    Hyperparameters(weight_decay=1e-3, lr=1.0),
-    Hyperparameters(weight_decay=0.1, lr=0.0),
+    {"weight_decay": 3.0, "lr": 0.2},
+    {"weight_decay": 0.0, "lr": 0.05},
+    {"weight_decay": 2.0, "lr": 0.5},
+    {"weight_decay": 6.0, "lr": 0.2},
+    {"weight_decay": 1e-3, "lr": 1.0},
+    {"weight_decay": 0.1, "lr": 0.0},
 ]
 KINDS = [Perceptrons, StackedModels]
 Kind = type[Perceptrons] | type[StackedModels]
@@ -94,14 +95,14 @@ def _seeded(make: Callable[[], nn.Module]) -> Callable[[int], nn.Module]:
 
 def _plain(
     trial_number: int,
-    chosen: Hyperparameters,
+    chosen: Params,
     passes: range,
     build: Callable[[int], nn.Module] = _double,
 ) -> tuple[nn.Module, list[float], float]:
     """Train by ``torch.optim.SGD`` in float64; return model, mean losses and last accuracy."""
     train, validation = load_training_data("digits", seed=CONFIG.seed)
     model = build(derive_seed(CONFIG.seed, "init", trial_number))
-    optimizer = torch.optim.SGD(model.parameters(), lr=chosen.lr, weight_decay=chosen.weight_decay)
+    optimizer = torch.optim.SGD(model.parameters(), **chosen)
     images, labels = _scaled(train), torch.from_numpy(train.labels)
     losses = []
     for number in passes:
@@ -144,11 +145,11 @@ def test_lanes_in_double_precision_equal_torch_optimizer_alone(n_lanes: int, kin
     assert isinstance(lanes.program, kind)
     # The last of the choices, so that one lane alone is not always the tamest.
     chosen = dict(enumerate(CHOICES[-n_lanes:], start=20))
-    for number, hyperparameters in chosen.items():
-        lanes.add(number, hyperparameters)
+    for number, params in chosen.items():
+        lanes.add(number, params)
     found = [lanes.train_pass() for _ in range(2)]
-    for number, hyperparameters in chosen.items():
-        model, losses, accuracy = _plain(number, hyperparameters, range(4, 6))
+    for number, params in chosen.items():
+        model, losses, accuracy = _plain(number, params, range(4, 6))
         # 36 steps on numbers near 1 lose less than seven of 16 digits.
         assert _distance(model, lanes.model(number)) < 1e-9
         assert [results[number].loss for results in found] == pytest.approx(losses, abs=1e-9)
@@ -168,11 +169,11 @@ def test_lanes_that_come_and_go_equal_torch_optimizer_alone(kind: Kind) -> None:
     lanes.add(2, CHOICES[2])
     results = lanes.train_pass()
     assert {number: result.epoch for number, result in results.items()} == {1: 2, 2: 1}
-    for number, hyperparameters, passes in ((1, GOOD, range(1, 3)), (2, CHOICES[2], range(2, 3))):
-        model, losses, accuracy = _plain(number, hyperparameters, passes)
+    for number, params, passes in ((1, GOOD, range(1, 3)), (2, CHOICES[2], range(2, 3))):
+        model, losses, accuracy = _plain(number, params, passes)
         assert _distance(model, lanes.model(number)) < 1e-9
         assert results[number].loss == pytest.approx(losses[-1], abs=1e-9)
-        assert results[number].accuracy == accuracy
+        assert results[number].value == accuracy
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -183,7 +184,8 @@ def test_losses_of_lanes_are_summed_and_not_averaged(kind: Kind) -> None:
         lanes.add(number, OTHER)
     lanes.train_pass()
     own, *_ = _plain(0, OTHER, range(1))
-    averaged, *_ = _plain(0, Hyperparameters(4 * OTHER.weight_decay, OTHER.lr / 4), range(1))
+    other = {"weight_decay": 4 * OTHER["weight_decay"], "lr": OTHER["lr"] / 4}
+    averaged, *_ = _plain(0, other, range(1))
     assert _distance(own, lanes.model(0)) < 1e-9
     assert _distance(averaged, lanes.model(0)) > 0.01
 
@@ -197,13 +199,13 @@ def test_lanes_in_single_precision_agree_with_training_one_after_another(kind: K
         open_lanes(CONFIG, n_lanes, kinds=[]),
     )
     for lanes in (ours, theirs):
-        for number, hyperparameters in enumerate(CHOICES):
-            lanes.add(number, hyperparameters)
+        for number, params in enumerate(CHOICES):
+            lanes.add(number, params)
     for _ in range(3):
         found, expected = ours.train_pass(), theirs.train_pass()
     for number, result in expected.items():
         assert found[number].loss == pytest.approx(result.loss, rel=1e-4)
-        assert found[number].accuracy == pytest.approx(result.accuracy, abs=1.1 / 300)
+        assert found[number].value == pytest.approx(result.value, abs=1.1 / 300)
 
 
 def test_lanes_skip_only_pixels_that_change_nothing() -> None:
@@ -215,16 +217,16 @@ def test_lanes_skip_only_pixels_that_change_nothing() -> None:
         each.add(0, OTHER)
     for _ in range(3):
         found, expected = lanes.train_pass()[0], reference.train_pass()[0]
-    assert found.accuracy == expected.accuracy
+    assert found.value == expected.value
     assert _distance(lanes.model(0), reference.model(0)) < 1e-9
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("lane", range(3))
 def test_lanes_beside_a_diverged_lane_stay_untouched_to_the_last_bit(lane: int, kind: Kind) -> None:
-    """What a neighbour's hyperparameters do to it, infinities and all, stays in its lane."""
+    """What a neighbour's params do to it, infinities and all, stays in its lane."""
 
-    def train(companion: Hyperparameters) -> tuple[BatchedLanes, dict[int, EpochResult]]:
+    def train(companion: Params) -> tuple[BatchedLanes, dict[int, EpochResult]]:
         lanes = open_lanes(CONFIG, 3, kinds=[kind])
         for number in range(3):
             lanes.add(number, companion if number == lane else OTHER)
@@ -259,7 +261,7 @@ def test_open_lanes_for_another_network_stacks_it() -> None:
         model, losses, accuracy = _plain(number, CHOICES[number], range(2), build)
         assert _distance(model, lanes.model(number)) < 1e-9
         assert results[number].loss == pytest.approx(losses[-1], abs=1e-9)
-        assert results[number].accuracy == accuracy
+        assert results[number].value == accuracy
 
 
 @pytest.mark.parametrize(
@@ -303,9 +305,9 @@ def test_open_lanes_one_by_one_equals_plain_epochs_to_the_last_bit() -> None:
 class _WrongWhenStacked(StackedModels):
     """A program that forgets the learning rates, as a mistaken one might."""
 
-    def train(self, models, hyperparameters, order):  # type: ignore[no-untyped-def]
-        """Train everybody with the same hyperparameters."""
-        return super().train(models, [OTHER] * len(hyperparameters), order)
+    def train(self, models, params, order):  # type: ignore[no-untyped-def]
+        """Train everybody with the same params."""
+        return super().train(models, [OTHER] * len(params), order)
 
 
 def test_open_lanes_refuses_a_program_whose_trial_run_differs_from_plain_torch(
@@ -327,10 +329,10 @@ def test_train_pass_without_lanes_returns_nothing() -> None:
 def test_opening_and_training_simplenet_imports_no_compiler() -> None:
     """``torch._dynamo`` takes more than a second to import: only the general way pays for it."""
     script = (
-        "import sys; from objectives import Hyperparameters, TrainingConfig\n"
+        "import sys; from objectives import TrainingConfig\n"
         "from objectives.lanes import open_lanes\n"
         "lanes = open_lanes(TrainingConfig('simplenet', 'digits', seed=0, device='cpu'), 2)\n"
-        "lanes.add(0, Hyperparameters(1e-4, 0.1)); lanes.train_pass()\n"
+        "lanes.add(0, {'weight_decay': 1e-4, 'lr': 0.1}); lanes.train_pass()\n"
         "sys.exit('torch._dynamo' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 0

@@ -10,6 +10,7 @@ import os
 import signal
 import tarfile
 import time
+from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -100,6 +101,74 @@ def test_raw_file_that_is_there_is_read_without_asking_a_source(
         (folder / name).write_bytes(content)
     assert read_raw_file(dataset, IMAGES, tmp_path) == CONTENTS[IMAGES]
     assert not calls.exists()
+
+
+def _as_kaggle_does(name: str) -> str:
+    return name.replace("-idx", ".idx")
+
+
+@pytest.mark.parametrize("where", ["Tiny/raw", "Tiny", ""])
+@pytest.mark.parametrize(
+    ("path", "pack"),
+    [
+        ("{}.gz", gzip.compress),
+        ("{kaggle}", bytes),
+        ("{kaggle}.gz", gzip.compress),
+    ],
+    ids=["packed", "as Kaggle spells it", "both"],
+)
+def test_raw_files_put_there_otherwise_are_used_without_asking_a_source(
+    dataset: RawDataset,
+    calls: Path,
+    tmp_path: Path,
+    where: str,
+    path: str,
+    pack: Callable[[bytes], bytes],
+) -> None:
+    """What people fetch by hand is found as it comes, by the MD5 sum of its content."""
+    for name, content in CONTENTS.items():
+        file = tmp_path / where / path.format(name, kaggle=_as_kaggle_does(name))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(pack(content))
+    for name, content in CONTENTS.items():
+        assert read_raw_file(dataset, name, tmp_path) == content
+    assert not calls.exists()
+    assert set(CONTENTS) <= _left_in(tmp_path / "Tiny" / "raw")
+
+
+def test_raw_files_in_folders_of_their_names_are_used(
+    dataset: RawDataset, calls: Path, tmp_path: Path
+) -> None:
+    """Kaggle's archive unpacks to such folders."""
+    for name, content in CONTENTS.items():
+        file = tmp_path / "Tiny" / "raw" / name / name
+        file.parent.mkdir(parents=True)
+        file.write_bytes(content)
+    for name, content in CONTENTS.items():
+        assert read_raw_file(dataset, name, tmp_path) == content
+    assert not calls.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(gzip.compress(b"other"), "has MD5 sum"), (b"no archive", "is damaged: Not a gzipped file")],
+    ids=["other content", "not packed"],
+)
+def test_message_names_only_what_is_missing_and_why_what_lies_there_will_not_do(
+    dataset: RawDataset, tmp_path: Path, content: bytes, said: str
+) -> None:
+    """Three files are there: the fourth is named, with the packed one that cannot be used."""
+    folder = tmp_path / "Tiny" / "raw"
+    folder.mkdir(parents=True)
+    for name, there in CONTENTS.items():
+        (folder / name).write_bytes(there)
+    (folder / IMAGES).unlink()
+    (folder / f"{IMAGES}.gz").write_bytes(content)
+    with pytest.raises(DataError) as raised:
+        read_raw_file(dataclasses.replace(dataset, sources=()), IMAGES, tmp_path)
+    message = str(raised.value)
+    assert f"packed or not: {IMAGES}; {folder / IMAGES}.gz {said}" in message
+    assert raw_files.TEST_IMAGES not in message
 
 
 def test_raw_file_that_is_missing_is_fetched_with_the_others_once(

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from objectives.base import EpochResult, Hyperparameters, TrainingConfig
+from objectives.base import EpochResult, TrainingConfig
 from objectives.datasets import load_training_data
 from objectives.errors import UnknownNameError
+from objectives.facts import Params
 from objectives.seeds import permutation
 from objectives.training import (
     TensorSplit,
@@ -24,10 +25,10 @@ from objectives.training import (
 
 CPU = torch.device("cpu")
 CONFIG = TrainingConfig(objective="simplenet", dataset="digits", seed=3, device="cpu")
-GOOD = Hyperparameters(weight_decay=1e-4, lr=0.1)
-OTHER = Hyperparameters(weight_decay=1e-2, lr=0.3)
+GOOD = {"weight_decay": 1e-4, "lr": 0.1}
+OTHER = {"weight_decay": 1e-2, "lr": 0.3}
 # The first step alone moves weights by about 1e5: after 18 steps nothing is finite.
-DIVERGING = Hyperparameters(weight_decay=1e-4, lr=1e6)
+DIVERGING = {"weight_decay": 1e-4, "lr": 1e6}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,7 +40,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def _distance_from_torch_optimizer(theirs: Hyperparameters, ours: Hyperparameters) -> float:
+def _distance_from_torch_optimizer(theirs: Params, ours: Params) -> float:
     """Take 20 equal steps with both in float64 and return the largest difference of a weight."""
     generator = torch.Generator().manual_seed(0)
 
@@ -49,7 +50,7 @@ def _distance_from_torch_optimizer(theirs: Hyperparameters, ours: Hyperparameter
     start = [noise(5, 3), noise(3)]
     expected = [nn.Parameter(tensor.clone()) for tensor in start]
     found = [nn.Parameter(tensor.clone()) for tensor in start]
-    optimizer = torch.optim.SGD(expected, lr=theirs.lr, weight_decay=theirs.weight_decay)
+    optimizer = torch.optim.SGD(expected, lr=theirs["lr"], weight_decay=theirs["weight_decay"])
     for _ in range(20):
         gradients = (noise(5, 3), noise(3))
         for parameter, gradient in zip(expected, gradients, strict=True):
@@ -63,15 +64,15 @@ def _distance_from_torch_optimizer(theirs: Hyperparameters, ours: Hyperparameter
 @pytest.mark.parametrize("weight_decay", [0.0, 1e-4, 0.1])
 def test_sgd_step_after_twenty_steps_equals_torch_optimizer(weight_decay: float) -> None:
     """Weight decay means exactly what ``torch.optim.SGD`` means by it."""
-    both = Hyperparameters(weight_decay=weight_decay, lr=0.1)
+    both = {"weight_decay": weight_decay, "lr": 0.1}
     # float64 carries 16 digits; 20 steps on weights near 1 lose less than four of them.
     assert _distance_from_torch_optimizer(both, both) < 1e-12
 
 
 def test_sgd_step_with_half_the_weight_decay_differs_from_torch_optimizer() -> None:
     """The comparison with torch would notice the factor of two that penalties often carry."""
-    theirs = Hyperparameters(weight_decay=0.1, lr=0.1)
-    halved = Hyperparameters(weight_decay=0.05, lr=0.1)
+    theirs = {"weight_decay": 0.1, "lr": 0.1}
+    halved = {"weight_decay": 0.05, "lr": 0.1}
     assert _distance_from_torch_optimizer(theirs, halved) > 0.01
 
 
@@ -83,7 +84,7 @@ def test_train_epoch_in_double_precision_equals_a_plain_torch_loop() -> None:
     order = torch.from_numpy(permutation(len(train), seed=1))
 
     plain = build_model("simplenet", "digits", seed=2).double()
-    optimizer = torch.optim.SGD(plain.parameters(), lr=OTHER.lr, weight_decay=OTHER.weight_decay)
+    optimizer = torch.optim.SGD(plain.parameters(), **OTHER)
     total = 0.0
     for batch in order.split(64):  # 17 batches of 64 and one of 12
         optimizer.zero_grad()
@@ -140,7 +141,7 @@ def test_build_model_initialises_as_torch_does_by_default() -> None:
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_epoch_result_with_loss_not_finite_is_diverged(loss: float) -> None:
     """Every way in which a float stops being a number counts as divergence."""
-    assert EpochResult(epoch=1, loss=loss, accuracy=0.1).is_diverged
+    assert EpochResult(epoch=1, loss=loss, value=0.1).is_diverged
 
 
 def test_choose_device_automatically_gives_one_that_computes() -> None:

@@ -20,27 +20,31 @@ from storage import (
     find_password_hash,
     find_sessions,
     find_tokens,
-    forget_failures,
+    find_wait,
     has_accounts,
     list_audit,
     list_tokens,
     list_users,
     note_use,
     open_storage,
+    paces_of,
     prune_audit,
     record_action,
     remove_user,
-    replace_hash,
     revoke_token,
     set_password_hash,
     set_role,
+    take_back,
 )
-from storage.logins import OF_ACCOUNT, OF_ADDRESS
+from storage.logins import OF_ACCOUNT, OF_NETWORK
 from tests.storage.studies import counted
 
 pytestmark = pytest.mark.db
 
-_TABLES = ("tuner_sessions", "tuner_users", "tuner_tokens", "tuner_logins", "tuner_audit")
+_TABLES = (
+    *("tuner_sessions", "tuner_users", "tuner_tokens"),
+    *("tuner_former_users", "tuner_logins", "tuner_audit"),
+)
 
 
 @pytest.fixture
@@ -79,7 +83,9 @@ def _everything(engine: Engine) -> str:
 def _session_of(engine: Engine, name: str) -> str:
     found = find_password_hash(engine, name)
     assert found is not None
-    return create_session(engine, found[0])
+    secret = create_session(engine, *found)
+    assert secret is not None
+    return secret
 
 
 def test_user_is_kept_with_name_role_and_hash(engine: Engine) -> None:
@@ -153,15 +159,17 @@ def test_new_hash_does_not_overwrite_a_new_password(engine: Engine) -> None:
     create_user(engine, "ann", "old", Role.VIEWER)
     user_id, _ = find_password_hash(engine, "ann") or (0, "")
     set_password_hash(engine, "ann", "changed")
-    replace_hash(engine, user_id, "old", "rehashed")
+    assert create_session(engine, user_id, "old", "rehashed") is None
     assert find_password_hash(engine, "ann") == (user_id, "changed")
+    assert create_session(engine, user_id, "changed", "rehashed") is not None
+    assert find_password_hash(engine, "ann") == (user_id, "rehashed")
 
 
 def test_token_is_valid_until_it_expires_or_is_revoked(engine: Engine) -> None:
     """A token stands for its name and role, and for nobody afterwards."""
     number, secret = create_token(engine, Role.OPERATOR, name="ci")
     _, mortal = create_token(engine, Role.VIEWER, lifetime_seconds=3600)
-    assert _find_token(engine, secret) == Bearer("ci", Role.OPERATOR)
+    assert _find_token(engine, secret) == Bearer(f"{number}:ci", Role.OPERATOR)
     assert _find_token(engine, mortal) is not None
     _execute(engine, "UPDATE tuner_tokens SET expires_at = 1 WHERE expires_at IS NOT NULL")
     for _ in range(2):
@@ -178,15 +186,14 @@ def test_use_of_a_token_is_noted_at_most_once_an_hour(engine: Engine) -> None:
     assert _find_token(engine, f"{secret}x") is None
     assert [token.used_at for token in list_tokens(engine)] == [None, None]
     _find_token(engine, secret)
-    first, unused = (token.used_at for token in list_tokens(engine))
-    assert unused is None
-    assert first is not None
+    (first,) = {token.used_at for token in list_tokens(engine)} - {None}
     with counted(engine) as counts:
         _find_token(engine, secret)
-    assert (counts["commits"], list_tokens(engine)[0].used_at) == (0, first)
+    assert counts["commits"] == 0
+    assert {token.used_at for token in list_tokens(engine)} == {None, first}
     _execute(engine, f"UPDATE tuner_tokens SET used_at = {first - 3700}")
     _find_token(engine, secret)
-    assert first <= (list_tokens(engine)[0].used_at or 0) < first + 60
+    assert first <= max(token.used_at or 0 for token in list_tokens(engine)) < first + 60
 
 
 def test_token_is_good_where_its_use_cannot_be_noted(sqlite_url: str) -> None:
@@ -217,53 +224,84 @@ def test_secrets_are_random_and_not_kept(engine: Engine) -> None:
 
 def test_secrets_looked_up_together_stand_for_whom_each_stands_alone(engine: Engine) -> None:
     """Of many asked for at once, the valid ones are found, each with its own name and role."""
-    made = [create_token(engine, role, name=role.value)[1] for role in Role]
+    made = {role: create_token(engine, role, name=role.value) for role in Role}
     number, revoked = create_token(engine, Role.ADMIN)
     revoke_token(engine, number)
     unknown = [f"tuner_{number:043}" for number in range(500)]
-    expected = {secret: Bearer(role.value, role) for secret, role in zip(made, Role, strict=True)}
-    assert find_tokens(engine, [*unknown, revoked, *made, ""]) == expected
+    expected = {secret: Bearer(f"{n}:{role}", role) for role, (n, secret) in made.items()}
+    assert find_tokens(engine, [*unknown, revoked, *expected, ""]) == expected
     assert find_tokens(engine, []) == find_sessions(engine, []) == {}
 
 
-def test_failures_slow_down_an_account_from_anywhere(engine: Engine) -> None:
+def _try(engine: Engine, account: str, network: str, device: str | None = None) -> float:
+    """Begin an attempt, as the first look allows it; return the seconds to wait."""
+    paces = paces_of(account, network, device)
+    wait = find_wait(engine, paces)
+    return wait if wait > 0 else begin_login(engine, paces)
+
+
+def test_failures_slow_down_an_account_from_one_network(engine: Engine) -> None:
     """After a few free failures each costs twice the wait of the one before, up to a limit."""
-    addresses = iter(f"10.0.0.{i}" for i in range(99))
     for _ in range(OF_ACCOUNT.n_free + 1):
-        assert begin_login(engine, "ann", next(addresses)) == 0
-    assert 0 < begin_login(engine, "ann", next(addresses)) <= 1
+        assert _try(engine, "ann", "10.0.0.1") == 0
+    assert 0 < _try(engine, "ann", "10.0.0.1") <= 1
     _execute(engine, "UPDATE tuner_logins SET ready_at = 0")
-    assert begin_login(engine, "ann", next(addresses)) == 0
-    assert 1 < begin_login(engine, "ann", next(addresses)) <= 2
-    assert begin_login(engine, "bob", next(addresses)) == 0
+    assert _try(engine, "ann", "10.0.0.1") == 0
+    assert 1 < _try(engine, "ann", "10.0.0.1") <= 2
+    assert _try(engine, "bob", "10.0.0.1") == 0
     assert OF_ACCOUNT.wait_after(1000) == OF_ACCOUNT.longest_seconds
 
 
-def test_failures_slow_down_an_address_whatever_the_account(engine: Engine) -> None:
-    """Trying many names, or one's own in between, does not help; another address may go on."""
-    for i in range(OF_ADDRESS.n_free + 1):
-        assert begin_login(engine, f"user{i}", "10.0.0.1") == 0
-        forget_failures(engine, f"user{i}")
-    assert begin_login(engine, "ann", "10.0.0.1") > 0
-    assert begin_login(engine, "ann", "10.0.0.2") == 0
+def test_failures_of_strangers_keep_nobody_else_out(engine: Engine) -> None:
+    """Neither from another network, nor on a device that was here before, whatever its network."""
+    for i in range(OF_NETWORK.n_free + 1):
+        assert _try(engine, f"user{i}", "10.0.0.1") == 0
+    for i in range(OF_ACCOUNT.n_free + 1):
+        assert _try(engine, "ann", f"10.0.1.{i}") == 0
+    assert _try(engine, "ann", "10.0.0.1") > 0
+    assert _try(engine, "ann", "10.0.0.2") == 0
+    assert _try(engine, "ann", "10.0.0.1", "device-of-ann") == 0
 
 
-def test_success_lets_an_account_begin_anew(engine: Engine) -> None:
-    """Who has signed in has all free failures again."""
-    for _ in range(OF_ACCOUNT.n_free):
-        begin_login(engine, "ann", "10.0.0.1")
-    forget_failures(engine, "ann")
-    for _ in range(OF_ACCOUNT.n_free + 1):
-        assert begin_login(engine, "ann", "10.0.0.1") == 0
+def test_device_is_slowed_down_too(engine: Engine) -> None:
+    """Who has taken it from somebody cannot guess without end, and slows down no other device."""
+    for i in range(OF_ACCOUNT.n_free + 1):
+        assert _try(engine, "ann", f"10.0.0.{i}", "one") == 0
+    assert _try(engine, "ann", "10.0.1.1", "one") > 0
+    assert _try(engine, "ann", "10.0.1.1", "two") == _try(engine, "ann", "10.0.1.1") == 0
+
+
+def test_success_is_no_failure_and_forgets_none_of_others(engine: Engine) -> None:
+    """A network of many people stays open; one's own account does not help to guess others'."""
+    for _ in range(3 * OF_NETWORK.n_free):
+        assert _try(engine, "ann", "10.0.0.1") == 0
+        take_back(engine, paces_of("ann", "10.0.0.1"))
+    for i in range(OF_NETWORK.n_free + 1):
+        assert _try(engine, f"user{i}", "10.0.0.1") == 0
+        _try(engine, "ann", "10.0.0.2")
+        take_back(engine, paces_of("ann", "10.0.0.2"))
+    assert _try(engine, "bob", "10.0.0.1") > 0
+
+
+def test_refused_attempt_writes_nothing(engine: Engine) -> None:
+    """However many names a network tries after it has been told to wait, no row is added."""
+    for i in range(OF_NETWORK.n_free + 1):
+        _try(engine, f"user{i}", "10.0.0.1")
+    before = _everything(engine)
+    with counted(engine) as counts:
+        assert all(_try(engine, f"name{i}", "10.0.0.1") > 0 for i in range(50))
+    assert counts["commits"] == 0
+    assert begin_login(engine, paces_of("another", "10.0.0.1")) > 0  # others were first meanwhile
+    assert _everything(engine) == before
 
 
 def test_names_that_look_alike_have_counters_of_their_own(engine: Engine) -> None:
     """What cannot be a name neither breaks a loosely comparing database nor slows others down."""
     for _ in range(OF_ACCOUNT.n_free + 1):
-        assert begin_login(engine, "ANN", "10.0.0.1") == 0
-    assert begin_login(engine, "ANN", "10.0.0.1") > 0
+        assert _try(engine, "ANN", "10.0.0.1") == 0
+    assert _try(engine, "ANN", "10.0.0.1") > 0
     for name in ("ann", "änn", "ann ", "x" * 300, "\x00"):
-        assert begin_login(engine, name, "10.0.0.2") == 0
+        assert _try(engine, name, "10.0.0.2") == 0
 
 
 def test_attempts_at_once_are_counted_by_all_servers(engine: Engine, shared_url: str) -> None:
@@ -272,7 +310,7 @@ def test_attempts_at_once_are_counted_by_all_servers(engine: Engine, shared_url:
     waits: list[float] = []
 
     def guess(i: int) -> None:
-        waits.append(begin_login(engines[i % 2], "ann", f"10.0.1.{i}"))
+        waits.append(_try(engines[i % 2], "ann", "10.0.1.1"))
 
     threads = [threading.Thread(target=guess, args=(i,)) for i in range(12)]
     for thread in threads:
@@ -283,12 +321,85 @@ def test_attempts_at_once_are_counted_by_all_servers(engine: Engine, shared_url:
     assert sorted(wait > 0 for wait in waits) == [False] * (OF_ACCOUNT.n_free + 1) + [True] * 7
 
 
-def test_old_attempts_are_forgotten(engine: Engine) -> None:
-    """After a day of silence nothing is left of them."""
-    begin_login(engine, "ann", "10.0.0.1")
-    _execute(engine, "UPDATE tuner_logins SET tried_at = 1, ready_at = 9e9")
-    assert begin_login(engine, "bob", "10.0.0.2") == 0
-    assert begin_login(engine, "ann", "10.0.0.1") == 0
+def test_failures_are_forgotten_one_by_one(engine: Engine) -> None:
+    """Each after a quarter of an hour; of none that is forgotten a row stays."""
+    for _ in range(OF_ACCOUNT.n_free + 1):
+        _try(engine, "ann", "10.0.0.1")
+    later = "UPDATE tuner_logins SET ready_at = 0, forgotten_at = forgotten_at - {}"
+    _execute(engine, later.format(1801))
+    for _ in range(2):
+        assert _try(engine, "ann", "10.0.0.1") == 0
+    assert _try(engine, "ann", "10.0.0.1") > 0
+    _execute(engine, later.format(86_400))
+    assert _try(engine, "bob", "10.0.0.2") == 0
+    assert "10.0.0.1" not in _everything(engine)
+
+
+def test_clock_that_was_put_back_makes_no_wait_longer(engine: Engine) -> None:
+    """What was to be over two hours ahead is over after the longest wait."""
+    _try(engine, "ann", "10.0.0.1")
+    _execute(engine, "UPDATE tuner_logins SET ready_at = ready_at + 9e9, forgotten_at = 9e9")
+    assert 0 < _try(engine, "ann", "10.0.0.1") <= OF_NETWORK.longest_seconds
+
+
+def test_session_is_not_begun_by_what_has_changed_meanwhile(engine: Engine) -> None:
+    """Who gave the old password, or was somebody who is gone, is not let in after all."""
+    create_user(engine, "ann", "old", Role.VIEWER)
+    found = find_password_hash(engine, "ann")
+    assert found is not None
+    set_password_hash(engine, "ann", "new")
+    assert create_session(engine, *found) is None
+    assert create_session(engine, found[0], "new") is not None
+    remove_user(engine, "ann")
+    create_user(engine, "eve", "new", Role.ADMIN)
+    assert create_session(engine, found[0], "new") is None
+
+
+def test_change_of_password_at_the_same_time_leaves_no_session(
+    engine: Engine, shared_url: str
+) -> None:
+    """Whichever of the two is first: they wait for each other."""
+    create_user(engine, "ann", "0", Role.VIEWER)
+    user_id, _ = find_password_hash(engine, "ann") or (0, "")
+    other = open_storage(shared_url).engine
+    secrets: list[tuple[int, str | None]] = []
+
+    def sign_in() -> None:
+        for _ in range(100):
+            _, known = find_password_hash(other, "ann") or (0, "")
+            secrets.append((int(known), create_session(other, user_id, known)))
+
+    thread = threading.Thread(target=sign_in)
+    thread.start()
+    n = 0
+    while thread.is_alive():
+        n += 1
+        set_password_hash(engine, "ann", str(n))
+    thread.join()
+    other.dispose()
+    alive = [given for given, secret in secrets if secret and _find_session(engine, secret)]
+    assert set(alive) <= {n}
+
+
+def test_ids_are_not_handed_out_again(engine: Engine) -> None:
+    """A user and a token that come after others have nothing in common with them."""
+    ids = []
+    for name in ("ann", "bob", "eve"):
+        create_user(engine, name, "hash", Role.VIEWER)
+        ids.append((find_password_hash(engine, name) or (0, ""))[0])
+        remove_user(engine, name)
+        ids.append(create_token(engine, Role.VIEWER)[0])
+        _execute(engine, "DELETE FROM tuner_tokens")
+    assert len(set(ids)) == 6
+    assert min(ids) > 1000
+
+
+def test_removal_of_the_last_account_is_remembered(engine: Engine) -> None:
+    """What was closed to strangers once is not open to them again."""
+    create_user(engine, "ann", "hash", Role.ADMIN)
+    remove_user(engine, "ann")
+    assert list_users(engine) == []
+    assert has_accounts(engine)
 
 
 def test_audit_tells_who_did_what_when_and_from_where(engine: Engine) -> None:
@@ -298,6 +409,9 @@ def test_audit_tells_who_did_what_when_and_from_where(engine: Engine) -> None:
     newest, oldest = list_audit(engine)
     assert (oldest.actor, oldest.action, oldest.address) == ("user:ann", "login", "10.0.0.1")
     assert len(newest.action) == 255
+    for verb in ("pause", "stop"):
+        record_action(engine, "user:ann", f"200 POST /v1/studies/{'A' * 240}/{verb}", "::1")
+    assert [entry.action[-6:] for entry in list_audit(engine, 2)] == ["A/stop", "/pause"]
     assert newest.at >= oldest.at > 1.7e9
 
 

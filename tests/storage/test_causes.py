@@ -132,6 +132,10 @@ def test_every_mysql_number_that_may_pass_has_a_cause(number: int) -> None:
         (_mysql_error(1205), Cause.CONTENTION),
         (_mysql_error(1021), Cause.FULL),
         (_mysql_error(1045), Cause.PERMANENT),
+        (
+            pymysql.err.OperationalError(2003, "[SSL: CERTIFICATE_VERIFY_FAILED] x"),
+            Cause.PERMANENT,
+        ),
         (pymysql.err.InterfaceError(0, ""), Cause.OUTAGE),
         (pymysql.err.InternalError("Packet sequence number wrong"), Cause.OUTAGE),
         (_sqlite_error(sqlite3.SQLITE_IOERR_WRITE), Cause.OUTAGE),

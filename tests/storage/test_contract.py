@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 from storage import (
     GIVEN_BACK,
     Budget,
+    Withdrawal,
     change_budget,
     create_budget,
     create_storage,
@@ -64,7 +65,8 @@ class TestBudget:
         """Whoever repeats it hands out no slot beyond the budget."""
         study.claim(3)
         lease = find_leases_of(study.engine, study.claimant.worker_id)[0]
-        assert [give_back(study.engine, lease, "lost") for _ in range(2)] == [True, False]
+        settled = [give_back(study.engine, lease, "lost") for _ in range(2)]
+        assert settled == [Withdrawal.GIVEN_BACK, Withdrawal.SETTLED_BEFORE]
         assert len(study.claim(3)) == 1
 
     def test_raised_budget_gives_the_difference(self, study: WorkedStudy) -> None:
@@ -151,7 +153,8 @@ class TestLeases:
         outbox.end(trial_id, TrialState.COMPLETE, [0.5], tables.utc_now())
         outbox.flush(study.engine)
         study.claim()
-        assert not give_back(study.engine, as_read, "its worker was lost")
+        settled = give_back(study.engine, as_read, "its worker was lost")
+        assert settled is Withdrawal.SETTLED_BEFORE
         assert study.states() == [TrialState.COMPLETE, TrialState.RUNNING]
         assert study.budget().n_leased == 1
 
@@ -223,6 +226,7 @@ def _create(barrier: Barrier, url: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_eight_first_starts_on_an_empty_database_all_succeed(storage_url: str) -> None:
     """Tables are created once, without a race."""
     assert run_together([(_create, (storage_url,))] * 8) == ["created"] * 8

@@ -132,6 +132,18 @@ def test_view_shows_the_last_export_in_place_of_the_best_trial(
     }
 
 
+def test_view_has_no_textbook_penalty_where_the_answer_has_none(
+    study: tuple[str, str, int],
+) -> None:
+    """What weight_decay is to a function nobody knows, so nothing is said of its half."""
+    url, name, study_id = study
+    engine = open_storage(url).engine
+    unknown = replace(NEW, document='{"weight_decay": 0.5, "l2_penalty": null}')
+    record_export(engine, study_id, unknown, after=0)
+    (row,) = _rows(engine, name)
+    assert (row["weight_decay"], row["l2_penalty"]) == (0.5, None)
+
+
 def _seconds_ago(shown: object) -> float:
     moment = time.strptime(str(shown)[:19], "%Y-%m-%d %H:%M:%S")
     return time.time() - (time.mktime(moment) - time.timezone)

@@ -36,6 +36,7 @@ def _add(study: optuna.Study, value: float | None, n_epochs: int = 1, **more: An
         "params": params,
         "distributions": dict.fromkeys(params, _FLOAT),
         "intermediate_values": dict.fromkeys(range(1, n_epochs + 1), 0.5),
+        "user_attrs": {"worker": "host:1"},
     }
     study.add_trial(create_trial(value=value, **{**given, **more}))
 
@@ -88,6 +89,18 @@ def test_parameter_without_real_units_is_not_shown(shared_url: str) -> None:
     (row,) = _rows(study, "tuner_trials")
     assert (row["lr"], row["weight_decay"]) == (None, None)
     assert _rows(study, "tuner_best")[0]["l2_penalty"] is None
+
+
+def test_best_of_a_function_has_no_textbook_penalty(shared_url: str) -> None:
+    """What a function does with weight_decay nobody knows; of the built-in it is half."""
+    shown = {}
+    for objective in ("mine.py:objective", "simplenet"):
+        study = _new_study(shared_url)
+        study.set_user_attr("spec", {"objective": objective, "dataset": "mnist", "x": "a:b"})
+        _add(study, 1.0)
+        (row,) = _rows(study, "tuner_best")
+        shown[objective] = (row["weight_decay"], row["l2_penalty"])
+    assert shown == {"mine.py:objective": (1e-3, None), "simplenet": (1e-3, 5e-4)}
 
 
 def test_best_is_the_trial_that_the_tuner_selects(study: optuna.Study) -> None:

@@ -2,10 +2,18 @@
 
 import threading
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 
-from storage import GIVEN_BACK, Lease, find_leases_of, give_back, give_back_expired
+from storage import (
+    GIVEN_BACK,
+    Lease,
+    Withdrawal,
+    find_leases_of,
+    give_back,
+    give_back_expired,
+)
 from storage.leases import renew_leases
 from tests.storage.studies import WorkedStudy, lost_commits
 
@@ -79,7 +87,7 @@ def test_two_workers_that_settle_one_lease_do_it_once(study: WorkedStudy) -> Non
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(settled) == [False, True]
+    assert sorted(s.name for s in settled) == ["GIVEN_BACK", "SETTLED_BEFORE"]
     assert study.states() == [TrialState.FAIL, TrialState.WAITING]
     assert study.budget().n_finished == 0
 
@@ -92,7 +100,7 @@ def test_giving_back_that_was_cut_off_has_not_begun(study: WorkedStudy) -> None:
     assert study.states() == [TrialState.RUNNING]
     with lost_commits(study.engine, is_committed=True), pytest.raises(Exception, match="lost"):
         give_back(study.engine, lease, "second")
-    assert not give_back(study.engine, lease, "third")
+    assert give_back(study.engine, lease, "third") is Withdrawal.SETTLED_BEFORE
     assert study.trials()[0].user_attrs == {GIVEN_BACK: "second"}
     assert study.budget().n_finished == 0
 
@@ -107,3 +115,20 @@ def test_only_leases_that_have_run_out_are_given_back(study: WorkedStudy) -> Non
     renew_leases(study.engine, kept.worker_id, held, 60)
     assert give_back_expired(study.engine, study.study_id, "its worker was lost") == 1
     assert study.states() == [TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING]
+
+
+def test_parameters_too_long_for_one_attribute_do_not_stop_giving_back(study: WorkedStudy) -> None:
+    """Where the database cannot keep them for the rerun, it is run with new ones."""
+    with study.open() as storage:
+        storage.claim(1)
+        trial = optuna.load_study(storage=storage, study_name=study.name).ask()
+        for name in "ab":
+            trial.suggest_categorical(name, [name * 40_000])
+        storage.flush()
+    (lease,) = find_leases_of(study.engine, study.claimant.worker_id)
+    outcome = give_back(study.engine, lease, "its worker was lost", is_death=True)
+    assert outcome is Withdrawal.GIVEN_BACK
+    given_back, rerun = study.trials()
+    is_kept = study.engine.dialect.name != "mysql"
+    assert rerun.system_attrs == {"fixed_params": given_back.params if is_kept else {}}
+    assert rerun.user_attrs == {"rerun_of": 0, "retry": 1}

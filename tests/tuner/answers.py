@@ -6,7 +6,14 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from storage import create_storage
-from tuner.confirmation.values import CONFIRMATION, Candidate, Confirmation, Rung, Score, Verdict
+from tuner.confirmation.values import (
+    CONFIRMATION,
+    Confirmation,
+    Rung,
+    Score,
+    Verdict,
+    make_candidate,
+)
 from tuner.study import LoadedStudy, create_or_resume
 
 DISTRIBUTIONS = {
@@ -26,6 +33,7 @@ def trial(
         params={"weight_decay": weight_decay, "lr": 0.1},
         distributions=DISTRIBUTIONS,
         intermediate_values=dict.fromkeys(range(1, epochs + 1), value),
+        user_attrs={"worker": "host:1"},
     )
 
 
@@ -40,16 +48,17 @@ def make_study(url: str, name: str = "s's") -> LoadedStudy:
 
 def confirm(loaded: LoadedStudy, **changes: Any) -> Confirmation:
     """Store what fresh seeds said: λ_min is 0 (the control), λ_1se a rung at 1e-3."""
+    others = loaded.study.get_trials(deepcopy=False)[1].params
     confirmation = Confirmation(
         **{
             "study": f"{loaded.name}/confirm",
             "direction": "maximize",
             "seeds": SEEDS,
             "rungs": (
-                _rung(0.0, 0.3, "zero", 0.962),
-                _rung(2e-4, 0.1, "search", 0.961),
-                _rung(1e-3, 0.2, "ladder", 0.9615),
-                _rung(1e-2, 0.2, "ladder", 0.9, n=3, is_dropped=True),
+                _rung(others, 0.0, 0.3, "zero", 0.962),
+                _rung(others, 2e-4, 0.1, "search", 0.961),
+                _rung(others, 1e-3, 0.2, "ladder", 0.9615),
+                _rung(others, 1e-2, 0.2, "ladder", 0.9, n=3, is_dropped=True),
             ),
             "lambda_min": 0,
             "lambda_1se": 2,
@@ -69,10 +78,12 @@ def confirm(loaded: LoadedStudy, **changes: Any) -> Confirmation:
 
 
 def _rung(
-    weight_decay: float, lr: float, source: Any, mean: float, n: int = 5, **more: Any
+    others: Any, weight_decay: float, lr: float, source: Any, mean: float, n: int = 5, **more: Any
 ) -> Rung:
     return Rung(
-        candidate=Candidate(weight_decay=weight_decay, lr=lr, source=source),
+        candidate=make_candidate(
+            weight_decay, {**others, "weight_decay": weight_decay, "lr": lr}, source
+        ),
         values=dict.fromkeys(SEEDS[:n], mean),
         mean=mean,
         standard_error=0.0008,

@@ -8,7 +8,16 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from storage import create_storage
-from tuner.confirmation.values import CONFIRMATION, Candidate, Confirmation, Rung, Source, Verdict
+from tuner.confirmation.values import (
+    CONFIRMATION,
+    Candidate,
+    Confirmation,
+    Point,
+    Rung,
+    Source,
+    Verdict,
+    make_candidate,
+)
 from tuner.study import LoadedStudy, create_or_resume, open_confirmation
 
 SEEDS = (101, 102, 103, 104, 105)
@@ -32,7 +41,7 @@ def make_confirmed_study(
     threshold = means[best] - (rungs[best].standard_error or 0)
     simplest = max(
         (i for i, rung in enumerate(rungs) if means[i] >= threshold),
-        key=lambda i: rungs[i].candidate.weight_decay,
+        key=lambda i: rungs[i].candidate.strength,
     )
     search = next(rung for rung in rungs if rung.candidate.source == "search")
     best_value = loaded.study.best_value
@@ -43,6 +52,15 @@ def make_confirmed_study(
         rungs=rungs,
         lambda_min=best,
         lambda_1se=simplest,
+        profile=tuple(
+            Point(
+                strength=rung.candidate.strength,
+                companion=rung.candidate.params["lr"],
+                value=rung.mean or 0,
+            )
+            for rung in rungs
+            if rung.candidate.source != "search"
+        ),
         search_trial=loaded.study.best_trial.number,
         search_value=best_value,
         optimism=best_value - (search.mean or 0),
@@ -73,7 +91,7 @@ def make_searched_study(url: str, *, n_trials: int = 40) -> LoadedStudy:
                 params=params,
                 distributions=_SPACE,
                 intermediate_values={} if is_diverged else {1: value - 0.05, 2: value},
-                user_attrs={"diverged": True} if is_diverged else {},
+                user_attrs={"worker": "host:1", **({"diverged": True} if is_diverged else {})},
             )
         )
     return loaded
@@ -93,15 +111,15 @@ def _candidates(best: dict[str, float], n_rungs: int) -> list[Candidate]:
     for rung in range(n_rungs):
         share = rung / (n_rungs - 1)
         sources.append((10 ** (-5 + 3 * share), 10 ** (-0.5 - 0.24 * share), "ladder"))
-    return [Candidate(weight_decay=wd, lr=lr, source=s) for wd, lr, s in sorted(sources)]
+    return [make_candidate(wd, {"weight_decay": wd, "lr": lr}, s) for wd, lr, s in sorted(sources)]
 
 
 def _make_rung(candidate: Candidate) -> Rung:
-    base = _accuracy(candidate.weight_decay, candidate.lr)
-    is_dropped = candidate.weight_decay >= 0.009
+    base = _accuracy(candidate.strength, candidate.params["lr"])
+    is_dropped = candidate.strength >= 0.009
     seeds = SEEDS[:3] if is_dropped else SEEDS
     values = {
-        seed: round(base + 0.0025 * math.sin(seed * 7 + 4000 * candidate.weight_decay), 4)
+        seed: round(base + 0.0025 * math.sin(seed * 7 + 4000 * candidate.strength), 4)
         for seed in seeds
     }
     return Rung(
@@ -118,7 +136,7 @@ def _make_confirming_study(
 ) -> None:
     study = open_confirmation(loaded).study
     for rung in rungs:
-        weight_decay, lr = rung.candidate.weight_decay, rung.candidate.lr
+        weight_decay, lr = rung.candidate.strength, rung.candidate.params["lr"]
         strength = weight_decay * 300
         for seed, value in rung.values.items():
             noise = 0.01 * math.sin(seed)
@@ -133,7 +151,7 @@ def _make_confirming_study(
                     user_attrs={
                         "seed": seed,
                         "source": rung.candidate.source,
-                        "training_accuracy": 1 - 0.04 * strength / (1 + strength) * (1 + noise),
+                        "training_value": 1 - 0.04 * strength / (1 + strength) * (1 + noise),
                         "training_loss": [2.0, 0.5, last_loss or loss],
                         "weight_norm": 14 / (1 + strength) * (1 + noise / 3),
                     },

@@ -1,10 +1,6 @@
 """A rerun goes on from its last epoch, and ends as if nothing had happened."""
 
 import logging
-import os
-import signal
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -12,11 +8,13 @@ import torch
 from optuna.trial import TrialState
 
 from storage import create_storage
-from tuner.checkpoints import Checkpoint, Checkpoints, FinalModels, find_model
-from tuner.leaving import Leaving
+from tuner.compact import unpack_passes
 from tuner.study import LoadedStudy, create_or_resume
 from tuner.train import TrainRequest, replay_trial
-from tuner.worker import WorkerConfig, run_worker
+from tuner.workers.checkpoints import Checkpoint, Checkpoints, FinalModels, find_model
+from tuner.workers.config import WorkerConfig
+from tuner.workers.coordinator import run_worker
+from tuner.workers.shutdown import Leaving
 
 STATE = {"weight": torch.arange(3.0)}
 CHECKPOINT = Checkpoint(4, {"lr": 0.1}, [2, 3], [0.5, 0.6], [1.5, 1.2], STATE)
@@ -29,7 +27,7 @@ def test_checkpoint_is_found_by_its_first_trial_and_parameters(tmp_path: Path) -
     found = checkpoints.find(1, {"lr": 0.1})
     assert found is not None
     assert torch.equal(found.state["weight"], STATE["weight"])
-    assert (found.trial, found.passes, found.accuracies) == (4, [2, 3], [0.5, 0.6])
+    assert (found.trial, found.passes, found.values) == (4, [2, 3], [0.5, 0.6])
     assert checkpoints.find(1, {"lr": 0.2}) is None
     assert Checkpoints(tmp_path, "a/b", "other").find(1, {"lr": 0.1}) is None
     checkpoints.remove(1)
@@ -76,16 +74,18 @@ def test_trial_given_back_goes_on_from_its_checkpoint(
     options = {"dataset": "digits", "train_size": 200, "epochs": n_epochs, "pruner": "none"}
     loaded = create_or_resume(create_storage(url), "s", options, n_trials=1)
     config = WorkerConfig(url, "s", checkpoint_dir=tmp_path / "checkpoints")
-    watcher = threading.Thread(target=_terminate_after_some_epochs, args=(loaded,))
     leaving = Leaving()
-    watcher.start()
-    with leaving.listening():
-        assert run_worker(config, leaving) == 130
-        watcher.join()
+
+    def leave_after_some_epochs(view: LoadedStudy) -> None:
+        # The fifth epoch's model is in a file once the sixth is reported.
+        if any(len(trial.intermediate_values) >= 6 for trial in view.study.get_trials()):
+            leaving.reason = "SIGTERM"
+
+    assert run_worker(config, leaving, leave_after_some_epochs) == 130
     with caplog.at_level(logging.INFO):
         assert run_worker(config, Leaving()) == 0
     left, rerun = loaded.study.get_trials()
-    n_done = len(rerun.user_attrs["resumed"]["passes"])
+    n_done = len(unpack_passes(rerun.user_attrs["resumed"]["passes"]))
     assert left.state is TrialState.FAIL
     assert rerun.state is TrialState.COMPLETE
     assert 5 <= n_done < n_epochs
@@ -93,13 +93,4 @@ def test_trial_given_back_goes_on_from_its_checkpoint(
     assert not list(tmp_path.glob("checkpoints/*/*"))
     for result, reported in replay_trial(loaded, 1, TrainRequest(Path("data"), "cpu", 1)):
         assert reported is not None
-        assert abs(result.accuracy - reported) < 0.01  # 2 of 300 images, by rounding
-
-
-def _terminate_after_some_epochs(loaded: LoadedStudy) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if any(len(t.intermediate_values) >= 5 for t in loaded.study.get_trials()):
-            os.kill(os.getpid(), signal.SIGTERM)
-            return
-        time.sleep(0.01)
+        assert abs(result.value - reported) < 0.01  # 2 of 300 images, by rounding

@@ -60,7 +60,7 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["worker", "--study", "s"], 1, "There is no database tuner.db"),
     (["confirm"], 1, "There is no database tuner.db"),
     (["confirm", "--seeds", "1"], 2, "--seeds"),
-    (["run", "--rungs", "1"], 2, "--rungs"),
+    (["run", "--seeds", "1"], 2, "--seeds"),
 ]
 
 
@@ -181,6 +181,9 @@ def test_study_from_first_run_to_extension(cli: Cli, call: Cli, tmp_path: Path) 
     for line in replay.stdout.splitlines():
         accuracy, recorded = line.split("Accuracy: ")[1].rstrip(")").split(" (recorded: ")
         assert abs(float(accuracy) - float(recorded)) <= 0.002
+    rows = json.loads(call("train", *study, "--trial", "1", "--json").stdout)
+    assert len(rows) == len(replay.stdout.splitlines())
+    assert all(abs(row["validation_accuracy"] - row["recorded"]) <= 0.002 for row in rows)
 
 
 @pytest.mark.slow

@@ -16,9 +16,10 @@ import pytest
 from storage import create_storage
 from tests import servers
 from tests.conftest import ROOT, Cli, clean_environment
-from tuner.leaving import Leaving
 from tuner.study import create_or_resume
-from tuner.worker import WorkerConfig, run_worker
+from tuner.workers.config import WorkerConfig
+from tuner.workers.coordinator import run_worker
+from tuner.workers.shutdown import Leaving
 
 SCREENSHOTS = ROOT / "tests" / "output"
 
@@ -49,7 +50,7 @@ def start(tmp_path: Path, sqlite_url: str) -> Iterator[Start]:
     yield start
     for process in processes:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=100)
 
 
 def _request(url: str, method: str = "GET", **headers: str) -> tuple[int, bytes]:
@@ -86,7 +87,14 @@ def test_writable_dashboard_writes(start: Start) -> None:
     """With --writable the dashboard's own buttons work."""
     address = start("--writable")
     (study,) = json.loads(_request(f"{address}/api/studies")[1])["study_summaries"]
-    assert _request(f"{address}/api/studies/{study['study_id']}", "DELETE")[0] == 204
+    path = f"{address}/api/studies/{study['study_id']}"
+    foreign = {"Origin": "http://evil.example"}
+    assert _request(path, "DELETE", **foreign)[0] == 403
+    assert _request(path, "DELETE", **foreign, **{"Sec-Fetch-Site": "cross-site"})[0] == 403
+    with urllib.request.urlopen(f"{address}/dashboard", timeout=10) as page:
+        policies = page.headers.get_all("Content-Security-Policy", [])
+        assert "frame-ancestors 'self'" in policies
+    assert _request(path, "DELETE", Origin=address)[0] == 204
     assert json.loads(_request(f"{address}/api/studies")[1])["study_summaries"] == []
 
 

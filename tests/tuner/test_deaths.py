@@ -7,19 +7,20 @@ import pytest
 
 from storage import GIVEN_BACK
 from tests.tuner.conftest import FUNCTION, LANES, Crew, n_reporting, wait_until
-from tuner.leaving import Leaving
 from tuner.study import LoadedStudy
-from tuner.worker import WorkerConfig, run_worker
+from tuner.workers.config import WorkerConfig
+from tuner.workers.coordinator import run_worker
+from tuner.workers.shutdown import Leaving
 
 pytestmark = pytest.mark.slow
 
-LEASE = ("--lease", "2s", "--lanes", "2")
+LEASE = ("--lease", "4s", "--lanes", "2")
 
 
 def _work_here(crew: Crew) -> None:
     """Be another worker, which finishes the budget."""
     crew.finish()
-    assert run_worker(WorkerConfig(crew.url, "s", lease_seconds=2, n_lanes=2), Leaving()) == 0
+    assert run_worker(WorkerConfig(crew.url, "s", lease_seconds=4, n_lanes=2), Leaving()) == 0
 
 
 def _assert_run_again(loaded: LoadedStudy, n_trials: int) -> None:

@@ -111,7 +111,7 @@ def test_output_is_written_and_stdout_stays_empty(
         (["--rule", "min"], 1, "Rule min needs fresh seeds"),
         (["--pin", "1", "--unpin"], 2, "--pin and --unpin contradict each other"),
         (["--pin", "1", "--list"], 2, "--pin and --unpin change the answer"),
-        (["--pin", "7"], 2, 'study "s\'s" has no trial 7'),
+        (["--pin", "7"], 2, 'Study "s\'s" has no trial 7: its last is 2'),
         (["--pin", "x"], 2, "(given: 'x')"),
         (["--format", "torch", "--optimizer", "adamw"], 2, "Add --force"),
         (["--format", "json", "--optimizer", "adamw"], 2, "is for --format torch"),
@@ -142,13 +142,13 @@ def test_bad_input_is_one_line_and_records_nothing(
     assert list_versions(loaded) == []
 
 
-def test_run_records_its_export(cli: Cli, sqlite_url: str, tmp_path: Path) -> None:
+def test_run_records_its_export(call: Cli, sqlite_url: str, tmp_path: Path) -> None:
     """What `tuner run` writes is a version like any other."""
     loaded = make_study(sqlite_url)
     confirm(loaded)
     with loaded.storage.engine.begin() as connection:
         connection.execute(text("UPDATE tuner_budgets SET n_claimed = n_trials"))
-    result = cli("run", "--study", "s's", "--storage", sqlite_url, "--no-confirm")
+    result = call("run", "--study", "s's", "--storage", sqlite_url, "--no-confirm")
     assert result.returncode == 0, result.stderr
     assert [row["version"] for row in list_versions(loaded)] == [1]
     written = json.loads((tmp_path / "best_lambda.json").read_text())

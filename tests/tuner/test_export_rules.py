@@ -54,6 +54,16 @@ def test_rule_is_1se_once_the_study_is_confirmed(loaded: LoadedStudy) -> None:
             "text": "λ does not matter here.",
             "suggested_range": None,
         },
+        "strength": "weight_decay",
+        "companion": "lr",
+        "companion_range": None,
+        "companion_edge": None,
+        "clock": {
+            "tau_epochs": pytest.approx(6.4),
+            "tau_trainings": pytest.approx(1.28),
+            "initial_share": pytest.approx(0.4578, abs=1e-4),
+            "prior_width": pytest.approx(0.1414, abs=1e-4),
+        },
     }
     provenance = document["provenance"]
     assert (provenance["trial"], provenance["source"]) == (None, "ladder")
@@ -146,6 +156,7 @@ def test_document_of_a_function_is_what_the_schema_says(sqlite_url: str) -> None
 
 def objective(trial: Any) -> float:
     """Return what no JSON can hold."""
+    trial.set_user_attr("worker", "host:1")
     trial.suggest_float("a b", 1.0, 1.0)
     return float("inf")
 

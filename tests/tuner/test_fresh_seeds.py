@@ -1,6 +1,5 @@
 """Trials on fresh seeds are paired: the seed decides weights and batches, and nothing else does."""
 
-import contextlib
 import math
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,14 @@ from objectives.datasets import load_training_data
 from objectives.seeds import derive_seed, permutation
 from objectives.training import build_model, to_device
 from storage import QueuedTrial, create_storage, set_queue
-from tuner.leaving import Leaving
 from tuner.study import LoadedStudy, create_or_resume, open_confirmation
 from tuner.train import TrainRequest, replay_trial
-from tuner.worker import WorkerConfig, run_worker
+from tuner.workers.config import WorkerConfig
+from tuner.workers.coordinator import run_worker
+from tuner.workers.shutdown import Leaving
 
-EPOCHS, N_TRAIN, STUDY_SEED = 3, 200, 4
+# More than are trained from the first checkpoint until a worker has left.
+EPOCHS, N_TRAIN, STUDY_SEED = 6, 200, 4
 SPEC = {
     "dataset": "digits",
     "epochs": EPOCHS,
@@ -106,7 +107,7 @@ def test_trial_on_a_fresh_seed_is_what_plain_torch_trains(tmp_path: Path) -> Non
         return float((guesses == there.labels).double().mean())
 
     assert trial.value == pytest.approx(accuracy(validation), abs=1.1 / 300)
-    assert trial.user_attrs["training_accuracy"] == pytest.approx(accuracy(split), abs=1.1 / 200)
+    assert trial.user_attrs["training_value"] == pytest.approx(accuracy(split), abs=1.1 / 200)
     squares = sum(float(each.detach().square().sum()) for each in model.parameters())
     assert trial.user_attrs["weight_norm"] == pytest.approx(math.sqrt(squares), rel=1e-4)
     assert len(trial.user_attrs["training_loss"]) == EPOCHS
@@ -120,7 +121,7 @@ def test_trial_on_a_fresh_seed_replays_to_the_same_accuracies(tmp_path: Path) ->
     replayed = list(replay_trial(loaded, 1, request))
     assert len(replayed) == EPOCHS
     for result, recorded in replayed:
-        assert result.accuracy == pytest.approx(recorded, abs=1.1 / 300)
+        assert result.value == pytest.approx(recorded, abs=1.1 / 300)
 
 
 def test_trial_that_diverges_ends_early_and_leaves_its_gang_alone(tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_trial_that_diverges_ends_early_and_leaves_its_gang_alone(tmp_path: Path
 
 
 def test_rerun_goes_on_from_its_checkpoint_in_its_own_passes(tmp_path: Path) -> None:
-    """A trial that was left after an epoch joins the passes that it has not seen."""
+    """A trial that was left in the middle joins the passes that it has not seen."""
     plan = [(1, SAME), (0, OTHERS[1]), (1, OTHERS[2])]
     whole = _train(tmp_path, "whole", plan, n_lanes=3)
     loaded = _open(tmp_path, "left")
@@ -142,8 +143,17 @@ def test_rerun_goes_on_from_its_checkpoint_in_its_own_passes(tmp_path: Path) -> 
     config = WorkerConfig(
         loaded.storage.url, loaded.name, n_lanes=3, checkpoint_dir=tmp_path / "kept"
     )
-    n_blocks = 1 + EPOCHS + 1  # the data, a gang, and a pass of the second gang
-    assert run_worker(config, _LeavingAfter(n_blocks)) == 130
+
+    class _LeavingInTheMiddle(Leaving):
+        @property
+        def reason(self) -> str | None:
+            # Looked at after each epoch, the next of which waits for the coordinator's word.
+            kept = any((tmp_path / "kept").glob("*/trial-[02].pt"))  # with seed 1
+            return "SIGTERM" if kept else None
+
+        leaves_process = True
+
+    assert run_worker(config, _LeavingInTheMiddle()) == 130
     assert run_worker(config, Leaving()) == 0
     trials = loaded.study.get_trials(states=(TrialState.COMPLETE,))
     resumed = [trial.user_attrs["resumed"] for trial in trials if "resumed" in trial.user_attrs]
@@ -153,18 +163,3 @@ def test_rerun_goes_on_from_its_checkpoint_in_its_own_passes(tmp_path: Path) -> 
     for trial in whole:
         key = (trial.user_attrs["seed"], trial.params["lr"], trial.params["weight_decay"])
         assert _accuracies(found[key]) == pytest.approx(_accuracies(trial), abs=1.1 / 300)
-
-
-class _LeavingAfter(Leaving):
-    """Is asked to leave after so many blocks that may be cut short: passes, but for the first."""
-
-    def __init__(self, n: int) -> None:
-        super().__init__()
-        self._n = n
-
-    def interruptible(self) -> contextlib.AbstractContextManager[None]:
-        """Count, and leave in time."""
-        self._n -= 1
-        if self._n < 0:
-            self.reason = "SIGTERM"
-        return super().interruptible()

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,10 +12,14 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from storage import GIVEN_BACK, create_storage, list_workers
+from storage import GIVEN_BACK, create_storage
 from tests.conftest import Cli, clean_environment
+from tests.processes import children_of, is_alive, parent_of, trainers_of
 from tests.tuner.conftest import wait_until
 from tuner.study import LoadedStudy, load_study
+from tuner.workers.config import WorkerConfig
+from tuner.workers.messages import Job
+from tuner.workers.nursery import open_nursery
 
 # Long enough that a signal meets trials in training.
 SLOW = (
@@ -57,14 +60,12 @@ def running(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subproce
 
 
 def _wait_for_study(folder: Path) -> LoadedStudy:
-    wait_until((folder / "tuner.db").exists, seconds=60)
+    wait_until((folder / "tuner.db").exists)
     storage = create_storage(f"sqlite:///{folder / 'tuner.db'}")
     # What makes it a study of ours is written last.
-    wait_until(
-        lambda: any("spec" in study.user_attrs for study in storage.get_all_studies()), seconds=60
-    )
+    wait_until(lambda: any("spec" in study.user_attrs for study in storage.get_all_studies()))
     loaded = load_study(storage, "s")
-    wait_until(lambda: len(_running(loaded)) == 2, seconds=60)
+    wait_until(lambda: len(_running(loaded)) == 2)
     return loaded
 
 
@@ -86,7 +87,7 @@ def test_interrupted_run_gives_back_and_resumes_to_the_exact_budget(
     """Status 130, one line, no trial left RUNNING; the same command finishes the study."""
     loaded = _wait_for_study(tmp_path)
     send(running)
-    stdout, stderr = running.communicate(timeout=30)
+    stdout, stderr = running.communicate(timeout=100)
     assert running.returncode == 130
     assert stdout == ""
     assert "Traceback" not in stderr
@@ -101,15 +102,23 @@ def test_interrupted_run_gives_back_and_resumes_to_the_exact_budget(
     assert answer["n_given_back"] == 2
 
 
-@pytest.mark.parametrize("seconds", [0, 1, 2.5])
+@pytest.mark.parametrize("running", ["100000"], indirect=True, ids=["endless trials"])
+@pytest.mark.parametrize(
+    "find",
+    [
+        pytest.param(lambda pid: [pid], id="study is made"),
+        pytest.param(children_of, id="torch is imported"),
+        pytest.param(trainers_of, id="trainers begin"),
+    ],
+)
 def test_run_interrupted_while_it_starts_ends_in_one_line(
-    running: subprocess.Popen[str], tmp_path: Path, seconds: float
+    running: subprocess.Popen[str], tmp_path: Path, find: Callable[[int], list[int]]
 ) -> None:
-    """Ctrl-C while torch is being imported gives no traceback, of whatever process."""
-    wait_until((tmp_path / "tuner.db").exists, seconds=60)
-    time.sleep(seconds)
+    """Ctrl-C, whatever has been started by then, gives no traceback of whatever process."""
+    wait_until((tmp_path / "tuner.db").exists)
+    wait_until(lambda: find(running.pid))
     os.killpg(running.pid, signal.SIGINT)
-    _, stderr = running.communicate(timeout=30)
+    _, stderr = running.communicate(timeout=100)
     assert running.returncode == 130
     assert "Traceback" not in stderr
     assert stderr.strip().splitlines()[-1] == "tuner: interrupted"
@@ -119,36 +128,68 @@ def test_run_whose_study_is_deleted_says_so(running: subprocess.Popen[str], tmp_
     """Deleting a study under its workers ends them in one line."""
     loaded = _wait_for_study(tmp_path)
     optuna.delete_study(study_name="s", storage=loaded.storage)
-    _, stderr = running.communicate(timeout=30)
+    _, stderr = running.communicate(timeout=100)
     assert running.returncode == 1
     assert "Traceback" not in stderr
     assert "has been deleted" in stderr.strip().splitlines()[-1]
 
 
-# So many that no trial has just ended when the workers are killed: what it was worth is written up
-# to 0.4 s later, and lost with its worker, so that it would be given back too.
+# So many that no trial has just ended when its trainer is killed: what it was worth would be kept.
 @pytest.mark.parametrize("running", ["500"], indirect=True, ids=["long trials"])
-def test_killed_workers_are_replaced_and_their_trials_repeated(
+def test_killed_trainers_are_replaced_and_their_trials_repeated(
     running: subprocess.Popen[str], tmp_path: Path
 ) -> None:
-    """kill -9 of all workers costs no trial of the budget, nor waiting for their leases."""
-    loaded = _wait_for_study(tmp_path)
-    for victim in list_workers(loaded.storage.engine, loaded.study_id):
-        os.kill(victim.pid, signal.SIGKILL)
-    stdout, stderr = running.communicate(timeout=50)
+    """kill -9 of all trainers costs no trial of the budget, nor waiting for a lease."""
+    _wait_for_study(tmp_path)
+    for victim in trainers_of(running.pid):
+        os.kill(victim, signal.SIGKILL)
+    stdout, stderr = running.communicate(timeout=100)
     assert running.returncode == 0, stderr
     answer = json.loads(stdout)
     assert answer["states"] == {"COMPLETE": 5}
     assert answer["n_given_back"] == 2
-    assert "was killed: starting another" in stderr
+    assert stderr.count("A trainer was killed by SIGKILL: starting another") == 2
 
 
-def test_workers_of_a_killed_launcher_give_back_and_leave(
+@pytest.mark.parametrize("running", ["500"], indirect=True, ids=["long trials"])
+@pytest.mark.long
+def test_killed_fork_server_is_replaced_with_all_its_trainers(
     running: subprocess.Popen[str], tmp_path: Path
 ) -> None:
-    """kill -9 of `tuner run` itself leaves no worker behind and nothing RUNNING."""
+    """Trainers end with it, their trials are given back, and all of them are run again."""
+    _wait_for_study(tmp_path)
+    trainers = trainers_of(running.pid)
+    (server,) = children_of(running.pid)
+    os.kill(server, signal.SIGKILL)
+    stdout, stderr = running.communicate(timeout=100)
+    assert running.returncode == 0, stderr
+    assert json.loads(stdout)["states"] == {"COMPLETE": 5}
+    assert not any(map(is_alive, trainers))
+
+
+def test_trainers_end_with_their_server_though_another_is_opened_at_once() -> None:
+    """Whoever trained there is told of as ended: nobody waits for what will never speak."""
+    nursery = open_nursery()
+    trainer = nursery.fork(WorkerConfig("sqlite://", "s").seat(0), Job("time:sleep", 600))
+    while trainer.pid is None:
+        nursery.wait([trainer], 10)
+        nursery.look()
+    os.kill(parent_of(trainer.pid), signal.SIGKILL)
+    wait_until(lambda: nursery.is_gone)
+    assert open_nursery() is not nursery
+    assert trainer.describe_end() == "was killed by SIGKILL"
+    victim = trainer.pid
+    wait_until(lambda: not is_alive(victim))
+    trainer.channel.close()
+
+
+def test_trainers_of_a_killed_run_end_with_it(
+    running: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    """kill -9 of `tuner run` itself leaves no process behind; its leases end."""
     loaded = _wait_for_study(tmp_path)
+    processes = [*children_of(running.pid), *trainers_of(running.pid)]
+    assert len(processes) == 3
     os.kill(running.pid, signal.SIGKILL)
-    wait_until(lambda: not list_workers(loaded.storage.engine, loaded.study_id), seconds=20)
-    assert not loaded.study.get_trials(states=(TrialState.RUNNING,))
-    assert loaded.load_budget().n_leased == 0
+    wait_until(lambda: not any(map(is_alive, processes)))
+    assert loaded.load_budget().n_leased == 2

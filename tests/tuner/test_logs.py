@@ -72,9 +72,13 @@ def test_run_logs_each_line_as_json_with_study_worker_and_trial(cli: Cli, tmp_pa
         assert line["study"] == "s"
         assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line["time"])
     ended = _with(lines, "Trial 2 COMPLETE")
-    assert (ended["level"], ended["logger"], ended["trial"]) == ("INFO", "tuner.worker", 2)
+    assert (ended["level"], ended["logger"], ended["trial"]) == (
+        "INFO",
+        "tuner.workers.booking",
+        2,
+    )
     assert re.fullmatch(r".+:\d+", ended["worker"])
-    failed = _with(lines, "Trial 1 failed")
+    failed = _with(lines, "Trial 1: ValueError: broken")
     assert failed["trial"] == 1
     assert failed["exception"].endswith("ValueError: broken\non two lines")
     assert _with(lines, "careful")["logger"] == "py.warnings"

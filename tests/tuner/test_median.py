@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from optuna.trial import TrialState
 
 from storage import create_storage
 from tests.tuner.histories import ENDS, random_states, random_trial, twins
-from tuner.sampling.median import IncrementalMedianPruner, _Step
+from tuner.sampling.median import IncrementalMedianPruner, _Step, find_settled
 
 # Optuna's own computation warns where all values of a step, or of the trial, are NaN.
 pytestmark = pytest.mark.filterwarnings("ignore:All-NaN", "ignore:invalid value", "ignore:overflow")
@@ -60,6 +61,41 @@ def test_decisions_with_several_running_are_optunas() -> None:
     studies = twins([], "maximize", *pruners)
     _assert_same_decisions(studies, 150, 1)
     assert len({_decide_in_turn(studies[0], 1, seed)[-1] for seed in range(20)}) == 2
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_settled_pruner_decides_the_same_without_the_study(seed: int) -> None:
+    """Until another trial ends; it goes to another process as a pickle."""
+    rng = np.random.default_rng(seed)
+    trials = [random_trial(rng, state) for state in random_states(rng, int(rng.integers(301)))]
+    options = {"n_min_trials": int(rng.integers(1, 4)), "n_startup_trials": int(rng.integers(9))}
+    pruners = {"pruner": IncrementalMedianPruner(**options)}, {"pruner": MedianPruner(**options)}
+    mine, theirs = twins(trials, ["minimize", "maximize"][seed % 2], *pruners)
+    settled = find_settled(mine)
+    nobodys = optuna.create_study(
+        direction=mine.direction, pruner=pickle.loads(pickle.dumps(settled))
+    )
+    decisions = []
+    for study in (nobodys, theirs):
+        values = np.random.default_rng(seed)
+        trial = study.ask()
+        decisions.append([])
+        for step in range(10):
+            trial.report(float(values.uniform()), step)
+            decisions[-1].append(trial.should_prune())
+    assert decisions[0] == decisions[1]
+
+
+def test_pruner_with_too_many_steps_or_of_another_kind_settles_nothing() -> None:
+    """Its coordinator is asked, then; the one that prunes nothing is its own."""
+    study = optuna.create_study(pruner=IncrementalMedianPruner())
+    assert find_settled(study) is not None
+    values = dict.fromkeys(range(1_001), 0.0)
+    study.add_trial(optuna.trial.create_trial(value=0.0, intermediate_values=values))
+    assert find_settled(study) is None
+    assert find_settled(optuna.create_study(pruner=MedianPruner())) is None
+    nop = optuna.pruners.NopPruner()
+    assert find_settled(optuna.create_study(pruner=nop)) is nop
 
 
 @pytest.mark.parametrize(

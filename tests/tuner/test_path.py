@@ -20,6 +20,8 @@ from tuner.pictures.path import (
 from tuner.selection import find_confirmation
 from tuner.study import LoadedStudy, create_or_resume, load_study
 
+pytestmark = pytest.mark.xdist_group("path")
+
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedStudy:
@@ -35,11 +37,11 @@ def path(loaded: LoadedStudy) -> LambdaPath:
 
 def test_path_holds_every_rung_in_ascending_lambda(path: LambdaPath) -> None:
     """λ = 0 comes first, then the ladder with the search's best where it belongs."""
-    strengths = [rung.weight_decay for rung in path.rungs]
+    strengths = [rung.strength for rung in path.rungs]
     assert strengths == sorted(strengths)
     assert [rung.source for rung in path.rungs].count("ladder") == 9
-    assert (path.rungs[0].source, path.rungs[0].weight_decay) == ("zero", 0)
-    assert (path.metric, path.n_seeds) == ("validation accuracy", 5)
+    assert (path.rungs[0].source, path.rungs[0].strength) == ("zero", 0)
+    assert (path.named.metric, path.n_seeds) == ("validation accuracy", 5)
 
 
 def test_path_measures_are_means_over_the_rungs_own_seeds(
@@ -48,7 +50,7 @@ def test_path_measures_are_means_over_the_rungs_own_seeds(
     """Mean and standard error are those of the last epoch of the trials with that λ and lr."""
     trials = load_study(loaded.storage, "digits/confirm").study.get_trials()
     rung = path.rungs[4]
-    own = [t for t in trials if math.isclose(t.params["weight_decay"], rung.weight_decay)]
+    own = [t for t in trials if math.isclose(t.params["weight_decay"], rung.strength)]
     losses = [trial.user_attrs["training_loss"][-1] for trial in own]
     measured = rung.find("training_loss")
     assert measured is not None
@@ -97,7 +99,7 @@ def test_path_leaves_out_what_is_not_finite(sqlite_url: str) -> None:
     """A trial whose loss became NaN does not make the mean NaN."""
     loaded = make_confirmed_study(sqlite_url, n_trials=3, n_rungs=2, last_loss=math.nan)
     path = build_path(loaded, get_confirmation(loaded))
-    assert path.has("training_accuracy")
+    assert path.has("training_value")
     assert not path.has("training_loss")
 
 
@@ -143,7 +145,7 @@ def test_map_without_any_trial_says_so(sqlite_url: str) -> None:
 def test_document_has_mean_and_error_of_each_measure(path: LambdaPath) -> None:
     """Programs get the numbers of the picture, and which λ were chosen."""
     document = as_document(path)
-    assert document["lambda_min"] == path.rungs[path.lambda_min].weight_decay
+    assert document["lambda_min"] == path.rungs[path.lambda_min].strength
     for rung in document["rungs"]:
         assert rung.keys() >= {"weight_decay", "lr", "source", "value", "training_loss"}
         assert rung["value"].keys() == {"mean", "standard_error", "n_seeds"}

@@ -27,6 +27,8 @@ from tuner.pictures.path import LambdaMap, LambdaPath, build_map, build_path, ge
 from tuner.pictures.path_figure import draw_path
 from tuner.study import LoadedStudy
 
+pytestmark = pytest.mark.xdist_group("pictures")
+
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedStudy:
@@ -68,17 +70,18 @@ def test_path_shows_lambda_on_log_axes_with_a_place_for_zero(path: LambdaPath) -
     )
     assert (layout.xaxis2.type, layout.xaxis2.ticktext) == (None, ("0",))
     assert layout.xaxis2.domain[1] < layout.xaxis.domain[0]
-    zeros = [trace for trace in figure.data if trace.x == (0,)]
+    zeros = [trace for trace in figure.data if trace.x == (0,) and trace.error_y.array is not None]
     assert {trace.xaxis for trace in zeros} == {"x2", "x4", "x6", "x8"}
-    assert all(trace.error_y.array is not None for trace in zeros)
 
 
 def test_path_names_each_panel_by_what_it_measures(path: LambdaPath) -> None:
-    """Accuracies are fractions, the loss has its unit."""
-    assert _titles(draw_path(path)) == {
-        "validation accuracy (fraction)",
-        "training and validation accuracy",
-        "training loss (cross-entropy, nats)",
+    """A proportion is told in percent."""
+    figure = draw_path(path)
+    assert figure.layout.yaxis.tickformat == ".4~%"
+    assert _titles(figure) == {
+        "validation accuracy",
+        "training and validation",
+        "training loss",
         "weight norm ‖w‖",
     }
 
@@ -86,19 +89,33 @@ def test_path_names_each_panel_by_what_it_measures(path: LambdaPath) -> None:
 def test_path_of_a_function_has_one_panel(path: LambdaPath) -> None:
     """A function keeps nothing but its values, and its value is no accuracy."""
     rungs = [replace(rung, measures={"value": rung.measures["value"]}) for rung in path.rungs]
-    figure = draw_path(replace(path, metric="value", direction="minimize", rungs=tuple(rungs)))
+    named = replace(path.named, metric="value", is_proportion=False, strength="l1")
+    figure = draw_path(replace(path, named=named, trained=(), rungs=tuple(rungs)))
     assert _titles(figure) == {"value"}
-    assert "one standard error above the best" in _lines(figure)
+    assert figure.layout.yaxis.tickformat is None
+    assert figure.layout.xaxis.title.text == "l1"
 
 
-def test_path_band_is_mean_plus_and_minus_standard_error(path: LambdaPath) -> None:
-    """The band's outline runs along the lower ends and back along the upper ones."""
+def test_path_on_a_linear_scale_has_zero_among_the_others(path: LambdaPath) -> None:
+    """A dropout rate needs no strip."""
+    named = replace(path.named, strength="dropout", has_log_strength=False)
+    layout = draw_path(replace(path, named=named)).layout
+    assert layout.xaxis.type is None
+    assert layout.xaxis.range[0] < 0
+    assert layout.xaxis.title.text == "dropout"
+
+
+def test_path_shows_profile_intervals_and_single_trainings(path: LambdaPath) -> None:
+    """The surface is a line without a band, the check has t-intervals, each training is a dot."""
     figure = draw_path(path)
-    band = next(trace for trace in figure.data if trace.fill == "toself")
-    ladder = [rung.measures["value"] for rung in path.by_source("ladder")]
-    low = [score.mean - (score.standard_error or 0) for score in ladder]
-    high = [score.mean + (score.standard_error or 0) for score in ladder]
-    assert list(band.y) == pytest.approx([*low, *reversed(high)], rel=1e-5)
+    surface = next(t for t in figure.data if (t.name or "").startswith("surface") and t.showlegend)
+    ladder = [point for point in path.profile if point.strength > 0]
+    assert list(surface.y) == pytest.approx([point.value for point in ladder], rel=1e-5)
+    means = next(t for t in figure.data if t.x == (0,) and t.error_y.array is not None)
+    first = path.rungs[0].measures["value"]
+    assert means.error_y.array[0] == pytest.approx(2.776 * (first.standard_error or 0), rel=1e-3)
+    dots = [t for t in figure.data if t.hoverinfo == "skip" and t.yaxis == "y"]
+    assert sum(len(trace.x) for trace in dots) == len(path.trained)
 
 
 def test_path_marks_both_choices_where_they_are(path: LambdaPath) -> None:
@@ -106,7 +123,7 @@ def test_path_marks_both_choices_where_they_are(path: LambdaPath) -> None:
     lines = _lines(draw_path(replace(path, lambda_min=0, lambda_1se=3)))
     assert lines["λ<sub>min</sub> = 0"].xref == "x2"
     one_se = lines["λ<sub>1se</sub> = 5.62e-5"]
-    assert (one_se.xref, one_se.x0) == ("x", path.rungs[3].weight_decay)
+    assert (one_se.xref, one_se.x0) == ("x", path.rungs[3].strength)
 
 
 def test_path_marks_a_choice_of_both_rules_once(path: LambdaPath) -> None:
@@ -117,30 +134,34 @@ def test_path_marks_a_choice_of_both_rules_once(path: LambdaPath) -> None:
     ]
 
 
-def test_path_shows_optimism_as_two_stars(path: LambdaPath) -> None:
-    """The search's best has its value on fresh seeds, and the one that it had in the search."""
-    figure = draw_path(path)
-    (search,) = path.by_source("search")
-    assert _named(figure, "search's best").y == pytest.approx([search.measures["value"].mean])
-    assert _named(figure, "its value").y == pytest.approx([path.search_value], rel=1e-5)
+def test_path_of_an_older_answer_is_its_ladder(path: LambdaPath) -> None:
+    """Without a surface the means are joined, as they were."""
+    traces = draw_path(replace(path, profile=(), trained=())).data
+    assert "lines+markers" in {trace.mode for trace in traces}
+    assert not any((trace.name or "").startswith("surface") for trace in traces)
+
+
+def test_path_shows_what_the_search_promised(path: LambdaPath) -> None:
+    """The best trial's value is a line, far above the profile if it was luck."""
+    line = _lines(draw_path(path))["the search's best value"]
+    assert line.y0 == line.y1 == path.search_value
 
 
 def test_path_is_not_flattened_by_a_hopeless_rung(path: LambdaPath) -> None:
-    """A rung that diverged leaves the large panel; λ = 0 always stays in it."""
-    hopeless = Score(mean=0.1, standard_error=0.01, n_seeds=3)
-    last = replace(path.rungs[-1], measures={**path.rungs[-1].measures, "value": hopeless})
-    figure = draw_path(replace(path, rungs=(*path.rungs[:-1], last)))
+    """Where the profile falls far it leaves the large panel; λ = 0 always stays in it."""
+    hopeless = path.profile[-1].model_copy(update={"value": 0.1})
+    figure = draw_path(replace(path, profile=(*path.profile[:-1], hopeless)))
     low, high = figure.layout.yaxis.range
     assert low < path.rungs[0].measures["value"].mean < high
     assert high - low < 0.05
 
 
 def test_dropped_rungs_are_hollow(path: LambdaPath) -> None:
-    """A rung with fewer seeds than the others is told apart."""
-    traces = draw_path(path).data
-    holes = [trace for trace in traces if trace.marker.color == "white"]
-    dropped = [rung.weight_decay for rung in path.rungs if rung.is_dropped]
-    assert [list(trace.x) for trace in holes] == [pytest.approx(dropped)] * 5
+    """What failed on some seed is told apart."""
+    means = [trace for trace in draw_path(path).data if trace.error_y.array and trace.yaxis == "y"]
+    symbols = [symbol for trace in means for symbol in trace.marker.symbol]
+    dropped = [rung.is_dropped for rung in path.rungs if rung.source != "search"]
+    assert sorted(symbol.endswith("-open") for symbol in symbols) == sorted(dropped)
 
 
 def test_figures_do_not_interpret_a_studys_name(path: LambdaPath, trials: LambdaMap) -> None:
@@ -164,14 +185,14 @@ def test_map_stars_the_best_trial(trials: LambdaMap) -> None:
     """The best complete trial is on top of all others."""
     star = draw_map(trials).data[-1]
     best = next(point for point in trials.points if point.number == trials.best)
-    assert (star.marker.symbol, star.x[0]) == ("star", pytest.approx(best.weight_decay, rel=1e-3))
+    assert (star.marker.symbol, star.x[0]) == ("star", pytest.approx(best.strength, rel=1e-3))
 
 
-def test_map_with_a_path_shows_its_rungs(path: LambdaPath, trials: LambdaMap) -> None:
-    """Each rung's λ and learning rate, λ = 0 included."""
+def test_map_with_a_path_shows_what_was_trained(path: LambdaPath, trials: LambdaMap) -> None:
+    """What was checked is marked, λ = 0 included."""
     figure = draw_map(trials, path)
-    rungs = [trace for trace in figure.data if (trace.name or "").startswith("rungs")]
-    assert [len(trace.x) for trace in rungs] == [9, 1]
+    checked = [trace for trace in figure.data if trace.name == "checked on others"]
+    assert [len(trace.x) for trace in checked] == [10, 1]
     assert figure.layout.xaxis2.ticktext == ("0",)
 
 
@@ -219,7 +240,7 @@ def test_browser_draws_png_and_svg(path: LambdaPath, trials: LambdaMap, tmp_path
     ]
     assert files[0].read_bytes().startswith(b"\x89PNG")
     assert files[0].stat().st_size > 50_000
-    assert "validation accuracy (fraction)" in files[1].read_text()
+    assert "validation accuracy" in files[1].read_text()
 
 
 def test_pictures_without_kaleido_say_what_to_install(
@@ -280,7 +301,7 @@ def test_note_tells_rungs_choice_and_test_accuracy(loaded: LoadedStudy) -> None:
     confirmation = get_confirmation(loaded).model_copy(update={"test": {"min": score}})
     text = write_section(confirmation)
     assert len([line for line in text.splitlines() if line.startswith("| ")]) == 1 + 11
-    assert "test accuracy 0.8765 ± 0.0012" in text
+    assert "test score 0.8765 ± 0.0012" in text
     assert "Optimism of the search: " in text
 
 
@@ -373,7 +394,7 @@ def test_dashboard_shows_figures_and_note(loaded: LoadedStudy, tmp_path: Path) -
         note = read_page(f"{page}/note", tmp_path / "profile")
         server.shutdown()
         thread.join()
-    assert "rungs, trained on fresh seeds" in figures
-    assert "training loss (cross-entropy, nats)" in figures
+    assert "checked on others" in figures
+    assert "training loss" in figures
     assert "Which λ?" in note
     assert "lambda-tuner: begin" not in note

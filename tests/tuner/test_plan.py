@@ -1,93 +1,131 @@
 """The plan of a confirmation follows from the values there are, and from nothing else."""
 
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
 import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import create_trial
 
-from tuner.confirmation.ladder import Candidates
-from tuner.confirmation.plan import find_n_wanted, list_wanted, make_trial
-from tuner.confirmation.statistics import Scale, Values
-from tuner.confirmation.values import Candidate
+from objectives import Facts
+from tuner.confirmation.box import Box, Cell, make_box
+from tuner.confirmation.plan import Progress, Sizes, Training, make_trial, plan
+from tuner.spec import Direction
 
-SCALE = Scale("maximize")
-GOOD, FAIR, BAD = (
-    Candidate(weight_decay=weight_decay, lr=0.1, source="ladder")
-    for weight_decay in (1e-4, 1e-3, 1e-2)
-)
-CANDIDATES = Candidates(((GOOD,), (FAIR,)), search=BAD)
-# By seed, with some noise that all share.
-NOISE = (0.0, 0.004, -0.003, 0.002, -0.001)
-LEVELS = {GOOD: 0.97, FAIR: 0.969, BAD: 0.90}
-OWN = {GOOD: (1, -1, 0, 1, -1), FAIR: (0, 1, -1, 0, 1), BAD: (-1, 0, 1, -1, 0)}
+SIZES = Sizes()
+SPACE = {
+    "weight_decay": FloatDistribution(1e-5, 1e-2, log=True),
+    "lr": FloatDistribution(1e-3, 1, log=True),
+}
+BEST = create_trial(value=0.9, params={"weight_decay": 1e-4, "lr": 0.6}, distributions=SPACE)
+BOX = make_box([BEST], Facts(with_zero=True))
 
-
-def _values(n: int) -> dict[Candidate, Values]:
-    """Return the candidates' values by seed, as far as they were trained."""
-    return {
-        c: {seed: LEVELS[c] + NOISE[seed] + 1e-3 * OWN[c][seed] for seed in range(n)}
-        for c in LEVELS
-    }
+Value = Callable[[Cell, int], float | None]
 
 
-@pytest.mark.parametrize("n", [0, 1, 2])
-def test_nobody_is_dropped_before_three_seeds(n: int) -> None:
-    """All candidates shall have all seeds as long as fewer than three have ended."""
-    assert set(find_n_wanted(CANDIDATES, _values(n), 5, SCALE, races=True).values()) == {5}
+def _value(cell: Cell, seed: int) -> float | None:
+    """Return an accuracy with its optimum at λ = 1e-3 and lr 0.4, and noise."""
+    strength, lr = cell
+    assert lr is not None
+    top = 0.02 * math.exp(-((math.log10(strength + 1e-5) + 3) ** 2))
+    noise = np.random.default_rng([seed, round(1e8 * strength), round(1e8 * lr)]).normal(0, 1e-3)
+    return 0.9 + top - 0.03 * (math.log10(lr) + 0.4) ** 2 + 0.004 * math.sin(seed) + float(noise)
 
 
-@pytest.mark.parametrize("n", [3, 4, 5])
-def test_hopeless_candidate_gets_three_seeds_however_late_one_looks(n: int) -> None:
-    """Later values change nothing of what the first three said: every host has the same plan."""
-    wanted = find_n_wanted(CANDIDATES, _values(n), 5, SCALE, races=True)
-    assert wanted == {GOOD: 5, FAIR: 5, BAD: 3}
+def _finish(
+    box: Box = BOX, value: Value = _value, sizes: Sizes = SIZES, direction: Direction = "maximize"
+) -> tuple[Progress, dict[str, float | None], list[int]]:
+    """Train as planned to the end; return how many were wanted after each round."""
+    values: dict[str, float | None] = {}
+    n_wanted = []
+    while True:
+        progress = plan(box, sizes, values, direction, 7)
+        missing = _missing(box, progress.wanted, values)
+        if not missing:
+            return progress, values, n_wanted
+        n_wanted.append(len(progress.wanted))
+        values |= {make_trial(box, (c, seed)).key: value(c, seed) for c, seed in missing}
 
 
-def test_without_racing_all_get_all_seeds() -> None:
-    """`--no-racing` trains the hopeless to the end."""
-    assert set(find_n_wanted(CANDIDATES, _values(5), 5, SCALE, races=False).values()) == {5}
+def _missing(box: Box, wanted: list[Training], values: dict[str, float | None]) -> list[Training]:
+    return [training for training in wanted if make_trial(box, training).key not in values]
 
 
-def test_racing_waits_for_the_last_candidate() -> None:
-    """A value that is still missing could be the leader's."""
-    values = _values(3)
-    values[GOOD] = {0: 0.97, 1: 0.974}
-    assert set(find_n_wanted(CANDIDATES, values, 5, SCALE, races=True).values()) == {5}
+def test_rounds_are_spread_drawn_and_checked() -> None:
+    """Two seeds of eight, four rounds of ten, then what was chosen on eight seeds."""
+    progress, values, n_wanted = _finish()
+    assert n_wanted == [16, 26, 36, 46, 56, len(values)]
+    assert len(values) <= 80
+    assert progress.choice is not None
+    assert progress.choice.minimum[0] == pytest.approx(1e-3, rel=3)
+    assert progress.choice.largest[0] >= progress.choice.minimum[0]
+    checked = progress.wanted[56:]
+    assert {seed for _, seed in checked} == set(range(10, 18))
+    assert progress.choice.control in {cell for cell, _ in checked}
 
 
-@pytest.mark.parametrize("races", [True, False])
-def test_candidate_that_diverged_gets_no_further_seed(races: bool) -> None:  # noqa: FBT001
-    """It is out of the choice whatever the other seeds say; the race goes on without it."""
-    values = {**_values(3), GOOD: {0: None}}
-    wanted = find_n_wanted(CANDIDATES, values, 5, SCALE, races=races)
-    assert wanted[GOOD] == 1
-    assert wanted[FAIR] == 5
+def test_plan_is_the_same_whoever_asks_and_however_late() -> None:
+    """What was wanted stays wanted; a value that is missing stops it; the order does not count."""
+    progress, values, _ = _finish()
+    assert plan(BOX, SIZES, dict(reversed(values.items())), "maximize", 7) == progress
+    gone = make_trial(BOX, progress.wanted[20]).key
+    early = plan(BOX, SIZES, {k: v for k, v in values.items() if k != gone}, "maximize", 7)
+    assert early.wanted == progress.wanted[:26]
 
 
-def test_outrun_learning_rate_gets_the_two_seeds_that_decided_with_and_without_racing() -> None:
-    """It does not wait for the race, and the race goes on without it."""
-    slow = GOOD.model_copy(update={"lr": 0.01})
-    candidates = Candidates(((GOOD, slow), (FAIR,)), search=BAD)
-    values: dict[Candidate, Values] = {**_values(3), slow: {0: 0.9, 1: 0.9}}
-    for races, of_bad in ((True, 3), (False, 5)):
-        wanted = find_n_wanted(candidates, values, 5, SCALE, races=races)
-        assert wanted == {GOOD: 5, FAIR: 5, BAD: of_bad, slow: 2}
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+def test_unit_and_direction_do_not_matter(factor: float) -> None:
+    """A loss in other units, shifted, comes to the same λ."""
+    first, _, _ = _finish()
+
+    def loss(cell: Cell, seed: int) -> float | None:
+        value = _value(cell, seed)
+        assert value is not None
+        return factor * (2 - value)
+
+    mirrored, _, _ = _finish(value=loss, direction="minimize")
+    assert first.choice is not None
+    assert mirrored.choice is not None
+    assert mirrored.choice.minimum == first.choice.minimum
+    assert mirrored.choice.profile[3].value == pytest.approx(
+        factor * (2 - first.choice.profile[3].value), rel=1e-6
+    )
 
 
-def test_later_seeds_of_rival_learning_rates_come_last_until_one_is_chosen() -> None:
-    """Workers that are ahead train what is wanted whatever is decided."""
-    slow = GOOD.model_copy(update={"lr": 0.01})
-    candidates = Candidates(((GOOD, slow), (FAIR,)), search=BAD)
-    undecided = dict.fromkeys((GOOD, slow, FAIR, BAD), 3)
-    order = list_wanted(candidates, undecided)
-    assert order[:-4] == [(c, seed) for seed in (0, 1) for c in (GOOD, slow, FAIR, BAD)]
-    assert order[-4:] == [(FAIR, 2), (BAD, 2), (GOOD, 2), (slow, 2)]
-    assert list_wanted(candidates, {**undecided, slow: 2})[-3:] == [(GOOD, 2), (FAIR, 2), (BAD, 2)]
+def test_failures_count_as_the_worst() -> None:
+    """A learning rate at which trainings diverge now and then is not chosen."""
+
+    def fails(cell: Cell, seed: int) -> float | None:
+        is_large = cell[1] is not None and cell[1] > 0.4
+        return None if is_large and seed % 2 else _value(cell, seed)
+
+    progress, _, _ = _finish(value=fails)
+    assert progress.choice is not None
+    assert progress.choice.minimum[1] is not None
+    assert progress.choice.minimum[1] < 0.42
 
 
-def test_trial_is_the_same_for_the_same_configuration_and_seed() -> None:
-    """Why it is a candidate does not matter; a function's other parameters do."""
-    again = GOOD.model_copy(update={"source": "search"})
-    assert make_trial(GOOD, 1, {}).key == make_trial(again, 1, {}).key
-    assert make_trial(GOOD, 1, {}).key != make_trial(GOOD, 2, {}).key
-    assert make_trial(GOOD, 1, {"momentum": 0.9}).key != make_trial(GOOD, 1, {}).key
-    trial = make_trial(GOOD, 1, {"momentum": 0.9, "weight_decay": 1.0, "lr": 1.0})
-    assert trial.params == {"momentum": 0.9, "weight_decay": 1e-4, "lr": 0.1}
-    assert trial.user_attrs == {"seed": 1, "source": "ladder"}
+@pytest.mark.parametrize("value", [0.5, None], ids=["equal", "all diverged"])
+def test_values_without_any_difference_come_to_an_end(value: float | None) -> None:
+    """Nothing is divided by zero."""
+    progress, _, _ = _finish(value=lambda _cell, _seed: value)
+    assert progress.choice is not None
+
+
+def test_strength_without_a_companion_has_a_curve() -> None:
+    """One dimension, on a linear scale from 0: 0 is the control."""
+    space = {"dropout": FloatDistribution(0, 0.5)}
+    best = create_trial(value=0.9, params={"dropout": 0.1}, distributions=space)
+    box = make_box([best], Facts(strength="dropout", companion=None))
+    progress, _, _ = _finish(box, lambda cell, seed: -((cell[0] - 0.2) ** 2) + 0.01 * (seed % 3))
+    assert progress.choice is not None
+    assert progress.choice.minimum == (pytest.approx(0.2, abs=0.07), None)
+    assert progress.choice.control == (0.0, None)
+
+
+def test_more_lanes_draw_more_seeds_at_a_time() -> None:
+    """As many trainings, in fewer rounds."""
+    _, _, n_wanted = _finish(sizes=replace(SIZES, per_round=8))
+    assert n_wanted[:2] == [16, 56]

@@ -1,6 +1,7 @@
 """A searched study's status tells how far its confirmation is."""
 
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -50,6 +51,18 @@ def test_status_without_a_confirmation_tells_of_none(searched: LoadedStudy) -> N
     """Nor does that of a confirmation, which is not confirmed itself."""
     assert load_status(searched).confirmation_study is None
     assert load_status(_confirm(searched, 3)).confirmation_study is None
+
+
+def test_status_tells_workers_of_one_host_name_and_process_id_apart(
+    searched: LoadedStudy, call: Cli
+) -> None:
+    """Two containers may have the same: each worker is called by its id, too."""
+    ids = [
+        register_worker(searched.storage.engine, searched.study_id, "host", 1)[0] for _ in range(2)
+    ]
+    shown = call("status", "--storage", searched.storage.url, "--study", "s").stdout
+    for worker_id in ids:
+        assert re.search(rf"Worker {worker_id} +host:1 ", shown)
 
 
 def test_status_tells_how_far_the_confirmation_is(searched: LoadedStudy, call: Cli) -> None:

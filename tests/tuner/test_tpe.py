@@ -1,6 +1,7 @@
 """Our TPE sampler suggests what Optuna's does, to the last bit, on any history."""
 
 import copy
+import math
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +12,9 @@ import pytest
 from optuna.pruners import HyperbandPruner
 from optuna.samplers import TPESampler
 from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from storage import create_storage
+from storage import GIVEN_BACK, create_storage
 from tests.tuner.histories import ENDS, SPACE, random_states, random_trial, twins
 from tuner.sampling import candidates
 from tuner.sampling.observations import ObservedTrials, Question
@@ -24,7 +25,8 @@ Suggest = Callable[[optuna.Trial], list[Any]]
 
 
 def _samplers(**options: Any) -> Samplers:
-    return IncrementalTPESampler(seed=7, **options), TPESampler(seed=7, **options)
+    ours = IncrementalTPESampler(learns_from_failures=False, seed=7, **options)
+    return ours, TPESampler(seed=7, **options)
 
 
 def _suggest(trial: optuna.Trial) -> list[Any]:
@@ -266,3 +268,74 @@ def test_candidates_that_tie_are_left_to_exact_densities() -> None:
     good, bad = (_estimator(np.full((2, 30), value)) for value in (0.009, 0.002))
     points = {name: np.array([0.005, 0.005]) for name in SPACE}
     assert candidates.find_best_candidate(points, good, bad) is None
+
+
+def _infeasible(trial: FrozenTrial) -> FrozenTrial:
+    """Return a failed trial as Optuna would have the worst there is."""
+    if trial.state is not TrialState.FAIL:
+        return trial
+    worst = copy.deepcopy(trial)
+    worst.state = TrialState.PRUNED
+    worst.set_constraint("did not fail", math.inf)
+    return worst
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("is_fast", [True, False], ids=["fast", "left to Optuna"])
+def test_failed_trials_count_as_the_worst(seed: int, is_fast: bool) -> None:  # noqa: FBT001
+    """Suggestions are Optuna's on the same trials with failures that violate a constraint."""
+    rng = np.random.default_rng(seed)
+    trials = [random_trial(rng, state) for state in random_states(rng, int(rng.integers(301)))]
+    enough = [random_trial(rng, TrialState.COMPLETE) for _ in range(10)]
+    direction = ["minimize", "maximize"][seed % 2]
+    ours, optunas = IncrementalTPESampler(seed=7), TPESampler(seed=7)
+    study, oracle = twins(enough, direction, {"sampler": ours}, {"sampler": optunas})
+    study.add_trials(trials)
+    oracle.add_trials(list(map(_infeasible, trials)))
+    if not is_fast:
+        for each in (study, oracle):
+            each.add_trial(_infeasible(random_trial(np.random.default_rng(9), TrialState.FAIL)))
+    for _ in range(3):
+        assert _suggest(study.ask()) == _suggest(oracle.ask())
+
+
+def test_trial_that_was_given_back_teaches_nothing() -> None:
+    """It is FAIL for Optuna, but nothing is wrong with its parameters."""
+    rng = np.random.default_rng(0)
+    trials = [random_trial(rng, TrialState.COMPLETE) for _ in range(20)]
+    given_back = random_trial(rng, TrialState.FAIL)
+    given_back.set_user_attr(GIVEN_BACK, "SIGTERM")
+    ours, optunas = IncrementalTPESampler(seed=7), TPESampler(seed=7)
+    history = [*trials, given_back]
+    study, oracle = twins(history, "minimize", {"sampler": ours}, {"sampler": optunas})
+    assert _suggest(study.ask()) == _suggest(oracle.ask())
+
+
+def _fail_beyond_the_edge(trial: optuna.Trial) -> float:
+    """Get better towards the edge beyond which the memory ends: case 15."""
+    width = trial.suggest_float("width", 0, 1)
+    if width > 0.6:
+        trial.report(math.nan, 0)
+        raise MemoryError("out of memory")
+    return width - trial.suggest_float("weight_decay", 1e-5, 1e-2, log=True)
+
+
+def _fail_for_a_choice(trial: optuna.Trial) -> float:
+    width = trial.suggest_int("width", 1, 100)
+    if trial.suggest_categorical("kind", ["a", "b"]) == "b" and width > 30:
+        trial.report(math.inf, 0)
+        raise MemoryError("out of memory")
+    return width / 100
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("objective", [_fail_beyond_the_edge, _fail_for_a_choice])
+def test_region_that_fails_is_left_to_a_half(
+    seed: int, objective: Callable[[optuna.Trial], float]
+) -> None:
+    """Of the last 40 of 80 trials at most half fail; without the lesson all of them can."""
+    sampler = IncrementalTPESampler(seed=seed)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.optimize(objective, n_trials=80, catch=MemoryError)
+    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    assert states[-40:].count(TrialState.FAIL) <= 20

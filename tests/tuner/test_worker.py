@@ -12,11 +12,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from storage import GIVEN_BACK, create_storage, find_leases_of, give_back
-from tuner.leaving import Leaving
+from storage import GIVEN_BACK, Lease, create_storage, find_leases_of, give_back
 from tuner.study import LoadedStudy, create_or_resume
 from tuner.train import TrainRequest, replay_trial
-from tuner.worker import WorkerConfig, run_worker
+from tuner.workers.config import WorkerConfig
+from tuner.workers.coordinator import run_worker
+from tuner.workers.shutdown import Leaving
 
 DIGITS = {"dataset": "digits", "epochs": 2}
 
@@ -69,7 +70,7 @@ def test_worker_with_lanes_finishes_the_budget_and_each_trial_as_if_alone(tmp_pa
     for number in (0, 7, 19):
         for result, reported in replay_trial(loaded, number, request):
             assert reported is not None
-            assert abs(result.accuracy - reported) < 0.01  # 2 of 300 images, by rounding
+            assert abs(result.value - reported) < 0.01  # 2 of 300 images, by rounding
 
 
 def test_trial_records_what_a_replay_needs(sqlite_url: str) -> None:
@@ -249,10 +250,15 @@ def test_worker_drops_a_trial_that_was_taken_away(
     """A worker whose trial was given to another says so, goes on, and the budget stays exact."""
     options = {**DIGITS, "epochs": 100, "pruner": "none", "train_size": 200}
     loaded = create_or_resume(create_storage(sqlite_url), "s", options, n_trials=3)
-    thief = threading.Thread(target=_take_first_trial_away, args=(loaded,))
-    thief.start()
-    run_worker(WorkerConfig(sqlite_url, "s"), Leaving())
-    thief.join()
+    taken: list[Lease] = []
+
+    def take_the_first_away(view: LoadedStudy) -> None:
+        running = view.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        if not taken and any(trial.intermediate_values for trial in running):
+            taken.extend(find_leases_of(loaded.storage.engine, worker_id=1))
+            give_back(loaded.storage.engine, taken[0], "test")
+
+    run_worker(WorkerConfig(sqlite_url, "s", n_lanes=1), Leaving(), take_the_first_away)
     finished = [t for t in loaded.study.get_trials() if GIVEN_BACK not in t.user_attrs]
     assert len(loaded.study.trials) == 4
     assert [t.state.is_finished() for t in finished] == [True] * 3
@@ -260,24 +266,15 @@ def test_worker_drops_a_trial_that_was_taken_away(
     assert "Trial 0 was taken away meanwhile: " in caplog.text  # by worker or storage
 
 
-def _take_first_trial_away(loaded: LoadedStudy) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        trials = loaded.study.get_trials(states=(TrialState.RUNNING,))
-        for lease in find_leases_of(loaded.storage.engine, worker_id=1) if trials else []:
-            if lease.trial_id is not None and "first_pass" in trials[0].user_attrs:
-                give_back(loaded.storage.engine, lease, "test")
-                return
-        time.sleep(0.001)
-
-
 def test_worker_leaves_at_the_deadline_of_the_study(sqlite_url: str) -> None:
     """After the timeout no trial is started; those in training finish, and it is no error."""
-    _, loaded = _run(
-        sqlite_url, DIGITS, n_trials=1
-    )  # imports take their time before the clock runs
-    create_or_resume(loaded.storage, "s", {}, n_trials=100_000, timeout_seconds=2)
-    assert run_worker(WorkerConfig(sqlite_url, "s"), Leaving()) == 0
+    loaded = create_or_resume(create_storage(sqlite_url), "s", DIGITS, n_trials=100_000)
+
+    def let_it_be_over(view: LoadedStudy) -> None:
+        if sum(trial.state.is_finished() for trial in view.study.get_trials(deepcopy=False)) > 1:
+            create_or_resume(loaded.storage, "s", {}, timeout_seconds=1e-6)
+
+    assert run_worker(WorkerConfig(sqlite_url, "s"), Leaving(), let_it_be_over) == 0
     states = _states(loaded)
     assert 1 < len(states) == loaded.load_budget().n_finished < 100_000
     assert set(states) <= {"COMPLETE", "PRUNED"}

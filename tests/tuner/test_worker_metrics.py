@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.conftest import Cli
 from tests.servers import free_port
 from tests.tuner.conftest import LANES, Crew, rows, wait_until
+from tuner.metrics.worker import serve_metrics
 
 
 def _read(port: int) -> Counter[tuple[str, ...]]:
@@ -31,7 +32,7 @@ def _read(port: int) -> Counter[tuple[str, ...]]:
 @pytest.mark.slow
 def test_numbers_of_workers_add_up_to_those_of_the_study(crew: Crew) -> None:
     """Lanes while they are busy; epochs, claims and ends as the database has them."""
-    loaded = crew.create({**LANES, "epochs": 400}, n_trials=40)
+    loaded = crew.create({**LANES, "epochs": 200}, n_trials=40)
     ports = [free_port(), free_port()]
     workers = [crew.start("worker", "--lanes", "2", "--metrics-port", str(port)) for port in ports]
     busy = ("tuner_worker_lanes_busy",)
@@ -59,11 +60,20 @@ def test_numbers_of_workers_add_up_to_those_of_the_study(crew: Crew) -> None:
     assert [worker.wait() for worker in workers] == [0, 0]
 
 
-def test_worker_whose_metrics_port_is_taken_says_so(cli: Cli) -> None:
+def test_worker_whose_metrics_port_is_taken_says_so(call: Cli) -> None:
     """One line, before it touches any study."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        result = cli("worker", "--metrics-port", str(port))
+        result = call("worker", "--metrics-port", str(port))
     assert result.returncode == 1
     assert result.stderr.startswith(f"tuner: Cannot show metrics on 127.0.0.1:{port}: ")
     assert result.stderr.count("\n") == 1
+
+
+def test_connection_that_says_nothing_is_closed() -> None:
+    """It would keep a thread of the worker's for ever."""
+    port = free_port()
+    serve_metrics("127.0.0.1", port)
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as silent:
+        assert silent.recv(1) == b""
+    assert _read(port)

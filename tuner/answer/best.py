@@ -64,6 +64,16 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Clock:
+    """How fast λ works: a weight that gets no gradient shrinks to 1/e in tau."""
+
+    tau_epochs: float = _of("batch_size / (lr weight_decay n_train), in epochs.", gt=0)
+    tau_trainings: float = _of("The same in trainings.", gt=0)
+    initial_share: float = _of("Which part of the initial weights is left at the end.", ge=0)
+    prior_width: float = _of("1 / sqrt(weight_decay n_train): the prior's standard deviation.")
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What was measured; accuracies are fractions in 0..1. Null is what is not known."""
 
@@ -76,14 +86,26 @@ class Evidence:
     standard_error: float | None = _of("Standard error of that mean.", ge=0)
     n_seeds: int = _of("Number of fresh seeds; 0 where it was not confirmed.", ge=0)
     optimism: float | None = _of(
-        "The best trial's value in the search minus its configuration's mean over fresh seeds."
+        "The best trial's value in the search minus what fresh seeds say of its configuration: a "
+        "surface through them, or in older answers their mean."
     )
     test_accuracy: float | None = _of("Accuracy on the test set, a mean over test_n_seeds.")
     test_standard_error: float | None = _of("Standard error of the test accuracy.", ge=0)
     test_n_seeds: int = _since_0_2(0, "Number of models scored on the test set.", ge=0)
-    range: tuple[float, float] | None = _of("The range of weight_decay that was searched.")
+    range: tuple[float, float] | None = _of(
+        "The range of weight_decay that was searched; null if it was not one of numbers."
+    )
     edge: Literal["low", "high"] | None = _of("At which end of that range weight_decay lies.")
     verdict: Verdict | None = _of("Whether λ matters, by fresh seeds.")
+    strength: str = _since_0_2("weight_decay", "The parameter that was asked about, λ.")
+    companion: str | None = _since_0_2(None, "The one that was chosen anew with it.")
+    companion_range: tuple[float, float] | None = _since_0_2(
+        None, "Where fresh seeds looked for the companion; null where they did not."
+    )
+    companion_edge: Literal["low", "high"] | None = _since_0_2(
+        None, "At which end of that range the companion lies."
+    )
+    clock: Clock | None = _since_0_2(None, "How fast λ works; null where it is not known, or λ 0.")
 
 
 @dataclass(frozen=True)
@@ -122,13 +144,27 @@ class Best:
     schema: Literal["lambda-tuner/best/1"] = _of("Name and version of this form.")
     study: str = _of("Name of the study.")
     rule: Rule = _of(
-        "best: the best trial of the search; min: the best mean over fresh seeds; 1se: the "
-        "largest λ whose mean is within one standard error of it."
+        "best: the best trial of the search; min: the best by fresh seeds; 1se: the "
+        "largest λ that loses next to nothing beside it; λ = 0 where fresh seeds find that better."
     )
-    weight_decay: float | None = _of("torch's optimizer argument; null if not searched.", ge=0)
-    l2_penalty: float | None = _of("Half of it: the λ of loss + λ Σ||w||².", ge=0)
-    lr: float | None = _of("Learning rate that goes with it.", gt=0)
-    params: dict[str, Any] = _of("All parameters of the configuration.")
+    weight_decay: float | None = _of(
+        "torch's optimizer argument; of a function objective, its parameter of that name. Null if "
+        "no number was searched.",
+        ge=0,
+    )
+    l2_penalty: float | None = _of(
+        "Half of it: the λ of loss + λ Σ||w||². Null where the optimizer is not known to be plain "
+        "SGD with a coupled decay, as of every function objective.",
+        ge=0,
+    )
+    lr: float | None = _of("Learning rate that goes with it; null if no number.", gt=0)
+    params: dict[str, Any] = _of(
+        "All parameters of the configuration. A number that JSON cannot hold is the text inf, "
+        "-inf or nan, and params_as_text names it."
+    )
+    params_as_text: tuple[str, ...] | None = _since_0_2(
+        None, "Which of params are numbers, or hold some, that JSON cannot hold; null for none."
+    )
     pinned: Pin | None = _of("The trial chosen by a person, in place of the rule's.")
     meaning: Meaning = _of("What λ was tuned for.")
     evidence: Evidence = _of("What was measured.")

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Literal
 
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import TypeAdapter
 
-from objectives import DATASETS, OBJECTIVES
 from storage import is_given_back
 from tuner.answer.best import (
     SCHEMA,
@@ -28,20 +28,33 @@ from tuner.answer.best import (
     Rule,
     Verdict,
 )
+from tuner.answer.clock import find_clock
 from tuner.confirmation.values import Confirmation, Rung, Source
 from tuner.errors import NoResultError, UsageError
+from tuner.exponents import find_reason_against_trial
 from tuner.selection import find_confirmation, find_test_accuracy, get_best_trial
+from tuner.space import read_space
 from tuner.spec import Spec
+from tuner.strict_json import find_texts, write_params
 from tuner.study import LoadedStudy
 
 # The document as plain data, as JSON holds it.
 Document = dict[str, Any]
 
-# A choice this close to an end of the searched range, as a fraction of the range on a log scale,
-# says that the range may be too narrow.
+# A choice this close to an end of the searched range, as a fraction of the range on the scale that
+# it was searched on, says that the range may be too narrow.
 _EDGE_FRACTION = 0.05
 
 _BEST = TypeAdapter(Best)
+
+
+@dataclass(frozen=True)
+class _Range:
+    """From where to where the strength was searched, and on which scale."""
+
+    low: float
+    high: float
+    is_log: bool
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,7 @@ def build_document(
 
     Without a rule it is `1se` once fresh seeds have confirmed the study, else `best`. Facts that
     are not known are None: those of a function objective, which keeps them to itself, and those
-    that only fresh seeds can tell.
+    that only fresh seeds can tell. A trial whose λ is an exponent is no answer: NoResultError.
     """
     confirmation = find_confirmation(loaded)
     if rule is None:
@@ -82,19 +95,20 @@ def build_document(
         choice = _of_trial(loaded, get_best_trial(loaded), confirmation)
     else:
         assert confirmation is not None  # refused above
-        choice = _of_rung(confirmation, rule)
-    weight_decay = choice.params.get("weight_decay")
+        choice = _of_rung(loaded, confirmation, rule)
+    weight_decay, meaning = _find_number(choice.params, "weight_decay"), _meaning(loaded.spec)
     best = Best(
         schema=SCHEMA,
         study=loaded.name,
         rule=rule,
         weight_decay=weight_decay,
-        l2_penalty=None if weight_decay is None else weight_decay / 2,
-        lr=choice.params.get("lr"),
-        params=choice.params,
+        l2_penalty=_l2_penalty(weight_decay, meaning),
+        lr=_find_number(choice.params, "lr") or None,
+        params=write_params(choice.params),
+        params_as_text=find_texts(choice.params),
         pinned=pin,
-        meaning=_meaning(loaded.spec),
-        evidence=_evidence(loaded.spec, choice, confirmation),
+        meaning=meaning,
+        evidence=_evidence(loaded, choice, confirmation),
         provenance=_provenance(loaded, choice, confirmation),
     )
     document: Document = _BEST.dump_python(best, mode="json")
@@ -113,22 +127,33 @@ def schema_text() -> str:
 
 def get_pinned_trial(loaded: LoadedStudy, number: int) -> FrozenTrial:
     """Return a trial that may be pinned, or raise UsageError."""
-    for trial in loaded.study.get_trials(deepcopy=False):
-        if trial.number == number:
-            if trial.state is TrialState.COMPLETE:
-                return trial
-            raise UsageError(
-                f"--pin {number}: trial {number} is {trial.state.name}; only a COMPLETE trial "
-                "has a value to stand for it"
-            )
-    raise UsageError(f"--pin {number}: study {loaded.name!r} has no trial {number}")
+    try:
+        trial = loaded.get_trial(number)
+    except UsageError as error:
+        raise UsageError(f"--pin {number}: {error}; --unpin lets the rule choose again") from error
+    if trial.state is not TrialState.COMPLETE:
+        raise UsageError(
+            f"--pin {number}: trial {number} is {trial.state.name}; only a COMPLETE trial has a "
+            "value to stand for it"
+        )
+    if not loaded.own([trial]):
+        raise UsageError(
+            f"--pin {number}: another program has put trial {number} into study {loaded.name!r}; "
+            "only what was trained in it can be its answer"
+        )
+    return trial
 
 
 def _of_trial(
     loaded: LoadedStudy, trial: FrozenTrial, confirmation: Confirmation | None
 ) -> _Choice:
     """Describe a trial of the search; fresh seeds may have judged its configuration."""
-    is_confirmed = confirmation is not None and confirmation.search_trial == trial.number
+    if reason := find_reason_against_trial(trial):
+        raise NoResultError(f"Study {loaded.name!r} has no answer: {reason}")
+    # Its value too: the number of a last trial that was deleted is given to the next one.
+    is_confirmed = confirmation is not None and (
+        (confirmation.search_trial, confirmation.search_value) == (trial.number, trial.value)
+    )
     rung = None
     if confirmation is not None and is_confirmed:
         rung = next((r for r in confirmation.rungs if r.candidate.source == "search"), None)
@@ -146,12 +171,14 @@ def _of_trial(
     )
 
 
-def _of_rung(confirmation: Confirmation, rule: Literal["min", "1se"]) -> _Choice:
+def _of_rung(
+    loaded: LoadedStudy, confirmation: Confirmation, rule: Literal["min", "1se"]
+) -> _Choice:
     """Describe the rung that a rule has chosen."""
     rung = confirmation.chosen(rule)
     score = confirmation.test.get(rule)
     return _Choice(
-        params={"weight_decay": rung.candidate.weight_decay, "lr": rung.candidate.lr},
+        params={**_find_others(loaded, confirmation), **rung.candidate.params},
         source=rung.candidate.source,
         trial=confirmation.search_trial if rung.candidate.source == "search" else None,
         search_value=confirmation.search_value,
@@ -163,33 +190,68 @@ def _of_rung(confirmation: Confirmation, rule: Literal["min", "1se"]) -> _Choice
     )
 
 
+def _find_others(loaded: LoadedStudy, confirmation: Confirmation) -> dict[str, Any]:
+    """Return the parameters that old confirmations leave to the best trial."""
+    if not confirmation.lacks_others or loaded.spec.facts.can_train_again:
+        return {}
+    try:
+        return loaded.get_trial(confirmation.search_trial).params
+    except UsageError as error:
+        raise NoResultError(
+            f"{error} It held the other parameters that were confirmed: run `tuner confirm` again"
+        ) from error
+
+
+def _find_number(params: dict[str, Any], name: str) -> float | None:
+    """Return a parameter if it is a number that JSON can hold: a choice may be a text, or None."""
+    value = params.get(name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return _finite(value) if is_number else None
+
+
+def _l2_penalty(weight_decay: float | None, meaning: Meaning) -> float | None:
+    """Return the textbook's λ, where it is known that there is one."""
+    is_known = (meaning.optimizer, meaning.decay) == ("SGD", "coupled")
+    return weight_decay / 2 if weight_decay is not None and is_known else None
+
+
+_PENALTY = "loss + l2_penalty * ||w||^2, with l2_penalty = weight_decay / 2"
+
+
 def _meaning(spec: Spec) -> Meaning:
     facts: dict[str, Any] = dict.fromkeys(Meaning.__dataclass_fields__)
-    if not spec.is_function:
-        dataset = DATASETS[spec.dataset]
-        facts |= asdict(OBJECTIVES[spec.objective])
+    recipe, data = spec.facts.recipe, spec.facts.data
+    if recipe is not None and data is not None:
+        facts |= asdict(recipe)
         del facts["name"]
+        is_penalty = (recipe.optimizer, recipe.decay) == ("SGD", "coupled")
         facts |= {
-            "penalty_formula": "loss + l2_penalty * ||w||^2, with l2_penalty = weight_decay / 2",
+            "penalty_formula": _PENALTY if is_penalty else None,
             "batch_size": spec.batch_size,
             "epochs": spec.epochs,
             "dataset": Dataset(
-                name=spec.dataset,
-                sha256=dataset.sha256,
-                n_train=spec.train_size or dataset.n_train,
-                n_validation=dataset.n_validation,
-                n_test=dataset.n_test,
+                name=spec.objective if spec.is_users else spec.dataset,
                 split_seed=spec.seed,
+                **asdict(data),
             ),
         }
     return Meaning(**{**facts, "objective": spec.objective})
 
 
-def _evidence(spec: Spec, choice: _Choice, confirmation: Confirmation | None) -> Evidence:
-    rung = choice.rung
+def _evidence(
+    loaded: LoadedStudy,
+    choice: _Choice,
+    confirmation: Confirmation | None,
+) -> Evidence:
+    spec, rung, searched = loaded.spec, choice.rung, _find_range(loaded)
+    facts = spec.facts
+    strength = _find_number(choice.params, facts.strength)
+    companion = None if facts.companion is None else _find_number(choice.params, facts.companion)
+    companions = None if confirmation is None else confirmation.companions
+    weight_decay, lr = (_find_number(choice.params, name) for name in ("weight_decay", "lr"))
     verdict = None if confirmation is None else Verdict(**confirmation.verdict.model_dump())
     return Evidence(
-        metric="objective value" if spec.is_function else "validation accuracy",
+        metric=facts.metric.name,
         direction=spec.direction,
         search_value=_finite(choice.search_value),
         mean=None if rung is None else _finite(rung.mean),
@@ -199,9 +261,14 @@ def _evidence(spec: Spec, choice: _Choice, confirmation: Confirmation | None) ->
         test_accuracy=choice.test_accuracy,
         test_standard_error=choice.test_standard_error,
         test_n_seeds=choice.test_n_seeds,
-        range=None if spec.is_function else spec.weight_decay,
-        edge=None if spec.is_function else _edge(spec, choice.params["weight_decay"]),
+        range=None if searched is None else (searched.low, searched.high),
+        edge=None if searched is None else _edge(searched, strength),
         verdict=verdict,
+        strength=facts.strength,
+        companion=facts.companion,
+        companion_range=companions,
+        companion_edge=_find_end(companions, companion),
+        clock=find_clock(facts, weight_decay, lr, spec.batch_size, spec.epochs),
     )
 
 
@@ -216,17 +283,45 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else value
 
 
-def _edge(spec: Spec, weight_decay: float) -> Literal["low", "high"] | None:
-    """Return at which end of the searched range the choice lies.
-
-    No penalty at all is outside the range, and widening it would not come nearer.
-    """
-    if weight_decay == 0:
+def _find_end(
+    bounds: tuple[float, float] | None, value: float | None
+) -> Literal["low", "high"] | None:
+    if bounds is None or value is None or bounds[0] == bounds[1]:
         return None
-    low, high = map(math.log, spec.weight_decay)
-    position = (math.log(weight_decay) - low) / (high - low)
+    return "low" if value <= bounds[0] else "high" if value >= bounds[1] else None
+
+
+def _find_range(loaded: LoadedStudy) -> _Range | None:
+    """Return where the strength was searched: a function says so trial by trial."""
+    facts = loaded.spec.facts
+    stated = read_space(facts).get(facts.strength)
+    if isinstance(stated, FloatDistribution | IntDistribution):
+        return _Range(stated.low, stated.high, stated.log)
+    complete = loaded.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    name = facts.strength
+    found = [t.distributions[name] for t in complete if name in t.distributions]
+    ranges = [d for d in found if isinstance(d, FloatDistribution | IntDistribution)]
+    if not ranges:
+        return None
+    return _Range(
+        min(one.low for one in ranges),
+        max(one.high for one in ranges),
+        is_log=all(one.log for one in ranges),
+    )
+
+
+def _edge(searched: _Range, strength: float | None) -> Literal["low", "high"] | None:
+    """Return at which end of the searched range the choice lies, if that can be widened.
+
+    No penalty at all is outside the range, or its end for good.
+    """
+    if not strength or searched.low == searched.high:
+        return None
+    scale = math.log if searched.is_log else float
+    low, high = scale(searched.low), scale(searched.high)
+    position = (scale(strength) - low) / (high - low)
     if position < _EDGE_FRACTION:
-        return "low"
+        return "low" if searched.low > 0 else None
     return "high" if position > 1 - _EDGE_FRACTION else None
 
 

@@ -1,6 +1,7 @@
 """Hand a study's answer out: as text in any form, into a file that is written whole."""
 
 import os
+import secrets
 from pathlib import Path
 
 from tuner.answer.document import Document
@@ -48,7 +49,7 @@ def write_file(path: Path, text: str) -> None:
     """Write a file whole or not at all; raises TunerError."""
     check_writable(path)
     target = path.resolve()  # a symbolic link stays one
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, target)

@@ -1,17 +1,37 @@
-"""Make a `Best` of parsed JSON, with the standard library alone.
+"""Make a `Best` of JSON, with the standard library alone.
 
 Keys that are not known are passed over, and those that may be null may be missing: so documents of
 older and newer releases are read alike.
 """
 
+import json
+import math
+import operator
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from typing import Any
 
 from tuner.answer.best import SCHEMA, Best
 from tuner.errors import AnswerError
+from tuner.strict_json import read_params
+
+
+def read_json(content: bytes, where: str) -> Best:
+    """Return the answer that JSON text holds; raises AnswerError, which names ``where``."""
+    try:
+        document = json.loads(content, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:  # of the JSON, or of its UTF-8
+        raise AnswerError(f"{where} is no JSON document: {error}") from None
+    return read_document(document, where)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no number")
+    return value
 
 
 def read_document(document: Any, where: str) -> Best:
@@ -21,7 +41,7 @@ def read_document(document: Any, where: str) -> Best:
         what = f"its schema is {found!r}" if found else "it names no schema"
         raise AnswerError(f"{where} is no answer of lambda-tuner: {what}, not {SCHEMA!r}")
     best: Best = _read(Best, document, where, "")
-    return best
+    return replace(best, params=read_params(best.params, best.params_as_text))
 
 
 def _read(kind: Any, value: Any, where: str, key: str) -> Any:
@@ -33,8 +53,10 @@ def _read(kind: Any, value: Any, where: str, key: str) -> Any:
         return _read(arguments[0], value, where, key)
     if is_dataclass(kind) and isinstance(value, Mapping):
         return _read_fields(kind, value, where, key)
-    if origin is tuple and isinstance(value, list) and len(value) == len(arguments):
-        return tuple(_read(a, v, where, key) for a, v in zip(arguments, value, strict=True))
+    if origin is tuple and isinstance(value, list):
+        kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(kinds) == len(value):
+            return tuple(_read(a, v, where, key) for a, v in zip(kinds, value, strict=True))
     if origin is dict and isinstance(value, Mapping):
         return {str(k): _read(arguments[1], v, where, f"{key}.{k}") for k, v in value.items()}
     is_fitting = (
@@ -46,7 +68,10 @@ def _read(kind: Any, value: Any, where: str, key: str) -> Any:
     )
     if not is_fitting or (kind in (int, float) and isinstance(value, bool)):
         raise AnswerError(f"{where} cannot be read: its {key!r} is {value!r}")
-    return float(value) if kind is float else value
+    try:
+        return float(value) if kind is float else value
+    except OverflowError:
+        raise AnswerError(f"{where} cannot be read: its {key!r} is too large") from None
 
 
 def _read_fields(kind: Any, value: Mapping[str, Any], where: str, key: str) -> Any:
@@ -56,9 +81,19 @@ def _read_fields(kind: Any, value: Mapping[str, Any], where: str, key: str) -> A
         path = f"{key}.{one.name}".lstrip(".")
         if one.name in value or _may_be_null(hints[one.name]):
             values[one.name] = _read(hints[one.name], value.get(one.name), where, path)
+            _check_bounds(one, values[one.name], where, path)
         elif one.default is MISSING:
             raise AnswerError(f"{where} cannot be read: it has no {path!r}")
     return kind(**values)
+
+
+def _check_bounds(one: Field[Any], value: Any, where: str, key: str) -> None:
+    """Refuse a number that the schema does not allow: an exponent, say, in the place of λ."""
+    for name, sign, is_met in (("ge", ">=", operator.ge), ("gt", ">", operator.gt)):
+        bound = one.metadata.get(name)
+        if bound is not None and value is not None and not is_met(value, bound):
+            needed = f"{sign} {bound}"
+            raise AnswerError(f"{where} cannot be read: its {key!r} is {value!r}, not {needed}")
 
 
 def _may_be_null(kind: Any) -> bool:

@@ -18,6 +18,7 @@ from storage import (
     NewExport,
     StorageError,
     explain_database_error,
+    find_budget,
     find_last_export,
     list_exports,
     open_storage,
@@ -27,6 +28,8 @@ from storage import (
 from tuner.answer.best import Pin, Rule
 from tuner.answer.document import Document, build_document
 from tuner.errors import TunerError
+from tuner.foreign import explain_lost_budget
+from tuner.strict_json import to_json
 from tuner.study import LoadedStudy
 
 logger = logging.getLogger(__name__)
@@ -89,7 +92,7 @@ def publish(
         try:
             recorded = _record(loaded, document, wish, last)
         except (StorageError, SQLAlchemyError, StorageInternalError) as error:
-            return _without_record(document, wish, error)
+            return _without_record(loaded, document, wish, error)
         if recorded is not None:
             return Published(_with_version(document, recorded.version), is_new=True)
     raise TunerError(f"Others keep changing the answer of study {loaded.name!r}: try again")
@@ -166,7 +169,7 @@ def _record(
         pinned_trial=None if pinned is None else pinned["trial"],
         reason=wish.reason or describe_change(before, document),
         exported_by=who_am_i(),
-        document=json.dumps(document),
+        document=to_json(document, indent=None),
     )
     # Opened anew, since whoever shows a study has opened the storage for reading only.
     engine = open_storage(loaded.storage.url).engine
@@ -203,8 +206,12 @@ def _with_version(document: Document, version: int) -> Document:
     return {**document, "provenance": {**document["provenance"], "version": version}}
 
 
-def _without_record(document: Document, wish: Wish, error: Exception) -> Published:
+def _without_record(
+    loaded: LoadedStudy, document: Document, wish: Wish, error: Exception
+) -> Published:
     reason = explain_database_error(error) or str(error)
+    if find_budget(loaded.storage.engine, loaded.study_id) is None:
+        reason = explain_lost_budget(loaded.name)
     if wish.changes_pin:
         raise TunerError(f"The pin cannot be recorded, so nothing is changed: {reason}") from error
     logger.warning("This export is not recorded in the database: %s", " ".join(reason.split()))

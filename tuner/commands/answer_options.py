@@ -19,30 +19,11 @@ Seeds = Annotated[
     int | None,
     option(
         "--seeds",
-        "Fresh seeds that each candidate is trained on.",
+        "Fresh seeds that choose λ, but two more, and others that check it.",
         metavar="N",
         min=2,
         max=1000,
-        show_default="5",
-    ),
-]
-Rungs = Annotated[
-    int | None,
-    option(
-        "--rungs",
-        "How many λ, evenly on a log scale, are candidates beside λ = 0 and the search's best.",
-        metavar="N",
-        min=2,
-        max=100,
-        show_default="9",
-    ),
-]
-Racing = Annotated[
-    bool | None,
-    option(
-        "--racing/--no-racing",
-        "Drop hopeless candidates after three seeds, or train all to the end.",
-        show_default="on",
+        show_default="8",
     ),
 ]
 Rule = Annotated[

@@ -7,9 +7,10 @@ import logging
 
 import typer
 
-from tuner.commands import answer_options, options, worker_options
-from tuner.leaving import Leaving
-from tuner.logs import about
+from tuner.commands import answer_options, engine_options, options, worker_options
+from tuner.logs import about, set_level
+from tuner.strict_json import to_json
+from tuner.workers.shutdown import Leaving
 
 
 def add_confirm_command(app: typer.Typer) -> None:
@@ -18,6 +19,7 @@ def add_confirm_command(app: typer.Typer) -> None:
 
 
 @worker_options.with_worker_options
+@engine_options.with_engine_options
 def confirm(
     context: typer.Context,
     config: options.Config = None,
@@ -25,13 +27,11 @@ def confirm(
     storage_password_file: options.StoragePasswordFile = None,
     study: options.StudyName = options.DEFAULT_STUDY,
     seeds: answer_options.Seeds = None,
-    rungs: answer_options.Rungs = None,
-    racing: answer_options.Racing = None,
     workers: options.Workers = None,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Train a λ ladder, λ = 0 and the best trial's λ on fresh seeds; tell λ_min and λ_1se.
+    """Train λ with its learning rate on fresh seeds; tell λ_min, λ_1se, and what they are worth.
 
     The trials are those of a study NAME/confirm: workers of other hosts may join it. Ctrl-C gives
     running trials back; the same command resumes. Only at the end the test set is read, once, for
@@ -39,18 +39,20 @@ def confirm(
     """
     leaving = Leaving()
     with leaving.listening(), about(study=study):
-        from tuner import processes
-
-        processes.preload()  # if that has not been done earlier
-        from tuner.confirmation.confirm import ConfirmRequest, PlanOptions, confirm_study
+        from tuner.answer.document import build_document
+        from tuner.confirmation.confirm import ConfirmRequest, confirm_study
         from tuner.report import progress_console
         from tuner.story import tell_confirmation
+        from tuner.study import load_study_to_read
 
         level = logging.INFO if verbose else logging.WARNING
-        worker = worker_options.read_config(context, study, log_level=level)
-        request = ConfirmRequest(worker, workers, PlanOptions(seeds, rungs, racing))
+        set_level(level)
+        engine = engine_options.read_choice(context)
+        worker = worker_options.read_config(context, study, log_level=level, engine=engine)
+        request = ConfirmRequest(worker, workers, seeds)
         confirmation = confirm_study(request, progress_console(), leaving)
+        evidence = build_document(load_study_to_read(storage, study))["evidence"]
     if as_json:
-        print(confirmation.model_dump_json(indent=2))
+        print(to_json(confirmation.model_dump(mode="json")))
     else:
-        print("\n".join(tell_confirmation(confirmation)))
+        print("\n".join(tell_confirmation(confirmation, evidence)))

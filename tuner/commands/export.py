@@ -3,7 +3,6 @@
 A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
 """
 
-import json
 import sys
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -14,6 +13,7 @@ from tuner.answer.best import Rule
 from tuner.commands import answer_options, options
 from tuner.errors import UsageError
 from tuner.serving import find_remote
+from tuner.strict_json import to_json
 
 if TYPE_CHECKING:
     from tuner.answer.frameworks import Optimizer
@@ -63,7 +63,7 @@ def export(
         text = remote.export(study, {**query, "force": "true" if force else None})
     elif list_all:
         rows = list_versions(load_study_to_read(storage, study))
-        text = json.dumps(rows, indent=2) + "\n" if as_json else _table(rows)
+        text = to_json(rows) + "\n" if as_json else _table(rows)
     else:
         form = (format_name, cast("Optimizer | None", optimizer))
         text = render(_publish(storage, study, wish, form, force=force), *form, force=force)

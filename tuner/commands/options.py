@@ -34,6 +34,15 @@ def parse_duration(text: str | float) -> float:
     return float(match[1]) * _UNITS[match[2] or "s"]
 
 
+def parse_workers(text: str | int) -> int | None:
+    """Return a number of workers; None for ``auto``."""
+    if str(text).strip() == "auto":
+        return None
+    if re.fullmatch(r"\d{1,6}", str(text).strip()) is None or int(text) == 0:
+        raise typer.BadParameter(f"{text!r} is no number of workers: write 1, 2, ... or auto")
+    return int(text)
+
+
 def read_config(context: typer.Context, path: Path | None) -> Path | None:
     """Take a study file's values as the defaults of this command.
 
@@ -168,7 +177,7 @@ def option(flag: str, help_text: str, *, has_variable: bool = True, **settings: 
 
 
 def _spec_option(flag: str, help_text: str, **settings: Any) -> Any:
-    name = flag.removeprefix("--").replace("-", "_")
+    name = flag.removeprefix("--").partition("/")[0].replace("-", "_")
     return option(
         flag,
         help_text,
@@ -184,7 +193,7 @@ _SPEC_OPTIONS: dict[str, Any] = {
         str | None,
         _spec_option(
             "--objective",
-            f"{', '.join(OBJECTIVES)}, or your own package.module:function.",
+            f"{', '.join(OBJECTIVES)}, or your own package.module:function or file.py:function.",
             metavar="NAME",
         ),
     ],
@@ -217,6 +226,14 @@ _SPEC_OPTIONS: dict[str, Any] = {
     ],
     "pruner": Annotated[
         str | None, _spec_option("--pruner", "median, asha, hyperband or none.", metavar="NAME")
+    ],
+    "learn_from_failures": Annotated[
+        bool | None,
+        _spec_option(
+            "--learn-from-failures/--ignore-failures",
+            "Take failed trials for the worst there are, or for nothing (tpe).",
+            default="on",
+        ),
     ],
     "seed": Annotated[int | None, _spec_option("--seed", "Seed of the study.", metavar="N")],
     "direction": Annotated[
@@ -314,7 +331,11 @@ MaxRetries = Annotated[
 Workers = Annotated[
     int | None,
     option(
-        "--workers", "Local worker processes.", metavar="N", min=1, show_default="physical cores"
+        "--workers",
+        "Processes that train, or auto: all that there is room for.",
+        metavar="N",
+        parser=parse_workers,
+        show_default="auto",
     ),
 ]
 Output = Annotated[

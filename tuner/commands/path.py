@@ -3,7 +3,6 @@
 A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import typer
 
 from tuner.commands import answer_options, options
 from tuner.errors import PicturesError, UsageError
+from tuner.strict_json import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,14 +48,17 @@ def _path(
     loaded = load_study_to_read(storage, study)
     confirmation = find_confirmation(loaded) if only == "map" else get_confirmation(loaded)
     path = None if confirmation is None else build_path(loaded, confirmation)
-    trials = None if only == "path" else build_map(loaded)
+    # Without a companion there is no map, and `build_map` says so if it is asked for by name.
+    has_companion = confirmation is None or confirmation.companion is not None
+    has_map = only == "map" or (only is None and has_companion)
+    trials = build_map(loaded) if has_map else None
     figures = draw(path, trials)
     if only:
         figures = {name: figure for name, figure in figures.items() if name == only}
     files = _write(figures, chosen, output_dir, study, must_render=formats is not None)
     if as_json:
         document = {} if path is None else as_document(path)
-        print(json.dumps({**document, "files": [str(file) for file in files]}, indent=2))
+        print(to_json({**document, "files": [str(file) for file in files]}))
     else:
         print("\n".join(f"Written to {file}" for file in files))
 

@@ -55,6 +55,7 @@ def serve(
     host: service_options.Host = "127.0.0.1",
     port: service_options.Port = 8080,
     trusted_proxy: service_options.TrustedProxies = None,
+    root_path: service_options.RootPath = "",
     allow_objective: service_options.AllowObjectives = None,
     log_format: options.LogFormat = "text",
 ) -> None:
@@ -67,7 +68,9 @@ def serve(
     from tuner.server.settings import ServerSettings
 
     allowed = AllowedObjectives(frozenset(allow_objective or ()))
-    serve_all(ServerSettings(storage, host, port, tuple(trusted_proxy or ()), allowed), _tell)
+    root_path = root_path.rstrip("/")
+    proxies = tuple(trusted_proxy or ())
+    serve_all(ServerSettings(storage, host, port, proxies, root_path, allowed), _tell)
     # All is said and written. Python would wait for threads that wait for the database, and take
     # seconds on a busy machine to tidy up what the system tidies up anyway.
     sys.stderr.flush()

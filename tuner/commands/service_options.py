@@ -28,6 +28,15 @@ TrustedProxies = Annotated[
         show_default="none",
     ),
 ]
+RootPath = Annotated[
+    str,
+    option(
+        "--root-path",
+        "Path of its host below which a proxy shows the service, e.g. /tuner.",
+        metavar="PATH",
+        show_default="none",
+    ),
+]
 AllowObjectives = Annotated[
     list[str] | None,
     option(

@@ -3,7 +3,6 @@
 A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
 """
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import typer
 
 from tuner.commands import options
 from tuner.serving import find_remote
+from tuner.strict_json import to_json
 
 if TYPE_CHECKING:
     from storage import StudyState
@@ -56,7 +56,7 @@ def _command(name: str, state: "StudyState", told: str) -> Callable[..., None]:
         else:
             _set_state(storage, study, state)
         if as_json:
-            print(json.dumps({"study": study, "state": state}))
+            print(to_json({"study": study, "state": state}, indent=None))
         else:
             print(f"Study {study!r} {told}")
 

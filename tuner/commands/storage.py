@@ -3,7 +3,6 @@
 A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
 """
 
-import json
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from tuner.commands import options
+from tuner.strict_json import to_json
 
 if TYPE_CHECKING:
     from storage import StorageReport, Upgrade
@@ -34,7 +34,7 @@ def check(
 
     report = check_storage(storage)
     if as_json:
-        print(json.dumps(asdict(report), indent=2))
+        print(to_json(asdict(report)))
     else:
         print(_describe(report))
     for problem in report.problems:
@@ -62,14 +62,14 @@ def upgrade(
     storage_password_file: options.StoragePasswordFile = None,
     as_json: options.Json = False,
 ) -> None:
-    """Bring a database that an older version made to this one, or an empty one; stop its workers
+    """Bring a database that an older version made to this one, or create one; stop its workers
     first.
     """
     from storage import mask_url, upgrade_storage
 
     upgraded = upgrade_storage(storage)
     if as_json:
-        print(json.dumps({**asdict(upgraded), "was_current": upgraded.was_current}, indent=2))
+        print(to_json({**asdict(upgraded), "was_current": upgraded.was_current}))
     else:
         print(f"Storage {mask_url(storage)} {_tell(upgraded)}")
 
@@ -90,4 +90,6 @@ def _tell(upgraded: "Upgrade") -> str:
     ]
     if upgraded.views_were_missing:
         changes.append("views created")
+    if upgraded.names_were_merged:
+        changes.append("names compared as bytes")
     return f"was upgraded: {', '.join(changes)}"

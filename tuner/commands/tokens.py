@@ -3,7 +3,6 @@
 A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 
 from tuner.commands import options, service_options
 from tuner.commands.users import moment, parse_role, record
+from tuner.strict_json import to_json
 
 token_app = typer.Typer(
     help="Tokens with which programs use the service.",
@@ -40,7 +40,7 @@ def create(
     record(engine, f"token create {number} --role {parsed}")
     if as_json:
         document = {"id": number, "name": name, "role": parsed, "token": secret}
-        print(json.dumps(document | {"expires_seconds": expires}))
+        print(to_json(document | {"expires_seconds": expires}, indent=None))
     else:
         print(secret)
 
@@ -71,7 +71,7 @@ def list_(
         for token in list_tokens(open_storage(storage, read_only=True).engine)
     ]
     if as_json:
-        print(json.dumps(rows, indent=2))
+        print(to_json(rows))
     elif not rows:
         print("There is no token: `tuner token create` makes one")
     else:
@@ -103,4 +103,5 @@ def revoke(
     engine = open_storage(storage).engine
     revoke_token(engine, number)
     record(engine, f"token revoke {number}")
-    print(json.dumps({"id": number, "revoked": True}) if as_json else f"Token {number} is revoked")
+    revoked = {"id": number, "revoked": True}
+    print(to_json(revoked, indent=None) if as_json else f"Token {number} is revoked")

@@ -3,6 +3,7 @@
 A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ import typer
 
 from tuner.commands import options, worker_options
 from tuner.errors import UsageError
+from tuner.strict_json import to_json
+from tuner.workers.devices import find_n_threads
 
 if TYPE_CHECKING:
     from objectives import EpochResult
@@ -35,31 +38,39 @@ def train(
     study: options.StudyName = options.DEFAULT_STUDY,
     data_dir: worker_options.DataDir = Path("data"),
     device: worker_options.Device = "auto",
-    threads: worker_options.Threads = 1,
+    threads: worker_options.Threads = None,
+    as_json: options.Json = False,
 ) -> None:
     """Train once with a given λ and lr, or replay a trial of a study, and print each epoch."""
-    from objectives import Hyperparameters
     from tuner.study import load_study_to_read
     from tuner.train import TrainRequest, replay_trial, train_once
 
-    request = TrainRequest(data_dir, device, threads)
+    request = TrainRequest(data_dir, device, find_n_threads(threads))
     if trial is not None:
         if train_weight_decay is not None or train_lr is not None or options.given(context):
             raise UsageError("--trial replays a trial as it was: leave the other settings out")
         loaded = load_study_to_read(storage, study)
-        for result, recorded in replay_trial(loaded, trial, request):
-            _print_epoch(result, "Validation", result.accuracy, recorded)
+        replayed = replay_trial(loaded, trial, request)
+        _print_epochs("validation", ((r, r.value, was) for r, was in replayed), as_json=as_json)
     elif train_weight_decay is None or train_lr is None:
         raise UsageError("Give --weight-decay and --lr, or --study and --trial to replay one")
     else:
-        hyperparameters = Hyperparameters(train_weight_decay, train_lr)
-        for result, accuracy in train_once(options.given(context), hyperparameters, request):
-            _print_epoch(result, "Test", accuracy)
+        params = {"weight_decay": train_weight_decay, "lr": train_lr}
+        trained = train_once(options.given(context), params, request)
+        _print_epochs("test", ((r, accuracy, None) for r, accuracy in trained), as_json=as_json)
 
 
-def _print_epoch(
-    result: "EpochResult", kind: str, accuracy: float, recorded: float | None = None
+def _print_epochs(
+    kind: str, epochs: "Iterable[tuple[EpochResult, float, float | None]]", *, as_json: bool
 ) -> None:
-    was = "" if recorded is None else f" (recorded: {recorded:.4f})"
-    line = f"Epoch {result.epoch}, Average Loss: {result.loss:.4f}, {kind} Accuracy: {accuracy:.4f}"
-    print(line + was, flush=True)
+    """Print each epoch when it is over, or all of them as one document at the end."""
+    rows = []
+    for result, accuracy, recorded in epochs:
+        was = "" if recorded is None else f" (recorded: {recorded:.4f})"
+        loss = f"Epoch {result.epoch}, Average Loss: {result.loss:.4f}"
+        if not as_json:
+            print(f"{loss}, {kind.title()} Accuracy: {accuracy:.4f}{was}", flush=True)
+        row = {"epoch": result.epoch, "loss": result.loss, f"{kind}_accuracy": accuracy}
+        rows.append(row | ({} if recorded is None else {"recorded": recorded}))
+    if as_json:
+        print(to_json(rows))

@@ -5,7 +5,6 @@ is asked for, or read from stdin; never an argument, which other users of the ma
 """
 
 import getpass
-import json
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ import typer
 from tuner.commands import options, service_options
 from tuner.commands.serve import check_extra
 from tuner.errors import UsageError
+from tuner.strict_json import to_json
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -67,7 +67,7 @@ def list_(
     users = list_users(open_storage(storage, read_only=True).engine)
     rows = [{"name": u.name, "role": u.role, "created_at": moment(u.created_at)} for u in users]
     if as_json:
-        print(json.dumps(rows, indent=2))
+        print(to_json(rows))
     elif not rows:
         print("There is no user: `tuner user add NAME` adds one")
     else:
@@ -152,7 +152,7 @@ def log(
         record(engine, f"user log --delete-older {delete_older:.0f}s: {n_deleted} deleted")
     rows = [{**asdict(entry), "at": moment(entry.at)} for entry in list_audit(engine, limit)]
     if as_json:
-        print(json.dumps(rows, indent=2))
+        print(to_json(rows))
         return
     for row in rows:
         line = f"{row['at']}  {row['address']:<15} {row['actor']:<20} {row['action']}"
@@ -194,4 +194,4 @@ def _read_password(*, is_piped: bool) -> str:
 
 
 def _print(document: dict[str, object], sentence: str, *, as_json: bool) -> None:
-    print(json.dumps(document) if as_json else sentence)
+    print(to_json(document, indent=None) if as_json else sentence)

@@ -5,10 +5,9 @@ A part of the command line: prints, and leaves exit statuses of errors to `tuner
 
 import typer
 
-from tuner.allowed import AllowedObjectives
 from tuner.commands import options, service_options, worker_options
 from tuner.errors import UsageError
-from tuner.leaving import Leaving
+from tuner.workers.shutdown import Leaving
 
 
 def add_worker_command(app: typer.Typer) -> None:
@@ -25,7 +24,7 @@ def worker(
     storage_password_file: options.StoragePasswordFile = None,
     study: service_options.AnyStudyName = None,
     exit_when_idle: service_options.ExitWhenIdle = False,
-    allow_objective: service_options.AllowObjectives = None,
+    workers: worker_options.Trainers = 1,
     metrics_port: worker_options.MetricsPort = 0,
     metrics_host: worker_options.MetricsHost = "127.0.0.1",
 ) -> None:
@@ -34,19 +33,20 @@ def worker(
     Of all open studies, those of the highest priority come first, then the oldest; with none
     open, it waits for new ones. Studies whose objective is a function are then trained only if
     --allow-objective names its module; with --study, any are, unless the option is given.
+    It is a crew: one process that talks to the database, and --workers N that train.
     """
-    from tuner.fleet import run_fleet_worker
     from tuner.metrics.worker import serve_metrics
-    from tuner.worker import run_worker
+    from tuner.workers import nursery
+    from tuner.workers.coordinator import run_worker
+    from tuner.workers.fleet import run_fleet_worker
 
     if study is not None and exit_when_idle:
         raise UsageError("--exit-when-idle is for workers without --study: leave one out")
-    allowed = None if allow_objective is None else AllowedObjectives(frozenset(allow_objective))
     leaving = Leaving()
-    with leaving.listening():
+    with leaving.listening(), nursery.abandoning():
         if metrics_port:
             serve_metrics(metrics_host, metrics_port)
-        joining = worker_options.read_config(context, study or "", allowed=allowed)
+        joining = worker_options.read_config(context, study or "", n_trainers=workers)
         if study is None:
             status = run_fleet_worker(joining, leaving, exits_when_idle=exit_when_idle)
         else:

@@ -5,17 +5,37 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tuner.allowed import AllowedObjectives
 from tuner.commands.options import LogFormat, option, parse_duration, with_options
+from tuner.commands.service_options import AllowObjectives
 
 if TYPE_CHECKING:
-    from tuner.worker import WorkerConfig
+    from tuner.workers.config import WorkerConfig
 
 DataDir = Annotated[
     Path, option("--data-dir", "Where data sets are kept, and downloaded to.", metavar="DIR")
 ]
-Device = Annotated[str, option("--device", "auto, cpu, cuda, cuda:1, mps.", metavar="NAME")]
+Device = Annotated[
+    str,
+    option(
+        "--device",
+        "auto, cpu, mps, cuda:1, or several: cuda:0,cuda:2. Each worker gets one GPU.",
+        metavar="NAME",
+    ),
+]
 Threads = Annotated[
-    int, option("--threads", "torch threads of each worker.", metavar="N", min=1, max=1024)
+    int | None,
+    option(
+        "--threads",
+        "Threads of each worker, for torch, OpenMP and MKL.",
+        metavar="N",
+        min=1,
+        max=1024,
+        show_default="OMP_NUM_THREADS, or 1",
+    ),
+]
+Trainers = Annotated[
+    int, option("--workers", "Processes that train.", metavar="N", min=1, max=1024)
 ]
 Lanes = Annotated[
     int | None,
@@ -83,12 +103,13 @@ MetricsHost = Annotated[
 _OPTIONS: dict[str, tuple[Any, Any]] = {
     "data_dir": (DataDir, Path("data")),
     "device": (Device, "auto"),
-    "threads": (Threads, 1),
+    "threads": (Threads, None),
     "lanes": (Lanes, None),
     "lease": (Lease, 60.0),
     "storage_patience": (Patience, 600.0),
     "checkpoint_dir": (CheckpointDir, None),
     "log_format": (LogFormat, "text"),
+    "allow_objective": (AllowObjectives, None),
 }
 
 with_worker_options = with_options(_OPTIONS)
@@ -96,7 +117,7 @@ with_worker_options = with_options(_OPTIONS)
 
 def read_config(context: typer.Context, study: str, **more: Any) -> "WorkerConfig":
     """Return what the options say of a worker at a study; ``more`` are other fields of it."""
-    from tuner.worker import WorkerConfig
+    from tuner.workers.config import WorkerConfig
 
     given = context.params
     return WorkerConfig(
@@ -110,5 +131,17 @@ def read_config(context: typer.Context, study: str, **more: Any) -> "WorkerConfi
         patience_seconds=given["storage_patience"],
         checkpoint_dir=given["checkpoint_dir"],
         log_format=given["log_format"],
+        allowed=_read_allowed(given),
         **more,
     )
+
+
+def _read_allowed(given: dict[str, Any]) -> AllowedObjectives | None:
+    """Return which code a study may name; None, without a list, is what the named study names.
+
+    Whoever types an objective has chosen it.
+    """
+    if not given["allow_objective"]:  # typer makes () of none
+        return None
+    chosen = {given["objective"]} if given.get("objective") else set()
+    return AllowedObjectives(frozenset({*given["allow_objective"], *chosen}))

@@ -1,139 +1,107 @@
-"""What values over fresh seeds say: λ_min, λ_1se, optimism, and whether λ matters.
+"""What the check on fresh seeds says: which λ is exported, optimism, and whether λ matters.
 
-Pure arithmetic on plain values; who trains is ``confirm``, whom it drops ``racing``.
-What the rules are and why is told to users in ``docs/the-answer.md``.
+Pure arithmetic on plain values. What the rules are and why is told in ``docs/the-answer.md``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import median
 
-from tuner.confirmation.statistics import Scale, Values, is_finite, sign_of, summarise
-from tuner.confirmation.values import Candidate, Confirmation, Rung
-from tuner.confirmation.verdict import decide
+from tuner.confirmation.box import Box, Cell
+from tuner.confirmation.plan import Choice
+from tuner.confirmation.statistics import Values, is_finite, sign_of, summarise
+from tuner.confirmation.values import Confirmation, Point, Rung, make_candidate
+from tuner.confirmation.verdict import Gain, decide
 from tuner.errors import NoResultError
 from tuner.spec import Direction
 
-# Means that differ by less, relative to the larger, differ by rounding.
-_ROUNDING = 1e-12
-
 
 @dataclass(frozen=True)
-class Evidence:
-    """What was trained on fresh seeds, and the search it is about.
-
-    ``values`` has every candidate; ``dropped`` are those that racing has found hopeless.
-    """
+class Check:
+    """What was chosen in a box, and its values by cell on the seeds that had no say."""
 
     study: str
-    scale: Scale
+    direction: Direction
+    box: Box
+    choice: Choice
     seeds: tuple[int, ...]
-    values: Mapping[Candidate, Values]
-    dropped: frozenset[Candidate]
-    searched_range: tuple[float, float]
-    search_trial: int
-    search_value: float
+    values: Mapping[Cell, Values]
 
 
-def judge(evidence: Evidence) -> Confirmation:
-    """Return the answer; raises NoResultError if no candidate has a value for every seed."""
-    rungs = _make_rungs(evidence)
-    scale, direction = evidence.scale, evidence.scale.direction
-    minimum, margin = find_lambda_min(rungs, direction), find_margin(rungs, scale)
-    largest = find_lambda_1se(rungs, direction, margin)
+def judge(check: Check) -> Confirmation:
+    """Return the answer; raises NoResultError if nothing has a value for every seed."""
+    box, choice = check.box, check.choice
+    ordered = sorted(choice.cells, key=lambda cell: (cell[0], cell[1] or 0.0))
+    rungs = {cell: _make_rung(check, cell) for cell in ordered}
+    if all(rung.is_dropped for rung in rungs.values()):
+        raise NoResultError("No λ has a finite value for every fresh seed of the check")
+    gains = {cell: _find_gain(check, cell) for cell in ordered}
+    minimum, largest = (
+        _export(cell, gains, rungs, choice.control) for cell in (choice.minimum, choice.largest)
+    )
+    companion = box.companion
+    assert box.best.value is not None  # it is complete
     return Confirmation(
-        study=evidence.study,
-        direction=direction,
-        seeds=evidence.seeds,
-        rungs=rungs,
-        lambda_min=minimum,
-        lambda_1se=largest,
-        margin=margin,
-        search_trial=evidence.search_trial,
-        search_value=evidence.search_value,
-        optimism=_find_optimism(rungs, evidence),
-        verdict=decide(rungs, rungs[minimum], rungs[largest], scale, evidence.searched_range),
+        study=check.study,
+        direction=check.direction,
+        seeds=check.seeds,
+        strength=box.strength.name,
+        companion=None if companion is None else companion.name,
+        rungs=tuple(rungs.values()),
+        lambda_min=ordered.index(minimum),
+        lambda_1se=ordered.index(largest),
+        profile=tuple(
+            Point(strength=point.cell[0], companion=point.cell[1], value=point.value)
+            for point in choice.profile
+        ),
+        companions=None if companion is None else (companion.levels[0], companion.levels[-1]),
+        search_trial=box.best.number,
+        search_value=box.best.value,
+        optimism=sign_of(check.direction) * (box.best.value - choice.search),
+        verdict=decide(gains[choice.rival], box, exported=largest[0]),
     )
 
 
-def _make_rungs(evidence: Evidence) -> tuple[Rung, ...]:
-    """Return the candidates in their order, those without a value for every seed as dropped."""
-    rungs = []
-    for candidate, by_seed in evidence.values.items():
-        values = {seed: value for seed, value in by_seed.items() if is_finite(value)}
-        is_dropped = candidate in evidence.dropped or not set(evidence.seeds) <= set(values)
-        mean, error = summarise(list(values.values()))
-        rungs.append(
-            Rung(
-                candidate=candidate,
-                values=values,
-                mean=mean,
-                standard_error=error,
-                is_dropped=is_dropped,
-            )
-        )
-    return tuple(sorted(rungs, key=lambda r: (r.candidate.weight_decay, r.candidate.lr)))
+def _make_rung(check: Check, cell: Cell) -> Rung:
+    """Return a cell with its values; one without a value for every seed as dropped."""
+    by_seed = check.values.get(cell, {})
+    values = {seed: value for seed, value in by_seed.items() if is_finite(value)}
+    mean, error = summarise(list(values.values()))
+    return Rung(
+        candidate=make_candidate(
+            cell[0], check.box.params(cell), "zero" if cell[0] == 0 else "ladder"
+        ),
+        values=values,
+        mean=mean,
+        standard_error=error,
+        is_dropped=len(values) < len(check.seeds),
+    )
 
 
-def find_lambda_min(rungs: Sequence[Rung], direction: Direction) -> int:
-    """Return the position of the best mean, ties to the larger λ; raises NoResultError."""
-    eligible = _eligible(rungs, direction)
-    best = max(eligible.values())
-    return max(position for position, mean in eligible.items() if mean >= best - _slack(best))
+def _find_gain(check: Check, cell: Cell) -> Gain:
+    """Return what a cell gains over the control, paired over the seeds that both have."""
+    sign, own = sign_of(check.direction), check.values.get(cell, {})
+    control = check.values.get(check.choice.control, {})
+    pairs = [(own.get(seed), control.get(seed)) for seed in check.seeds]
+    both = [(x, y) for x, y in pairs if is_finite(x) and is_finite(y)]
+    mean, error = summarise([sign * (x - y) for x, y in both])
+    return Gain(
+        strength=cell[0],
+        control=check.choice.control[0],
+        mean=mean or 0.0,
+        error=error or 0.0,
+        n_seeds=len(both),
+        n_failed=sum(x is None and y is not None for x, y in pairs),
+        n_control_failed=sum(y is None and x is not None for x, y in pairs),
+    )
 
 
-def find_lambda_1se(rungs: Sequence[Rung], direction: Direction, margin: float) -> int:
-    """Return the position of the largest λ whose mean is behind the best by the margin at most.
-
-    This is ``lambda.1se`` of ``cv.glmnet`` (Friedman, Hastie and Tibshirani 2010, J. Stat. Software
-    33(1)) but for the error, which is `find_margin`'s. Of candidates of equal λ the better mean is
-    taken.
-    """
-    eligible = _eligible(rungs, direction)
-    best = max(eligible.values())
-    limit = best - margin - _slack(best)
-    within = [position for position, mean in eligible.items() if mean >= limit]
-    return max(within, key=lambda p: (rungs[p].candidate.weight_decay, eligible[p], p))
-
-
-def find_margin(rungs: Sequence[Rung], scale: Scale) -> float:
-    """Return one standard error: the median one of the candidates' paired differences to the best.
-
-    With what the sample of validation images adds. What a seed does to all candidates alike leaves
-    no doubt about which is better; and of ten errors known from five seeds each, a single one is
-    small or large by chance: see ``docs/the-answer.md``.
-    """
-    best = find_lambda_min(rungs, scale.direction)
-    others = [position for position in _eligible(rungs, scale.direction) if position != best]
-    return scale.find_margin(_find_usual_error(rungs, best, others))
-
-
-def _find_usual_error(rungs: Sequence[Rung], best: int, others: Sequence[int]) -> float:
-    """Return the median standard error of differences to the best; 0 if there is none."""
-    values = rungs[best].values
-    errors = [summarise([values[s] - rungs[p].values[s] for s in values])[1] for p in others]
-    return median([error for error in errors if error is not None] or [0.0])
-
-
-def _eligible(rungs: Sequence[Rung], direction: Direction) -> dict[int, float]:
-    """Return means, the higher the better, by the position of those still in the choice."""
-    sign = sign_of(direction)
-    eligible = {
-        position: sign * rung.mean
-        for position, rung in enumerate(rungs)
-        if rung.mean is not None and not rung.is_dropped
-    }
-    if not eligible:
-        raise NoResultError("No candidate has a finite value for every fresh seed")
-    return eligible
-
-
-def _find_optimism(rungs: Sequence[Rung], evidence: Evidence) -> float | None:
-    means = [r.mean for r in rungs if r.candidate.source == "search" and not r.is_dropped]
-    if not means or means[0] is None:
-        return None
-    return sign_of(evidence.scale.direction) * (evidence.search_value - means[0])
-
-
-def _slack(value: float) -> float:
-    return _ROUNDING * abs(value)
+def _export(
+    cell: Cell, gains: Mapping[Cell, Gain], rungs: Mapping[Cell, Rung], control: Cell
+) -> Cell:
+    """Return the cell, or the control in its place if it is worse by more than a standard error."""
+    is_worse = rungs[cell].is_dropped or gains[cell].mean < -gains[cell].error
+    if is_worse and not rungs[control].is_dropped:
+        return control
+    if not rungs[cell].is_dropped:
+        return cell
+    return max((c for c in rungs if not rungs[c].is_dropped), key=lambda c: gains[c].mean)

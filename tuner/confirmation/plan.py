@@ -1,37 +1,225 @@
-"""Which trials of a confirmation are worth running: a plan made of the values there are so far.
+"""Which trainings a confirmation wants: spread over the box, drawn where it may be best, checked.
 
-Pure functions of values, so that whoever asks, whenever, after whatever crash, comes to the same
-plan.
+Pure functions of the values there are, so that whoever asks, whenever, after whatever crash, comes
+to the same. Why it is done so is told in ``docs/the-answer.md``.
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
+import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from storage import QueuedTrial, find_key, is_given_back
+from tuner.confirmation.box import Box, Cell
 from tuner.confirmation.fresh_seeds import SEED
-from tuner.confirmation.ladder import Candidates
-from tuner.confirmation.learning_rates import N_SEEDS, find_outrun
-from tuner.confirmation.racing import MIN_N_SEEDS, find_hopeless
-from tuner.confirmation.statistics import Scale, Values
-from tuner.confirmation.values import Candidate
+from tuner.confirmation.statistics import is_finite, sign_of
+from tuner.confirmation.surface import Floats, Surface
+from tuner.spec import Direction
 
 SOURCE = "source"
+DEFAULT_N_SEEDS = 8
+
+_N_SPREAD = 2  # seeds that are spread
+_WIDTH = 5  # trainings of a seed that is drawn
+# Strengths, of ten, by companion, of eight: far from each other, for two seeds.
+_SPREAD = ((1, 6, 3, 9, 2, 7, 4, 0), (4, 2, 8, 1, 5, 0, 3, 7))
+_N_TENTHS, _N_EIGHTHS = 9, 7
+_N_FINE = 41  # companions among which the best is chosen
+
+# Losses beyond this quantile count by their logarithm: the hopeless must not bend the surface.
+_QUANTILE = 0.75
+# λ_1se may cost this part of what one training varies by: nobody sees that.
+_CHEAP = 0.1
+
+# A training on a fresh seed; and by key the values of those that have ended (None: diverged or
+# failed).
+Training = tuple[Cell, int]
+Results = Mapping[str, float | None]
 
 
-def make_trial(candidate: Candidate, seed: int, params: Mapping[str, Any]) -> QueuedTrial:
-    """Return a candidate's trial with a fresh seed; ``params`` are those of the best trial.
+@dataclass(frozen=True)
+class Sizes:
+    """How much is trained: seeds drawn, as many again to check; how many seeds a round draws."""
 
-    A function's other parameters keep their best value. The same λ, learning rate and seed are the
-    same trial, why ever they are a candidate.
+    n_seeds: int = DEFAULT_N_SEEDS
+    per_round: int = 2
+
+    @property
+    def surface_seeds(self) -> range:
+        """The seeds that the choice is made by."""
+        return range(_N_SPREAD + self.n_seeds)
+
+    @property
+    def check_seeds(self) -> range:
+        """The seeds that have no say in the choice."""
+        first = _N_SPREAD + self.n_seeds
+        return range(first, first + self.n_seeds)
+
+
+@dataclass(frozen=True)
+class ProfilePoint:
+    """The surface's best value at a strength, and the companion that it is at."""
+
+    cell: Cell
+    value: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the surface says: both λ, the best strength but the control, and its profile.
+
+    ``search`` is the surface's value where the search's best trial was.
     """
-    own = {"weight_decay": candidate.weight_decay, "lr": candidate.lr}
-    fixed = {**params, **own}
+
+    minimum: Cell
+    largest: Cell
+    rival: Cell
+    control: Cell
+    profile: tuple[ProfilePoint, ...]
+    search: float
+
+    @property
+    def cells(self) -> list[Cell]:
+        """What is to be checked."""
+        return list(dict.fromkeys([self.control, self.minimum, self.largest, self.rival]))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is wanted by now, in this order; the choice as soon as there is one."""
+
+    wanted: list[Training]
+    choice: Choice | None
+
+
+def plan(box: Box, sizes: Sizes, results: Results, direction: Direction, seed: int) -> Progress:
+    """Return what is wanted by the values there are; ``seed`` is the study's, for the draws."""
+    wanted = _spread(box)
+    for first in range(_N_SPREAD, sizes.surface_seeds.stop, sizes.per_round):
+        if not _have_ended(box, wanted, results):
+            return Progress(wanted, None)
+        seeds = range(first, min(first + sizes.per_round, sizes.surface_seeds.stop))
+        wanted = wanted + _draw(box, _fit(box, wanted, results, direction), seeds, seed)
+    if not _have_ended(box, wanted, results):
+        return Progress(wanted, None)
+    choice = conclude(box, wanted, results, direction)
+    checks = [(cell, seed) for seed in sizes.check_seeds for cell in choice.cells]
+    return Progress(wanted + checks, choice)
+
+
+def _have_ended(box: Box, wanted: Sequence[Training], results: Results) -> bool:
+    return all(make_trial(box, training).key in results for training in wanted)
+
+
+def _spread(box: Box) -> list[Training]:
+    strengths, companions = box.strength.levels, box.companions
+    found: list[Training] = []
+    for seed, pattern in enumerate(_SPREAD):
+        for column, tenth in enumerate(pattern):
+            strength = strengths[round(tenth * (len(strengths) - 1) / _N_TENTHS)]
+            companion = companions[round(column * (len(companions) - 1) / _N_EIGHTHS)]
+            found.append(((strength, companion), seed))
+    return list(dict.fromkeys(found))
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """A surface of losses in units of ``unit`` below ``top``, the higher the better."""
+
+    surface: Surface
+    top: float
+    unit: float
+
+    def read(self, mean: float, direction: Direction) -> float:
+        """Return a surface's height as a value."""
+        return sign_of(direction) * (self.top + self.unit * mean)
+
+
+def _fit(box: Box, trained: Sequence[Training], results: Results, direction: Direction) -> _Scaled:
+    """Fit the surface; a training without a value counts as the worst that has one."""
+    sign = sign_of(direction)
+    found = [results[make_trial(box, training).key] for training in trained]
+    known = [sign * value for value in found if is_finite(value)]
+    worst, top = min(known, default=0.0), max(known, default=0.0)
+    values = np.array([sign * value if is_finite(value) else worst for value in found])
+    lost = top - values
+    unit = float(np.quantile(lost, _QUANTILE)) or float(lost.max()) or 1.0
+    lost = lost / unit
+    damped = np.where(lost <= 1, lost, 1 + np.log(np.maximum(lost, 1)))
+    seeds = np.array([seed for _, seed in trained])
+    points = box.place([cell for cell, _ in trained])
+    return _Scaled(Surface(points, seeds, -damped), top, unit)
+
+
+def _draw(box: Box, scaled: _Scaled, seeds: Sequence[int], study_seed: int) -> list[Training]:
+    """Return for each seed where surfaces that are drawn from the posterior are highest.
+
+    That is Thompson sampling (Thompson 1933, Biometrika 25): what may be best is tried as often as
+    it may be.
+    """
+    cells = box.cells
+    mean, covariance = scaled.surface.predict(box.place(cells))
+    jitter = 1e-7 * np.trace(covariance) / len(covariance) + 1e-12
+    factor = np.linalg.cholesky(covariance + jitter * np.eye(len(covariance)))
+    drawn: list[Training] = []
+    for seed in seeds:
+        rng = np.random.default_rng([study_seed, seed])
+        own: list[int] = []
+        while len(own) < min(_WIDTH, len(cells)):
+            order = np.argsort(-(mean + factor @ rng.standard_normal(len(mean))), kind="stable")
+            own.append(next(int(k) for k in order if k not in own))
+        drawn += [(cells[k], seed) for k in own]
+    return drawn
+
+
+def conclude(
+    box: Box, trained: Sequence[Training], results: Results, direction: Direction
+) -> Choice:
+    """Return λ_min, where the surface is highest, and λ_1se, each at its best companion.
+
+    λ_1se is the largest strength that loses at most a tenth of what one training varies by, even if
+    it loses a standard error more than estimated.
+    """
+    scaled, strengths = _fit(box, trained, results, direction), box.strength.levels
+    companions = box.companion.refine(_N_FINE) if box.companion else (None,)
+    cells: list[Cell] = [(s, c) for s in strengths for c in companions]
+    mean, covariance = scaled.surface.predict(box.place(cells))
+    of_strength = mean.reshape(len(strengths), -1)
+    at = of_strength.argmax(1) + of_strength.shape[1] * np.arange(len(strengths))
+    tops, best = [cells[k] for k in at], _last_max(mean[at])
+    own = covariance[np.ix_(at, at)]
+    errors = np.sqrt(np.maximum(own[best, best] + np.diag(own) - 2 * own[best], 0))
+    is_cheap = mean[at][best] - mean[at] + errors <= _CHEAP * scaled.surface.one_training
+    is_cheap[best] = True
+    others = np.where(np.array(strengths) == box.control, -np.inf, mean[at])
+    search, _ = scaled.surface.predict(box.place([box.best_cell]))
+    return Choice(
+        minimum=tops[best],
+        largest=tops[int(np.flatnonzero(is_cheap).max())],
+        rival=tops[_last_max(others)] if len(strengths) > 1 else tops[best],
+        control=(box.control, tops[best][1]),
+        profile=tuple(
+            ProfilePoint(top, scaled.read(float(m), direction))
+            for top, m in zip(tops, mean[at], strict=True)
+        ),
+        search=scaled.read(float(search[0]), direction),
+    )
+
+
+def _last_max(values: Floats) -> int:
+    return int(np.flatnonzero(values >= values.max() - 1e-12).max())
+
+
+def make_trial(box: Box, training: Training) -> QueuedTrial:
+    """Return a training's trial; the same parameters and seed are the same trial."""
+    (strength, _), seed = training
+    fixed = box.params(training[0])
     key = f"seed {seed} {json.dumps(fixed, sort_keys=True)}"
-    return QueuedTrial(key, fixed, {SEED: seed, SOURCE: candidate.source})
+    source = "zero" if strength == 0 else "ladder"
+    return QueuedTrial(key, fixed, {SEED: seed, SOURCE: source})
 
 
 def find_ended(trials: Sequence[FrozenTrial]) -> dict[str, FrozenTrial]:
@@ -45,55 +233,3 @@ def find_value(trial: FrozenTrial) -> float | None:
     if trial.state is TrialState.COMPLETE and trial.value is not None:
         return trial.value if math.isfinite(trial.value) else None
     return None
-
-
-def find_n_wanted(
-    candidates: Candidates,
-    values: Mapping[Candidate, Values],
-    n_seeds: int,
-    scale: Scale,
-    *,
-    races: bool,
-) -> dict[Candidate, int]:
-    """Return for how many seeds each candidate is to be trained, by the values of those that ended.
-
-    One without a value for some seed is out of the choice, and gets no further seed; nor does one
-    at whose λ another learning rate did better for the first two. With racing, who is found
-    hopeless once all have ended for the first three seeds, or four, ..., is out too.
-    """
-    n_wanted = {candidate: _n_until_missing(values[candidate], n_seeds) for candidate in values}
-    for outrun in find_outrun(candidates, values, n_seeds, scale.direction):
-        n_wanted[outrun] = min(n_wanted[outrun], N_SEEDS)
-    if not races:
-        return n_wanted
-    for n in range(MIN_N_SEEDS, n_seeds):
-        racing = [candidate for candidate in values if n_wanted[candidate] > n]
-        seen = {c: {s: v for s, v in values[c].items() if s < n} for c in racing}
-        if any(len(of_candidate) < n for of_candidate in seen.values()):
-            break
-        n_wanted |= dict.fromkeys(find_hopeless(seen, scale), n)
-    return n_wanted
-
-
-def list_wanted(
-    candidates: Candidates, n_wanted: Mapping[Candidate, int]
-) -> list[tuple[Candidate, int]]:
-    """Return which candidates are to be trained with which seeds, in this order: seed by seed.
-
-    But as long as it is not known at which learning rate a λ is judged, the seeds after those that
-    decide come last: most of them will not be wanted.
-    """
-    rivals = {
-        candidate
-        for row in candidates.rows
-        if sum(n_wanted[c] > N_SEEDS for c in set(row)) > 1
-        for candidate in row
-    }
-    seeds = range(max(n_wanted.values()))
-    pairs = [(c, seed) for seed in seeds for c in candidates.distinct if seed < n_wanted[c]]
-    return sorted(pairs, key=lambda pair: pair[1] >= N_SEEDS and pair[0] in rivals)
-
-
-def _n_until_missing(values: Values, n_seeds: int) -> int:
-    missing = [seed for seed, value in values.items() if value is None]
-    return min(missing) + 1 if missing else n_seeds

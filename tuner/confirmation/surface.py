@@ -1,84 +1,96 @@
-"""A smooth surface through a search's values over (λ, learning rate), to read a learning rate from.
+"""The surface through fresh seeds' values over strength and companion: a Gaussian process.
 
-A search leaves few trials, most of them pruned, crowded where they were good. The surface is the
-mean of a Gaussian process (Rasmussen and Williams 2006, sections 2.2 and 5.4.1) on log scales, with
-the kernel ``(1 + k_λ)(1 + k_lr)``: a constant, what each parameter does by itself, and what both do
-together. So what was learned about the learning rate at one λ counts at the others, more or less.
-Its length scales are those most likely given the values, among scales so long that the surface
-follows neither the noise nor a single trial.
+    value = level + f(u, l) + seed(l) + noise       u: strength, l: companion, in decades
+
+``f`` has the kernel ``(1 + k_u)(1 + k_l)``: what each parameter does by itself, and what both do
+together. What a seed does to all that are trained with it is a curve over l of its own, so that
+differences are paired as far as the values say they are. Scales are the most likely ones on short
+lists (Rasmussen and Williams 2006, section 5.4.1). Noise that grows with the learning rate is not
+modelled on purpose: it would explain failures away, which have to count.
 """
 
-import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import cholesky, solve_triangular
 
 Floats = npt.NDArray[np.float64]
 
-# In decades. λ acts over a decade or more; a learning rate within a factor of two is as good.
-_WEIGHT_DECAY_SCALES = (1.0, 1.5, 2.5, 4.0)
-_LR_SCALES = (0.3, 0.45, 0.7, 1.1)
-# Variance of a value's noise, as a multiple of the kernel's.
-_NOISES = (0.02, 0.06, 0.2, 0.6, 2.0)
+# Of u, l and seed in decades, as strength acts over a decade or more, and a learning rate within a
+# factor of two is as good; `seed` and `noise` are standard deviations beside that of f.
+_LISTS = {
+    "u": (1.0, 1.5, 2.5, 4.0),
+    "l": (0.3, 0.45, 0.7, 1.1),
+    "seed": (0.03, 0.1, 0.3, 0.6, 1.0, 2.0),
+    "noise": (0.01, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0),
+    "seed_l": (0.3, 0.6, 2.0),
+}
+_START = {"u": 1.0, "l": 0.45, "seed": 0.3, "noise": 0.12, "seed_l": 0.6}
+_LEVEL = 4.0  # variance of the level
+_MIN_GAIN = 0.1  # in log likelihood, of going through the lists once more
 
-# Of as many trials the kernel's matrix is solved 80 times in about two seconds; more say no more.
-_MAX_N_POINTS = 300
+
+@dataclass(frozen=True)
+class _Fit:
+    likelihood: float
+    variance: float
+    factor: Floats
+    residuals: Floats
 
 
 @dataclass(frozen=True)
 class Surface:
-    """A fitted surface: kernels at these points ``(n, 2)``, in decades, with these weights."""
+    """A fitted surface over ``points (n, 2)``, of ``values (n,)`` with the seeds ``(n,)``."""
 
     points: Floats
-    scales: tuple[float, float]
-    weights: Floats
+    seeds: npt.NDArray[np.int64]
+    values: Floats
 
-    def find_best_lr(
-        self, weight_decay: float, lr_range: tuple[float, float]
-    ) -> tuple[float, float]:
-        """Return where within the range the surface is highest at this λ, and how high."""
-        low, high = np.log10(lr_range)
-        lrs = np.linspace(low, high, 301)
-        at = np.column_stack([np.full_like(lrs, np.log10(weight_decay)), lrs])
-        heights = _kernel(at, self.points, self.scales) @ self.weights
-        top = heights.argmax()
-        lr = 10 ** float(lrs[top])
-        # Rounding must not leave the range.
-        return min(max(lr, lr_range[0]), lr_range[1]), float(heights[top])
+    @cached_property
+    def _fitted(self) -> tuple[dict[str, float], _Fit]:
+        """The scales, one chosen after the other until none is likelier, and what they give."""
+        scales, best = dict(_START), self._fit(_START)
+        for _ in range(4):
+            before = best.likelihood
+            for name, candidates in _LISTS.items():
+                for candidate in candidates:
+                    fit = self._fit({**scales, name: candidate})
+                    if fit.likelihood > best.likelihood:
+                        best, scales = fit, {**scales, name: candidate}
+            if best.likelihood - before < _MIN_GAIN:
+                break
+        return scales, best
+
+    def _fit(self, scales: dict[str, float]) -> _Fit:
+        same = self.seeds[:, None] == self.seeds[None]
+        apart = (self.points[:, None, 1] - self.points[None, :, 1]) / scales["seed_l"]
+        of_seed = scales["seed"] ** 2 * same * np.exp(-0.5 * apart**2)
+        noise = (scales["noise"] ** 2 + 1e-6) * np.eye(len(self.values))
+        factor = cholesky(_kernel(self.points, self.points, scales) + of_seed + noise, lower=True)
+        residuals = solve_triangular(factor, self.values - self.values.mean(), lower=True)
+        variance = max(float(residuals @ residuals) / len(residuals), 1e-12)
+        log_determinant = float(np.log(np.diag(factor)).sum())
+        likelihood = -0.5 * len(residuals) * float(np.log(variance)) - log_determinant
+        return _Fit(likelihood, variance, factor, residuals)
+
+    def predict(self, points: Floats) -> tuple[Floats, Floats]:
+        """Return mean and covariance of level + f at these points."""
+        scales, fit = self._fitted
+        across = _kernel(points, self.points, scales)
+        half = solve_triangular(fit.factor, across.T, lower=True)
+        mean = self.values.mean() + across @ solve_triangular(fit.factor.T, fit.residuals)
+        return mean, fit.variance * (_kernel(points, points, scales) - half.T @ half)
+
+    @property
+    def one_training(self) -> float:
+        """The standard deviation of one training's value, by seed and noise."""
+        scales, fit = self._fitted
+        return float(np.sqrt(fit.variance) * np.hypot(scales["seed"], scales["noise"]))
 
 
-def fit_surface(parameters: Floats, values: Floats, doubts: Floats) -> Surface:
-    """Fit a surface to values ``(n,)``, of which the higher are the better.
-
-    ``parameters`` are (λ, learning rate), ``(n, 2)`` above 0; ``doubts`` multiply the variances of
-    the values' noise.
-    """
-    chosen = np.linspace(0, len(values) - 1, min(len(values), _MAX_N_POINTS)).round().astype(int)
-    centre = np.average(values, weights=1 / doubts)
-    points = np.log10(parameters[chosen])
-    fits = _fits(points, values[chosen] - centre, doubts[chosen])
-    return max(fits, key=lambda fit: fit[0])[1]
-
-
-def _fits(points: Floats, values: Floats, doubts: Floats) -> Iterator[tuple[float, Surface]]:
-    """Yield surfaces, each with its log marginal likelihood but for a constant.
-
-    The kernel's variance is the most likely one for the scales and the noise (section 5.4.1).
-    """
-    for scales in itertools.product(_WEIGHT_DECAY_SCALES, _LR_SCALES):
-        kernel = _kernel(points, points, scales)
-        for noise in _NOISES:
-            factor = np.linalg.cholesky(kernel + noise * np.diag(doubts))
-            weights = np.linalg.solve(factor.T, np.linalg.solve(factor, values))
-            variance = max(float(values @ weights) / len(values), 1e-300)
-            log_determinant = 2 * float(np.log(np.diag(factor)).sum())
-            likelihood = -0.5 * (len(values) * np.log(variance) + log_determinant)
-            yield likelihood, Surface(points, scales, weights)
-
-
-def _kernel(left: Floats, right: Floats, scales: tuple[float, float]) -> Floats:
-    distances = (left[:, None, :] - right[None, :, :]) / np.array(scales)
+def _kernel(left: Floats, right: Floats, scales: dict[str, float]) -> Floats:
+    distances = (left[:, None, :] - right[None, :, :]) / np.array([scales["u"], scales["l"]])
     product: Floats = (1 + np.exp(-0.5 * distances**2)).prod(axis=2)
-    return product
+    return _LEVEL + product / 4

@@ -15,6 +15,8 @@ from tuner.metrics.storage_calls import StorageMetrics, cause_label
 
 REGISTRY = make_registry()
 
+_SILENCE_SECONDS = 10  # or each connection that says nothing would keep a thread
+
 CLAIMS = Counter("tuner_worker_claims", "Trials that were claimed.", registry=REGISTRY)
 EPOCHS = Counter(
     "tuner_worker_trial_epochs",
@@ -73,7 +75,8 @@ def serve_metrics(host: str, port: int) -> None:
     """
     _STORAGE.watch(Engine)
     try:
-        start_http_server(port, host.strip("[]"), REGISTRY)
+        server, _ = start_http_server(port, host.strip("[]"), REGISTRY)
+        server.RequestHandlerClass.timeout = _SILENCE_SECONDS  # type: ignore[attr-defined]
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise TunerError(

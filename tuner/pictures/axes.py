@@ -14,8 +14,8 @@ import plotly.graph_objects as go
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#AA4499"
 INK, GRID = "#222222", "#E4E4E4"
 
-LAMBDA_TITLE = "weight_decay (λ, torch's argument)"
-LR_TITLE = "learning rate"
+# What people call the parameters that torch's optimizers have; others are called by their names.
+TITLES = {"weight_decay": "weight_decay (λ, torch's argument)", "lr": "learning rate"}
 
 # A whole page or file, or a card of the dashboard: 450 pixels high, about as wide as that.
 Size = Literal["page", "card"]
@@ -47,11 +47,15 @@ class Box:
 
 @dataclass(frozen=True)
 class LambdaAxis:
-    """What an axis of λ spans, whether λ = 0 has its place, and its title (none: no numbers)."""
+    """What an axis of λ spans, whether λ = 0 has a place of its own, and its title.
+
+    Without a title there are no numbers.
+    """
 
     bounds: Bounds
     has_zero: bool
-    title: str = LAMBDA_TITLE
+    title: str
+    is_log: bool = True
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,13 @@ class Panel:
         trace.update(xaxis=_axis("x", number), yaxis=_axis("y", self.y))
         self.figure.add_trace(trace)
 
+    def holds_zero(self, strength: float) -> bool:
+        """Tell whether a strength belongs into the strip."""
+        return self.strip is not None and strength == 0
+
     def mark_lambda(self, value: float, look: Look) -> None:
         """Mark a λ by a vertical line."""
-        x = self.strip if value == 0 else self.x
+        x = self.strip if self.holds_zero(value) else self.x
         self._add_line(look, (value, value), (0, 1), _axis("x", x), f"{_axis('y', self.y)} domain")
 
     def mark_height(self, value: float, look: Look) -> None:
@@ -151,10 +159,10 @@ def add_panel(
     shared = {**_LINES, "anchor": _axis("y", y), "showticklabels": bool(lambda_axis.title)}
     layout = {
         _key("xaxis", x): {
-            **log_axis(lambda_axis.bounds),
+            **make_axis(lambda_axis.bounds, is_log=lambda_axis.is_log),
             **shared,
             "domain": [begin, box.right],
-            "tickformat": ".0e",
+            **({"tickformat": ".0e"} if lambda_axis.is_log else {}),
             "title": {"text": lambda_axis.title, "standoff": 8, "font": font},
         },
         _key("yaxis", y): {
@@ -203,6 +211,14 @@ def _key(axis: str, number: int) -> str:
     return axis if number == 1 else f"{axis}{number}"
 
 
+def make_axis(bounds: Bounds, *, is_log: bool) -> dict[str, Any]:
+    """Return an axis over these bounds with a little room."""
+    if is_log:
+        return log_axis(bounds)
+    room = 0.03 * (bounds[1] - bounds[0]) or 0.01
+    return {"range": [bounds[0] - room, bounds[1] + room]}
+
+
 def log_axis(bounds: Bounds) -> dict[str, Any]:
     """Return a log axis over these bounds with a little room: a tick a decade, if there are two."""
     low, high = (math.log10(bound) for bound in bounds)
@@ -228,10 +244,15 @@ def choice_looks(lambda_min: float, lambda_1se: float) -> list[tuple[float, Look
     ]
 
 
-def bounds_of(values: Sequence[float], at_least: Bounds | None = None) -> Bounds:
-    """Return the lowest and highest of positive values, widened to at least these bounds."""
-    known = [value for value in (*values, *(at_least or ())) if value > 0]
+def bounds_of(values: Sequence[float], *, is_log: bool = True) -> Bounds:
+    """Return the lowest and highest of values, on a log axis of the positive ones."""
+    known = [value for value in values if value > 0 or not is_log]
     return min(known, default=1e-5), max(known, default=1e-2)
+
+
+def value_axis(metric: str, *, is_proportion: bool) -> dict[str, Any]:
+    """Return title and ticks of an axis of values: percent for proportions alone."""
+    return {"title": metric, **({"tickformat": ".4~%"} if is_proportion else {})}
 
 
 def format_number(value: float) -> str:

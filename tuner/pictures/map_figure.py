@@ -1,17 +1,18 @@
 """Draw the map of a search: its trials over λ and learning rate, coloured by value.
 
-Over them lie the rungs that were trained on fresh seeds, and the best trial.
+Over them lies what was trained on fresh seeds, what of it was checked, and the best trial.
 """
 
 import html
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
 from tuner.pictures.axes import (
     INK,
-    LR_TITLE,
+    TITLES,
     VERMILLION,
     Box,
     LambdaAxis,
@@ -20,10 +21,10 @@ from tuner.pictures.axes import (
     add_panel,
     bounds_of,
     choice_looks,
-    log_axis,
+    make_axis,
     new_figure,
 )
-from tuner.pictures.path import LambdaMap, LambdaPath, MapPoint, Outcome, PathRung
+from tuner.pictures.path import LambdaMap, LambdaPath, MapPoint, Outcome, PathRung, Trained
 
 # The figure that is kept in a study is read with each look at it: see `tuner.pictures.figures`.
 _MOST_POINTS: dict[Size, int] = {"page": 20_000, "card": 500}
@@ -43,11 +44,22 @@ def draw_map(shown: LambdaMap, path: LambdaPath | None = None, size: Size = "pag
     """
     points = _thin_out(shown, _MOST_POINTS[size])
     figure = new_figure(f"Search of {html.escape(shown.study)}", _subtitle(shown, points), size)
-    places: list[MapPoint | PathRung] = [*shown.points, *(path.rungs if path else ())]
-    strengths = [place.weight_decay for place in places]
-    y_axis = log_axis(bounds_of([place.lr for place in places]))
-    lambda_axis = LambdaAxis(bounds_of(strengths), has_zero=0 in strengths)
-    panel = add_panel(figure, Box(), {"title": LR_TITLE, **y_axis}, lambda_axis)
+    places: list[MapPoint | PathRung | Trained] = [*shown.points, *(path.rungs if path else ())]
+    places += path.trained if path else ()
+    named = shown.named
+    strengths, is_log = [place.strength for place in places], named.has_log_strength
+    companions = [place.companion for place in places if place.companion is not None]
+    bounds = bounds_of(companions, is_log=named.has_log_companion)
+    y_axis = make_axis(bounds, is_log=named.has_log_companion)
+    lambda_axis = LambdaAxis(
+        bounds_of(strengths, is_log=is_log),
+        has_zero=is_log and 0 in strengths,
+        title=TITLES.get(named.strength, named.strength),
+        is_log=is_log,
+    )
+    companion = named.companion or ""  # a map has one: see `build_map`
+    title = TITLES.get(companion, companion)
+    panel = add_panel(figure, Box(), {"title": title, **y_axis}, lambda_axis)
     for outcome in _MARKS:
         if chosen := [point for point in points if point.outcome == outcome]:
             panel.add(_marks(chosen, outcome))
@@ -81,21 +93,21 @@ def _marks(points: list[MapPoint], outcome: Outcome) -> go.Scatter:
         marker |= {"color": [_short(point.value) for point in points], "coloraxis": "coloraxis"}
     value = "" if outcome == "diverged" else "<br>%{marker.color:.4g}"
     return go.Scatter(
-        x=[_short(point.weight_decay) for point in points],
-        y=[_short(point.lr) for point in points],
+        x=[_short(point.strength) for point in points],
+        y=[_short(point.companion) for point in points],
         mode="markers",
         marker=marker,
         name=name,
         customdata=[[point.number, point.n_epochs] for point in points],
-        hovertemplate="trial %{customdata[0]}: λ %{x:.3g}, lr %{y:.3g}"
+        hovertemplate="trial %{customdata[0]}: λ %{x:.3g}, %{y:.3g}"
         f"{value}<br>{outcome}, %{{customdata[1]}} epochs<extra></extra>",
     )
 
 
 def _star(point: MapPoint) -> go.Scatter:
     return go.Scatter(
-        x=[_short(point.weight_decay)],
-        y=[_short(point.lr)],
+        x=[_short(point.strength)],
+        y=[_short(point.companion)],
         mode="markers",
         marker={
             "symbol": "star",
@@ -105,33 +117,46 @@ def _star(point: MapPoint) -> go.Scatter:
             "line": {"color": VERMILLION, "width": 2},
         },
         name=f"best trial: {point.number}",
-        hovertemplate="trial %{text}: λ %{x:.3g}, lr %{y:.3g}<br>%{marker.color:.4g}"
+        hovertemplate="trial %{text}: λ %{x:.3g}, %{y:.3g}<br>%{marker.color:.4g}"
         "<br>the best of the search<extra></extra>",
         text=[str(point.number)],
     )
 
 
 def _add_rungs(panel: Panel, path: LambdaPath) -> None:
-    """Add the ladder as a line of rungs, λ = 0 in its strip, and rings around the chosen ones."""
-    for at_zero in (False, True):
-        rungs = [r for r in path.rungs if (r.weight_decay == 0) == at_zero and r.source != "search"]
-        if rungs:
-            panel.add(
-                go.Scatter(
-                    x=[rung.weight_decay for rung in rungs],
-                    y=[_short(rung.lr) for rung in rungs],
-                    mode="markers" if at_zero else "lines+markers",
-                    line={"color": INK, "width": 2},
-                    marker={"symbol": "square-open", "size": 9, "color": INK, "line": {"width": 2}},
-                    name="rungs, trained on fresh seeds",
-                    showlegend=not at_zero,
-                    hovertemplate="rung: λ %{x:.3g}, lr %{y:.3g}<extra></extra>",
-                ),
-                at_zero=at_zero,
-            )
-    strengths = [rung.weight_decay for rung in path.rungs]
+    """Add what fresh seeds trained as dots, what was checked as squares, and the chosen λ."""
+    checked = {(rung.strength, rung.companion) for rung in path.rungs}
+    trained = {(each.strength, each.companion) for each in path.trained} - checked
+    _add_places(panel, sorted(trained, key=str), "trained on fresh seeds", "circle-open", 5)
+    _add_places(panel, sorted(checked, key=str), "checked on others", "square-open", 12)
+    strengths = [rung.strength for rung in path.rungs]
     for value, look in choice_looks(strengths[path.lambda_min], strengths[path.lambda_1se]):
         panel.mark_lambda(value, look)
+
+
+def _add_places(
+    panel: Panel,
+    places: Sequence[tuple[float, float | None]],
+    name: str,
+    symbol: str,
+    size: int,
+) -> None:
+    is_named = False
+    for at_zero in (False, True):
+        own = [place for place in places if panel.holds_zero(place[0]) == at_zero]
+        if not own:
+            continue
+        trace = go.Scatter(
+            x=[_short(strength) for strength, _ in own],
+            y=[companion for _, companion in own],
+            mode="markers",
+            marker={"symbol": symbol, "size": size, "color": INK, "line": {"width": 1.5}},
+            name=name,
+            showlegend=not is_named,
+            hovertemplate=f"{name}: λ %{{x:.3g}}, %{{y:.3g}}<extra></extra>",
+        )
+        panel.add(trace, at_zero=at_zero)
+        is_named = True
 
 
 def _colors(shown: LambdaMap, font: dict[str, Any]) -> dict[str, Any]:
@@ -140,8 +165,9 @@ def _colors(shown: LambdaMap, font: dict[str, Any]) -> dict[str, Any]:
     Or else a few bad trials would take all colours but one.
     """
     complete = sorted(_short(p.value) for p in shown.points if p.outcome == "complete")
-    title = f"{shown.metric} (fraction)" if "accuracy" in shown.metric else shown.metric
-    bar = {"thickness": 16, "title": {"text": title, "side": "right", "font": font}}
+    named = shown.named
+    bar = {"thickness": 16, "title": {"text": named.metric, "side": "right", "font": font}}
+    bar |= {"tickformat": ".4~%"} if named.is_proportion else {}
     is_upward = shown.direction == "maximize"
     axis = {"colorscale": "Viridis", "reversescale": not is_upward, "colorbar": bar}
     if len(complete) < 4:
@@ -151,7 +177,7 @@ def _colors(shown: LambdaMap, font: dict[str, Any]) -> dict[str, Any]:
     if low == high:
         return axis
     ticks = [low + (high - low) * share for share in (0, 0.25, 0.5, 0.75, 1)]
-    texts = [f"{tick:.4g}" for tick in ticks]
+    texts = [f"{tick:.2%}" if named.is_proportion else f"{tick:.4g}" for tick in ticks]
     worst = 0 if is_upward else -1
     texts[worst] = ("≤ " if is_upward else "≥ ") + texts[worst]
     bar |= {"tickvals": ticks, "ticktext": texts}

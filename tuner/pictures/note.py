@@ -39,9 +39,15 @@ def write_section(confirmation: Confirmation) -> str:
             "",
             *(f"- {fact}" for fact in facts if fact),
             "",
-            f"Mean ± standard error over up to {len(confirmation.seeds)} fresh seeds:",
+            f"Mean ± standard error over {len(confirmation.seeds)} fresh seeds:",
             "",
-            _line("λ (weight_decay)", "lr", "mean ± se", "seeds", ""),
+            _line(
+                f"λ ({confirmation.strength})",
+                confirmation.companion or "",
+                "mean ± se",
+                "seeds",
+                "",
+            ),
             "|---:|---:|---:|---:|---|",
             *rows,
         ]
@@ -51,12 +57,10 @@ def write_section(confirmation: Confirmation) -> str:
 def _chosen(confirmation: Confirmation, rule: Literal["min", "1se"]) -> str:
     rung = confirmation.chosen(rule)
     test = confirmation.test.get(rule)
-    tested = f"; test accuracy {_score(test)}" if test else ""
-    candidate = rung.candidate
-    return (
-        f"λ_{rule} = **{format_number(candidate.weight_decay)}** at lr "
-        f"{format_number(candidate.lr)}: {_mean(rung)}{tested}"
-    )
+    tested = f"; test score {_score(test)}" if test else ""
+    companion = confirmation.find_companion(rung.candidate)
+    at = "" if companion is None else f" at {confirmation.companion} {format_number(companion)}"
+    return f"λ_{rule} = **{format_number(rung.candidate.strength)}**{at}: {_mean(rung)}{tested}"
 
 
 def _optimism(confirmation: Confirmation) -> str:
@@ -72,10 +76,10 @@ def _row(rung: Rung, position: int, confirmation: Confirmation) -> str:
     rules = {"λ_min": confirmation.lambda_min, "λ_1se": confirmation.lambda_1se}
     remarks = [name for name, chosen in rules.items() if chosen == position]
     remarks += [_SOURCES[rung.candidate.source], "dropped" * rung.is_dropped]
-    candidate = rung.candidate
+    companion = confirmation.find_companion(rung.candidate)
     return _line(
-        format_number(candidate.weight_decay),
-        format_number(candidate.lr),
+        format_number(rung.candidate.strength),
+        "" if companion is None else format_number(companion),
         _mean(rung),
         len(rung.values),
         ", ".join(filter(None, remarks)),

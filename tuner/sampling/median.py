@@ -7,17 +7,14 @@ Optuna 5.0.0 collects the intermediate values of all complete trials for each ch
 import math
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
 import numpy as np
-from optuna.pruners import MedianPruner
-from optuna.pruners._percentile import (
-    _get_best_intermediate_result_over_steps,
-    _is_first_in_interval_step,
-)
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
+from optuna.pruners._percentile import _is_first_in_interval_step
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -25,6 +22,8 @@ from tuner.sampling.history import TrialHistory
 
 # So many are sorted at once, as at a worker's first look; fewer are put in one by one.
 _MANY = 100
+# More medians are not worked out in advance: a trial may need few of them.
+_MOST_STEPS_AT_ONCE = 1_000
 
 
 @dataclass
@@ -82,6 +81,17 @@ class _Medians:
                 return self._n_complete, math.nan
             return self._n_complete, reported.median()
 
+    def at_all_steps(
+        self, trials: Sequence[FrozenTrial], *, n_min_reports: int
+    ) -> tuple[int, dict[int, float]] | None:
+        """Return the same of all steps with a median at once; None if there are too many."""
+        with self._lock:
+            self._update(trials)
+            if len(self._steps) > _MOST_STEPS_AT_ONCE:
+                return None
+            enough = {s: each for s, each in self._steps.items() if each.n_reports >= n_min_reports}
+            return self._n_complete, {step: each.median() for step, each in enough.items()}
+
     def _update(self, trials: Sequence[FrozenTrial]) -> None:
         continues, positions = self._history.changes(trials)
         if not continues:
@@ -118,14 +128,56 @@ class IncrementalMedianPruner(MedianPruner):
             step, reported, self._n_warmup_steps, self._interval_steps
         ):
             return False
-        n_complete, median = self._medians.at_step(
-            step, study.get_trials(deepcopy=False), n_min_reports=self._n_min_trials
-        )
+        n_complete, median = self._find_median(study, step)
         if n_complete < max(self._n_startup_trials, 1):
             return False
-        best = _get_best_intermediate_result_over_steps(trial, study.direction)
-        if math.isnan(best):
+        values = [each for each in trial.intermediate_values.values() if not math.isnan(each)]
+        if not values:
             return True
         if study.direction == StudyDirection.MAXIMIZE:
-            return bool(best < median)
-        return bool(best > median)  # False if the median is NaN
+            return max(values) < median
+        return min(values) > median  # False if the median is NaN
+
+    def _find_median(self, study: Study, step: int, /) -> tuple[int, float]:
+        trials = study.get_trials(deepcopy=False)
+        return self._medians.at_step(step, trials, n_min_reports=self._n_min_trials)
+
+    def settle(self, study: Study) -> "SettledMedianPruner | None":
+        """Return a pruner that decides as this one does until another trial ends.
+
+        None if the study's trials have reported at too many steps.
+        """
+        trials = study.get_trials(deepcopy=False)
+        found = self._medians.at_all_steps(trials, n_min_reports=self._n_min_trials)
+        if found is None:
+            return None
+        return SettledMedianPruner(
+            *found,
+            n_startup_trials=self._n_startup_trials,
+            n_warmup_steps=self._n_warmup_steps,
+            interval_steps=self._interval_steps,
+        )
+
+
+class SettledMedianPruner(IncrementalMedianPruner):
+    """Decides by medians that were found before, so that it needs none of the study's trials."""
+
+    def __init__(self, n_complete: int, medians: Mapping[int, float], **options: Any) -> None:
+        super().__init__(**options)
+        self._n_complete, self._by_step = n_complete, medians
+
+    def _find_median(self, _study: Study, step: int, /) -> tuple[int, float]:
+        return self._n_complete, self._by_step.get(step, math.nan)
+
+
+def find_settled(study: Study) -> BasePruner | None:
+    """Return a pruner that decides as the study's does until another trial ends.
+
+    It needs none of the study's trials, and may be pickled; None if there is none of the kind.
+    """
+    match study.pruner:
+        case IncrementalMedianPruner() as pruner:
+            return pruner.settle(study)
+        case NopPruner() as pruner:
+            return pruner
+    return None

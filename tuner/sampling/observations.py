@@ -1,5 +1,7 @@
 """The trials of a study as arrays, kept up to date and split into good and bad ones as by TPE."""
 
+import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
@@ -12,6 +14,7 @@ from optuna.samplers._tpe.sampler import _get_infeasible_trial_score, _get_prune
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from storage import GIVEN_BACK
 from tuner.sampling.history import TrialHistory
 
 Floats = npt.NDArray[np.float64]
@@ -24,6 +27,7 @@ _COMPLETE, _PRUNED, _RUNNING = (
 )
 _OBSERVED = (_COMPLETE, _PRUNED, _RUNNING)
 _IGNORED = TrialState.FAIL.value
+_FAILED = 100  # and has something to teach
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,34 @@ class Question:
     """What TPE wants to know: these parameters, as seen by the trial of this number.
 
     ``gamma`` tells how many of n finished trials are good ones. ``has_liar``: running trials count
-    as bad ones (the constant liar); otherwise they do not count.
+    as bad ones (the constant liar); otherwise they do not count. Nor do failed trials, unless it
+    ``has_failures``: then they are the worst of those that have finished.
     """
 
     names: Sequence[str]
     number: int
     gamma: Callable[[int], int]
     has_liar: bool
+    has_failures: bool = False
+
+
+def is_lesson(trial: FrozenTrial) -> bool:
+    """Tell whether a failed trial says something of its parameters: it was not given back."""
+    return trial.state is TrialState.FAIL and GIVEN_BACK not in trial.user_attrs
+
+
+def as_worst(trial: FrozenTrial, study: Study, get_params: GetParams) -> FrozenTrial:
+    """Return a failed trial as TPE takes the worst there is: it violates a constraint by infinity.
+
+    So it has also those parameters that it was to get next when it failed.
+    """
+    worst = copy.copy(trial)
+    worst.state = TrialState.RUNNING  # of which the parameters to come are known
+    worst.params = get_params(worst, study)
+    worst.state = TrialState.PRUNED
+    worst.system_attrs = {}
+    worst.set_constraint("did not fail", math.inf)
+    return worst
 
 
 class ObservedTrials:
@@ -94,7 +119,9 @@ class ObservedTrials:
             for position in positions:
                 trial = trials[position]
                 self._record(study, position, trial)
-                if trial.state.value in _OBSERVED:
+                if is_lesson(trial):
+                    self._record_params(position, as_worst(trial, study, get_params).params)
+                elif trial.state.value in _OBSERVED:
                     self._record_params(position, get_params(trial, study))
         except BaseException:
             self._history = TrialHistory()  # half-read: the next update reads all of it again
@@ -109,7 +136,7 @@ class ObservedTrials:
             self._params[name] = _grown(values, n, np.nan)
 
     def _record(self, study: Study, position: int, trial: FrozenTrial) -> None:
-        self._states[position] = trial.state.value
+        self._states[position] = _FAILED if is_lesson(trial) else trial.state.value
         self._numbers[position] = trial.number
         if position > 0 and trial.number <= self._numbers[position - 1]:
             self._is_ordinary = False
@@ -142,15 +169,19 @@ class ObservedTrials:
         is_other = self._numbers[: self._n] != question.number
         complete = np.flatnonzero((states == _COMPLETE) & is_other)
         pruned = np.flatnonzero((states == _PRUNED) & is_other)
-        n_below = question.gamma(len(complete) + len(pruned))
+        is_failed = (states == _FAILED) & question.has_failures
+        failed = np.flatnonzero(is_failed & is_other)
+        n_below = question.gamma(len(complete) + len(pruned) + len(failed))
         losses = self._values[complete]
         if study.direction == StudyDirection.MAXIMIZE:
             losses = -losses
         best_complete = complete[_smallest(losses, n_below)]
         best_pruned = self._best_pruned(pruned, n_below - len(best_complete))
+        n_failed_below = max(0, n_below - len(best_complete) - len(best_pruned))
         is_below = np.zeros(self._n, np.bool_)
         is_below[best_complete] = is_below[best_pruned] = True
-        is_above = (states == _COMPLETE) | (states == _PRUNED)
+        is_below[failed[:n_failed_below]] = True
+        is_above = (states == _COMPLETE) | (states == _PRUNED) | is_failed
         if question.has_liar:
             is_above |= states == _RUNNING
         is_above &= is_other & ~is_below

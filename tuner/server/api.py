@@ -1,7 +1,6 @@
 """The API under /v1: its routers, what they share, and its OpenAPI document."""
 
 import functools
-import math
 import re
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,6 +16,7 @@ from tuner.server.catalog import Catalog, SharedAnswers
 from tuner.server.models import Problem
 from tuner.server.origins import client_address
 from tuner.server.problems import MEDIA_TYPE
+from tuner.server.root import root_path
 
 _DESCRIPTION = """Studies of lambda-tuner: create, watch and steer them, and fetch the best λ.
 
@@ -61,7 +61,7 @@ Admin = Annotated[Principal, Depends(require(Role.ADMIN))]
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the errors of a route for its OpenAPI document: these, and those that all have."""
-    common = (400, 401, 403, 408, 413, 422, 500, 503)
+    common = (400, 401, 403, 408, 413, 415, 422, 500, 503)
     return {
         status: {"model": Problem, "content": {MEDIA_TYPE: {}}}
         for status in sorted({*common, *statuses})
@@ -81,15 +81,6 @@ def audit(request: Request, who: Principal, api: Api, action: str) -> None:
     record_action(api.catalog.engine, who.actor, action, client_address(request.scope))
 
 
-def finite(value: Any) -> Any:
-    """Return plain data with None for each number that JSON cannot hold."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    return [finite(item) for item in value] if isinstance(value, list | tuple) else value
-
-
 def add_api(app: FastAPI, api: Api, routers: tuple[APIRouter, ...]) -> None:
     """Add the API's routes to the app, and one that shows their OpenAPI document."""
     app.state.api = api
@@ -97,21 +88,22 @@ def add_api(app: FastAPI, api: Api, routers: tuple[APIRouter, ...]) -> None:
         app.include_router(router)
 
     @functools.cache
-    def describe() -> dict[str, Any]:
+    def describe(root: str) -> dict[str, Any]:
         document = get_openapi(
             title="lambda-tuner",
             version=version("lambda-tuner"),
             description=_DESCRIPTION,
             routes=app.routes,
+            servers=[{"url": root}] if root else None,
         )
         return _tidy(document)
 
     router = APIRouter(include_in_schema=False)
 
     @router.get("/v1/openapi.json")
-    async def show_openapi(_who: Viewer) -> dict[str, Any]:
+    async def show_openapi(request: Request, _who: Viewer) -> dict[str, Any]:
         """Describe the API."""
-        return describe()
+        return describe(root_path(request.scope))
 
     app.include_router(router)
 

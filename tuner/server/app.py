@@ -1,13 +1,13 @@
 """Assemble the service from its parts; each part is made here and handed to those who need it.
 
-A request passes the meter, the headers, the checks, the body limit and the gate, in this order,
-then the routes, and what is none of them goes to the dashboard. To add routes, add a router here.
+A request passes the root, the meter, the headers, the crowd, the checks, the gate and the body
+limit, in this order, then the routes, and what is none of them goes to the dashboard. To add
+routes, add a router here.
 """
 
 import threading
 from dataclasses import dataclass
 
-import optuna
 from fastapi import FastAPI
 from optuna.artifacts._protocol import ArtifactStore
 from optuna.storages import RDBStorage
@@ -29,7 +29,9 @@ from tuner.server.metering import Meter, RouteNotes
 from tuner.server.metrics import build_metrics
 from tuner.server.pages import build_pages
 from tuner.server.problems import add_problem_handlers
+from tuner.server.root import Root
 from tuner.server.settings import ServerSettings
+from tuner.server.shares import Crowd
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,14 @@ def create_service(
     storage = create_storage(settings.storage_url)
     engine = storage.engine
     is_open = not has_accounts(engine)
-    if is_open and not settings.is_loopback:
+    if is_open and (not settings.is_loopback or settings.trusted_proxies):
+        option = "--trusted-proxy" if settings.is_loopback else f"--host {settings.host}"
         raise UsageError(
             f"Nobody has an account, so the service stays on this machine: `tuner user add NAME "
-            f"--role admin` first, or leave out --host {settings.host}"
+            f"--role admin` first, or leave out {option}"
         )
     passwords.prepare()
-    cached = optuna.storages.get_storage(storage)
-    dashboard = Dashboard(cached, artifact_store)
+    dashboard = Dashboard(storage, artifact_store)
     routes = FastAPI(
         title="lambda-tuner",
         docs_url=None,
@@ -76,12 +78,13 @@ def create_service(
     routes.include_router(build_health(storage))
     routes.include_router(build_metrics(engine, registry))
     routes.include_router(build_pages(engine))
-    api = Api(Catalog(storage, cached), SharedAnswers(), settings.allowed)
+    api = Api(Catalog(storage, dashboard.shown), SharedAnswers(), settings.allowed)
     # In this order: what follows a name in a path comes before the name alone.
     routers = (trials.router, workers.router, best.router, events.router, studies.router)
     add_api(routes, api, routers)
     routes.router.default = dashboard
     add_problem_handlers(routes)
-    gate = Gate(RouteNotes(routes), Authenticator(engine, is_open=is_open), engine)
-    asgi = Meter(SecurityHeaders(Checks(BodyLimit(gate), settings)), registry)
+    gate = Gate(BodyLimit(RouteNotes(routes)), Authenticator(engine, is_open=is_open), engine)
+    checked = SecurityHeaders(Crowd(Checks(gate, settings)))
+    asgi = Root(Meter(checked, registry), settings.root_path)
     return Service(asgi, routes, dashboard, storage, is_open, threading.Event())

@@ -6,11 +6,11 @@ route that says nothing is still closed to strangers.
 
 import asyncio
 import functools
+import re
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import Literal
 
 from fastapi import HTTPException, Request
@@ -21,12 +21,15 @@ from starlette.types import Scope
 
 from storage import Bearer, Role, find_sessions, find_tokens, has_accounts, note_use
 from tuner.server.gathering import Gathered
+from tuner.server.origins import find_proxy
+from tuner.server.root import root_path
 
 PRINCIPAL = "tuner.principal"  # where the gate leaves it in the ASGI scope
+AUTHENTICATOR = "tuner.authenticator"  # and whom to ask again
 
-# Behind TLS the browser itself keeps the name from being set by other hosts, or without TLS.
-_PLAIN_COOKIE = "tuner_session"
-_TLS_COOKIE = "__Host-tuner_session"
+SESSION, DEVICE = "tuner_session", "tuner_device"
+# Ours are letters like these: whatever else stands in a cookie is not looked at.
+_COOKIE_VALUE = re.compile(r"[A-Za-z0-9_-]{43,64}")
 
 _ASK_AGAIN_SECONDS = 2.0
 
@@ -53,14 +56,24 @@ class BadCredentialsError(Exception):
     """Credentials were sent that are not, or no longer, good."""
 
 
+class NotThisMachineError(Exception):
+    """Nobody has an account, and the request may come from elsewhere."""
+
+    def __init__(self, shown_by: str) -> None:
+        super().__init__(
+            f"Nobody has an account, so the service is for this machine only, and {shown_by} says "
+            "that this comes through a proxy: first `tuner user add NAME --role admin`"
+        )
+
+
 class Authenticator:
     """Finds out who is asking; one for a process, and its event loop.
 
     Asks the database at each request, so that what is revoked has ended at once; but those who
     come at the same time share a statement.
 
-    ``is_open``: as long as nobody has an account, anybody may read. This ends for good with the
-    first account, so that removing the last one opens nothing.
+    ``is_open``: as long as nobody has an account, anybody on this machine may read. This ends for
+    good with the first account, so that removing the last one opens nothing.
     """
 
     def __init__(
@@ -77,19 +90,24 @@ class Authenticator:
         self._noting: asyncio.Task[None] | None = None
 
     async def identify(self, scope: Scope) -> Principal | None:
-        """Return who is asking, None for nobody; raises BadCredentialsError.
+        """Return who is asking, None for nobody.
+
+        Raises BadCredentialsError, or NotThisMachineError while nobody has an account.
 
         A request with an Authorization header is a program's: its cookies count for nothing.
         """
         headers = Headers(scope=scope)
         if given := headers.getlist("authorization"):
             return await self._identify_program(given)
-        if (secret := read_session_cookie(scope)) is not None:
+        if (secret := read_cookie(scope, SESSION)) is not None:
             bearer = await self._sessions.find(secret)
             if bearer is not None:
                 return Principal(bearer.name, bearer.role, "session")
-        is_open = self._is_open and await run_in_threadpool(self.is_open)
-        return _ANYBODY if is_open else None
+        if not self._is_open or not await run_in_threadpool(self.is_open):
+            return None
+        if (shown_by := find_proxy(scope)) is not None:
+            raise NotThisMachineError(shown_by)
+        return _ANYBODY
 
     async def _identify_program(self, given: list[str]) -> Principal:
         scheme, _, secret = given[0].partition(" ")
@@ -130,24 +148,23 @@ def is_tls(scope: Scope) -> bool:
     return scope.get("scheme") == "https"
 
 
-def session_cookie_name(scope: Scope) -> str:
-    """Return the cookie's name, which is another one behind TLS."""
-    return _TLS_COOKIE if is_tls(scope) else _PLAIN_COOKIE
+def cookie_name(scope: Scope, cookie: str) -> str:
+    """Return a cookie's name, which is another one behind TLS.
+
+    There the browser itself keeps it from being set by other hosts, or without TLS. Below a path,
+    which ``__Host-`` forbids, other services of the host are not sent it.
+    """
+    if not is_tls(scope):
+        return cookie
+    return f"__Secure-{cookie}" if root_path(scope) else f"__Host-{cookie}"
 
 
-def read_session_cookie(scope: Scope) -> str | None:
-    """Return the secret of the session; None if there is none, or more than one."""
-    name = session_cookie_name(scope)
-    found = []
-    for header in Headers(scope=scope).getlist("cookie"):
-        for part in header.split(";"):
-            cookie: SimpleCookie = SimpleCookie()
-            try:
-                cookie.load(part.strip())
-            except CookieError:
-                continue
-            found += [morsel.value for key, morsel in cookie.items() if key == name]
-    return found[0] if len(found) == 1 else None
+def read_cookie(scope: Scope, cookie: str) -> str | None:
+    """Return a cookie of ours; None if there is none, more than one, or it cannot be ours."""
+    pairs = ";".join(Headers(scope=scope).getlist("cookie")).split(";")
+    split = [pair.strip().partition("=") for pair in pairs]
+    found = [value for key, _, value in split if key == cookie_name(scope, cookie)]
+    return found[0] if len(found) == 1 and _COOKIE_VALUE.fullmatch(found[0]) else None
 
 
 def get_principal(request: Request) -> Principal:
@@ -156,6 +173,15 @@ def get_principal(request: Request) -> Principal:
     if not isinstance(principal, Principal):
         raise HTTPException(401, "Sign in, or send a token", {"WWW-Authenticate": "Bearer"})
     return principal
+
+
+async def is_still_let_in(request: Request) -> bool:
+    """Tell whether who asked may go on listening, as nothing has changed about them."""
+    try:
+        now = await request.scope[AUTHENTICATOR].identify(request.scope)
+    except (BadCredentialsError, NotThisMachineError):
+        return False
+    return bool(now == get_principal(request))
 
 
 def require(role: Role) -> Callable[[Request], Awaitable[Principal]]:

@@ -15,14 +15,15 @@ from fastapi.concurrency import run_in_threadpool
 from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy import Engine
 
-from storage import find_study, only_reading
+from storage import StudyRecord, find_study, only_reading
 from tuner.answer.best import Rule
 from tuner.answer.document import Document
 from tuner.answer.record import current_answer
 from tuner.errors import StudyNotFoundError
+from tuner.foreign import explain_lost_budget
 from tuner.report import load_status
 from tuner.spec import CONFIRM_SUFFIX
-from tuner.study import LoadedStudy, load_study
+from tuner.study import SPEC, LoadedStudy, load_study
 
 T = TypeVar("T")
 
@@ -47,11 +48,26 @@ class Catalog:
         """The database."""
         return self.storage.engine
 
-    def get(self, name: str) -> LoadedStudy:
-        """Return a study; raises StudyNotFoundError, without telling which names there are."""
+    def find(self, name: str) -> StudyRecord:
+        """Return a study's record; raises StudyNotFoundError, without telling which names there
+        are, but how to mend one that has lost its budget.
+        """
         record = find_study(self.engine, name)
-        if record is None:
-            raise StudyNotFoundError(f"There is no study {name!r}")
+        if record is not None:
+            return record
+        with only_reading():
+            try:
+                study_id = self.storage.get_study_id_from_name(name)
+                is_ours = SPEC in self.storage.get_study_user_attrs(study_id)
+            except KeyError:
+                is_ours = False
+        raise StudyNotFoundError(
+            explain_lost_budget(name) if is_ours else f"There is no study {name!r}"
+        )
+
+    def get(self, name: str) -> LoadedStudy:
+        """Return a study; raises StudyNotFoundError as `find` does."""
+        record = self.find(name)
         # SQLite gives the id of a deleted study to the next one.
         key = (name, record.study_id, record.created_at)
         with self._lock:
@@ -105,7 +121,7 @@ class Catalog:
 def _load(storage: RDBStorage, name: str) -> LoadedStudy:
     try:
         return load_study(storage, name)
-    except (KeyError, StudyNotFoundError) as error:
+    except KeyError as error:
         raise StudyNotFoundError(f"There is no study {name!r}, or not yet") from error
 
 

@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from tuner.errors import StudyNotFoundError
 from tuner.server.api import Api, Shared, StudyName, Viewer, problems
+from tuner.server.auth import is_still_let_in
 from tuner.server.models import StudyStatus
 from tuner.server.studies import load_status
 
@@ -65,6 +66,8 @@ async def _events(api: Api, status: StudyStatus, text: str, request: Request) ->
             yield ": still here\n\n"
         await asyncio.sleep(_LOOK_SECONDS)
         if time.monotonic() - started > _LONGEST_SECONDS or await request.is_disconnected():
+            return
+        if not await is_still_let_in(request):
             return
         try:
             status, text = await load_status(api, status.study)

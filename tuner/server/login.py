@@ -1,7 +1,11 @@
 """Sign people in, slowing down those who guess."""
 
+import hmac
 import logging
 import math
+import secrets
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
@@ -9,42 +13,85 @@ from storage import (
     begin_login,
     create_session,
     find_password_hash,
-    forget_failures,
+    find_wait,
+    paces_of,
     record_action,
-    replace_hash,
+    take_back,
 )
+from storage.logins import Paces
 from tuner.server.passwords import check_password, find_better_hash
 
 logger = logging.getLogger(__name__)
+
+_DEVICE_CHARACTERS = 16
 
 
 class LoginRefusedError(Exception):
     """Name or password is wrong; or there were too many attempts: ``wait_seconds`` is not 0."""
 
-    def __init__(self, wait_seconds: int = 0) -> None:
+    def __init__(self, wait_seconds: float = 0.0) -> None:
         super().__init__()
-        self.wait_seconds = wait_seconds
+        self.wait_seconds = math.ceil(wait_seconds)
 
 
-def sign_in(engine: Engine, name: str, password: str, *, network: str, address: str) -> str:
-    """Return the secret of a new session; raises LoginRefusedError.
+@dataclass(frozen=True)
+class Attempt:
+    """An attempt to sign in, and what it counts for; ``found`` is the user's id and hash."""
+
+    name: str
+    address: str
+    found: tuple[int, str] | None
+    device: str | None
+    paces: Paces
+
+
+def look_at(
+    engine: Engine, name: str, *, network: str, address: str, device_cookie: str | None
+) -> Attempt:
+    """Return the attempt if it may be made now; raises LoginRefusedError. Writes nothing."""
+    found = find_password_hash(engine, name)
+    device = None if found is None else _find_device(device_cookie or "", name, found[1])
+    paces = paces_of(name, network, device)
+    if (wait := find_wait(engine, paces)) > 0:
+        raise LoginRefusedError(wait)
+    return Attempt(name, address, found, device, paces)
+
+
+def sign_in(engine: Engine, attempt: Attempt, password: str) -> tuple[str, str]:
+    """Return the secret of a new session, and a device's cookie; raises LoginRefusedError.
 
     Takes as long for a user who does not exist as for a wrong password.
     """
-    wait = begin_login(engine, name, network)
-    if wait > 0:
-        raise LoginRefusedError(math.ceil(wait))
-    found = find_password_hash(engine, name)
+    if (wait := begin_login(engine, attempt.paces)) > 0:
+        raise LoginRefusedError(wait)
+    found, name = attempt.found, attempt.name
     is_right = check_password(None if found is None else found[1], password)
-    if found is None or not is_right:
-        # A name that nobody has may be a password typed into the wrong field.
-        actor = "nobody" if found is None else f"user:{name}"
-        record_action(engine, actor, "sign in: refused", address)
-        logger.warning("Refused to sign in %s from %s", actor, address)
+    secret = None
+    if found is not None and is_right:
+        user_id, password_hash = found
+        better = find_better_hash(password_hash, password)
+        secret = create_session(engine, user_id, password_hash, better)
+        password_hash = better or password_hash
+    # A name that nobody has may be a password typed into the wrong field.
+    actor = "nobody" if found is None else f"user:{name}"
+    if found is None or secret is None:
+        record_action(engine, actor, "sign in: refused", attempt.address)
+        logger.warning("Refused to sign in %s from %s", actor, attempt.address)
         raise LoginRefusedError
-    user_id, password_hash = found
-    forget_failures(engine, name)
-    if (better := find_better_hash(password_hash, password)) is not None:
-        replace_hash(engine, user_id, password_hash, better)
-    record_action(engine, f"user:{name}", "sign in", address)
-    return create_session(engine, user_id)
+    take_back(engine, attempt.paces)
+    record_action(engine, actor, "sign in", attempt.address)
+    return secret, _sign(attempt.device or secrets.token_urlsafe(12), name, password_hash)
+
+
+def _sign(device: str, name: str, password_hash: str) -> str:
+    """Return the cookie of a device: whoever has it has signed in with the password that is kept.
+
+    The hash is the key, of which nobody outside knows the salt; it ends with the password.
+    """
+    digest = hmac.digest(password_hash.encode(), f"{name} {device}".encode(), "sha256")
+    return device + urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def _find_device(cookie: str, name: str, password_hash: str) -> str | None:
+    device = cookie[:_DEVICE_CHARACTERS]
+    return device if hmac.compare_digest(_sign(device, name, password_hash), cookie) else None

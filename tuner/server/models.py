@@ -77,11 +77,32 @@ class SpecOptions(_Taken):
     lr: Bounds | None = Field(default=None, description="Range of the learning rate, log-uniform.")
     sampler: SamplerName | None = None
     pruner: PrunerName | None = None
+    learn_from_failures: bool | None = Field(
+        default=None, description="Take failed trials for the worst there are (tpe)."
+    )
     seed: Annotated[int, Field(ge=0, le=_LARGEST_INTEGER)] | None = None
     direction: Direction | None = None
 
     def given(self) -> dict[str, Any]:
         """Return what was given, as the command line's options are."""
+        return self.model_dump(exclude_none=True)
+
+
+class BrakeOptions(_Taken):
+    """What ends a study, or a trial, that only costs; what is left out stays, or is the default."""
+
+    max_failures: Annotated[int, Field(ge=0, le=_LARGEST_INTEGER)] | None = Field(
+        default=None, description="Failures in a row that stop the study; 0: any number."
+    )
+    trial_timeout: TimeoutSeconds | None = Field(default=None, description="Seconds.")
+    silence_timeout: TimeoutSeconds | None = Field(default=None, description="Seconds.")
+    retry_on: list[Annotated[str, Field(max_length=200)]] | None = Field(
+        default=None, max_length=50, description="out-of-memory, or names of exceptions."
+    )
+    trials_per_process: Count | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Return what was given."""
         return self.model_dump(exclude_none=True)
 
 
@@ -105,6 +126,7 @@ class NewStudy(_Taken):
     timeout_seconds: TimeoutSeconds | None = None
     max_retries: MaxRetries | None = None
     priority: Priority | None = None
+    brakes: BrakeOptions = Field(default_factory=BrakeOptions)
 
 
 class StudyChange(_Taken):

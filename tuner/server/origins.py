@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from tuner.loopback import is_loopback
+
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 READING = ("GET", "HEAD")
 
@@ -14,17 +16,71 @@ READING = ("GET", "HEAD")
 def is_same_origin(scope: Scope) -> bool:
     """Tell whether a page of our own sent this, as the browser says.
 
-    A browser says so at every write (Fetch standard, Origin and Sec-Fetch-Site); who says nothing
+    A browser says so at every write (Fetch standard): by Sec-Fetch-Site, which no page can set and
+    no proxy changes, or, where it knows that not or speaks without TLS, by Origin. Who says nothing
     is no browser, has no business with cookies, and is refused.
     """
     headers = Headers(scope=scope)
-    site = headers.get("sec-fetch-site")
-    origin = headers.get("origin")
-    if site is None and origin is None:
+    if (site := headers.get("sec-fetch-site")) is not None:
+        return site == "same-origin"
+    origin, host = headers.get("origin"), headers.get("host")
+    return origin is not None and host is not None and _is_of_host(origin, host)
+
+
+def explain_origin(scope: Scope, otherwise: str) -> str:
+    """Say why ``is_same_origin`` refuses; what to change, where a proxy may have changed Host."""
+    headers = Headers(scope=scope)
+    origin = headers.get("origin", "null")
+    if "sec-fetch-site" in headers or origin == "null":
+        return otherwise
+    return (
+        f"The page is of {origin}, while Host says {headers.get('host')}; other sites' pages may "
+        "not do this. If a proxy changes Host, tell nginx: proxy_set_header Host $http_host;"
+    )
+
+
+def _is_of_host(origin: str, host: str) -> bool:
+    """Tell whether an origin is of a host, with or without the port that goes without saying."""
+    scheme, _, named = origin.partition("://")
+    port = {"http": 80, "https": 443}.get(scheme)
+    if port is None or {"@", "/", "?", "#"} & set(named + host):
         return False
-    is_own_site = site in (None, "same-origin")
-    is_own_origin = origin is None or urlsplit(origin).netloc == headers.get("host")
-    return is_own_site and is_own_origin
+    try:
+        one, other = urlsplit(f"//{named}"), urlsplit(f"//{host}")
+        return bool(one.hostname) and (
+            (one.hostname, one.port or port) == (other.hostname, other.port or port)
+        )
+    except ValueError:
+        return False
+
+
+def find_proxy(scope: Scope) -> str | None:
+    """Return what shows that somebody else may be behind this request; None for this machine.
+
+    Told or not: by its default nginx speaks HTTP/1.0 and changes Host, which the page's address
+    then contradicts.
+    """
+    headers = Headers(scope=scope)
+    for name in headers:
+        if name.startswith("x-forwarded-") or name in _FORWARDED:
+            return f"the header {name}"
+    address = client_network(scope)
+    if address != "unknown" and not is_loopback(address):
+        return f"the address {address}"
+    if scope.get("http_version") == "1.0":
+        return "HTTP/1.0"
+    page = headers.get("origin") or headers.get("referer")
+    is_own_page = headers.get("sec-fetch-site") in (None, "same-origin")
+    if page and is_own_page and not _is_of_host(_origin_of(page), headers.get("host", "")):
+        return "a page of another host"
+    return None
+
+
+_FORWARDED = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "cf-connecting-ip"})
+
+
+def _origin_of(address: str) -> str:
+    return "/".join(address.split("/", 3)[:3])
 
 
 def client_address(scope: Scope) -> str:
@@ -37,14 +93,14 @@ def client_address(scope: Scope) -> str:
 
 
 def client_network(scope: Scope) -> str:
-    """Return what one client has to itself: an IPv4 address, or 64 bits of an IPv6 one."""
+    """Return what one client may have to itself: an IPv4 address, or 56 bits of an IPv6 one."""
     address = client_address(scope)
     if ":" not in address:
         return address
     parsed = ipaddress.IPv6Address(address)
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network(f"{address}/64", strict=False))
+    return str(ipaddress.ip_network(f"{address}/56", strict=False))
 
 
 def is_plain_path(path: str) -> bool:

@@ -9,7 +9,7 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 
 from tuner.errors import UsageError
 
-_SHORTEST = 8
+_SHORTEST = 12  # guesses are slowed down by network, and there are many networks
 # More is no password; hashing it would only cost time.
 _LONGEST = 1024
 

@@ -1,16 +1,22 @@
 """Errors as the service answers them: RFC 9457 problem documents, without secrets or traces."""
 
+import functools
 import logging
+import string
 from collections.abc import Mapping
+from html import escape
 from http import HTTPStatus
+from importlib import resources
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
+from starlette.types import Scope
 
 from storage import StorageError, explain_database_error
 from tuner.errors import (
@@ -22,6 +28,7 @@ from tuner.errors import (
     UsageError,
 )
 from tuner.server.origins import METHODS
+from tuner.server.root import root_path
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +44,28 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) 
         "detail": detail,
     }
     return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
+
+
+def refuse(
+    scope: Scope, status: int, detail: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return a problem document or, to a browser that shows a page, a page that says the same."""
+    if "text/html" not in Headers(scope=scope).get("accept", ""):
+        return problem(status, detail, headers)
+    title = HTTPStatus(status).phrase
+    page = fill_in("problem.html", root=root_path(scope), title=title, detail=escape(detail))
+    return HTMLResponse(page, status, headers)
+
+
+def fill_in(page: str, /, **values: str) -> str:
+    """Return a page of ours; values are HTML."""
+    return string.Template(read_part(page)).substitute(values)
+
+
+@functools.cache
+def read_part(name: str) -> str:
+    """Return a file of this package."""
+    return resources.files("tuner.server").joinpath(name).read_text(encoding="utf-8")
 
 
 def add_problem_handlers(app: FastAPI) -> None:

@@ -13,10 +13,10 @@ import uvicorn
 from tuner.errors import TunerError
 from tuner.server.app import Service, create_service
 from tuner.server.settings import ServerSettings
+from tuner.server.sockets import BoundedProtocol
 
 # Requests have this long to end.
 _GRACE_SECONDS = 2
-_MOST_CONNECTIONS = 1000
 
 
 def serve(settings: ServerSettings, on_start: Callable[[Service, str], None]) -> None:
@@ -29,17 +29,17 @@ def serve(settings: ServerSettings, on_start: Callable[[Service, str], None]) ->
     with _listen(settings) as listener:
         port = listener.getsockname()[1]
         host = f"[{settings.host}]" if ":" in settings.host.strip("[]") else settings.host
-        on_start(service, f"http://{host}:{port}")
+        on_start(service, f"http://{host}:{port}{settings.root_path}")
         _Server(_uvicorn_config(service, settings), service.leaving).run(sockets=[listener])
     service.storage.engine.dispose()
 
 
 def _uvicorn_config(service: Service, settings: ServerSettings) -> uvicorn.Config:
-    # Uvicorn tells where it listens and when it ends; the first we say, the second is asked for.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # It tells where it listens and when it ends, which we do, and warns of what strangers send.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
     return uvicorn.Config(
         service.asgi,
-        http="h11",
+        http=BoundedProtocol,
         ws="none",
         log_config=None,
         access_log=False,  # its lines hold whole queries
@@ -47,7 +47,6 @@ def _uvicorn_config(service: Service, settings: ServerSettings) -> uvicorn.Confi
         # Left to itself it would believe whatever comes from this machine.
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=list(settings.trusted_proxies),
-        limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
 

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from fastapi.concurrency import run_in_threadpool
+import anyio
+from anyio.to_thread import run_sync
 
 from storage import explain_database_error
 
@@ -39,7 +40,9 @@ class SharedLook(Generic[T]):
         if time.monotonic() < self._fresh_until:
             return self._seen
         if self._running is None or self._running.done():
-            self._running = asyncio.ensure_future(run_in_threadpool(self._look_now))
+            self._running = asyncio.ensure_future(
+                run_sync(self._look_now, limiter=anyio.CapacityLimiter(1))  # whatever others do
+            )
         done, _ = await asyncio.wait([self._running], timeout=PATIENCE_SECONDS)
         return self._seen if done else None
 

@@ -7,7 +7,6 @@ from urllib.parse import quote
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from storage import StudyState, change_budget, find_study, list_studies, set_study_state
-from tuner.errors import StudyNotFoundError
 from tuner.server.api import (
     Admin,
     Api,
@@ -16,7 +15,6 @@ from tuner.server.api import (
     StudyName,
     Viewer,
     audit,
-    finite,
     is_addressable,
     problems,
 )
@@ -29,7 +27,9 @@ from tuner.server.models import (
     StudyStatus,
     StudySummary,
 )
-from tuner.study import create_or_resume
+from tuner.server.root import root_path
+from tuner.strict_json import finite
+from tuner.study import create_or_resume, load_study
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"])
 
@@ -75,6 +75,9 @@ def create_study(
     if not is_addressable(new.name):
         raise HTTPException(422, f"Study {new.name!r} would have no path of its own here")
     existed = find_study(api.catalog.engine, new.name) is not None
+    if existed:
+        api.allowed.check(load_study(api.catalog.storage, new.name).spec.objective)
+    api.allowed.check(new.spec.given().get("objective", ""))
     loaded = create_or_resume(
         api.catalog.storage,
         new.name,
@@ -83,12 +86,12 @@ def create_study(
         timeout_seconds=new.timeout_seconds,
         max_retries=new.max_retries,
         priority=new.priority,
-        check_function=api.allowed.check,
+        brakes=new.brakes.given(),
     )
     api.answers.forget(new.name)
     audit(request, who, api, f"{'resume' if existed else 'create'} study {new.name!r}")
     response.status_code = 200 if existed else 201
-    response.headers["Location"] = f"/v1/studies/{quote(new.name)}"
+    response.headers["Location"] = f"{root_path(request.scope)}/v1/studies/{quote(new.name)}"
     status = finite(api.catalog.load_status(new.name))
     return CreatedStudy(**status, spec=finite(loaded.spec.model_dump(mode="json")))
 
@@ -162,10 +165,7 @@ async def load_status(api: Api, name: str) -> tuple[StudyStatus, str]:
 
 
 def _get_id(api: Api, name: str) -> int:
-    record = find_study(api.catalog.engine, name)
-    if record is None:
-        raise StudyNotFoundError(f"There is no study {name!r}")
-    return record.study_id
+    return api.catalog.find(name).study_id
 
 
 def _utc(moment: float | None) -> str | None:

@@ -7,8 +7,9 @@ from fastapi import APIRouter, Query
 
 from storage import GIVEN_BACK, SortKey, TrialQuery, TrialRow, list_trial_rows
 from tuner.report import trial_note
-from tuner.server.api import Shared, StudyName, Viewer, finite, problems
+from tuner.server.api import Shared, StudyName, Viewer, problems
 from tuner.server.models import Trial, TrialPage, TrialState
+from tuner.strict_json import finite, write_params
 
 router = APIRouter(prefix="/v1/studies", tags=["trials"])
 
@@ -43,7 +44,7 @@ def _trial(row: TrialRow) -> Trial:
         "number": row.number,
         "state": row.state,
         "value": row.value if is_finished else None,
-        "params": row.params,
+        "params": write_params(row.params),
         "epochs": row.epochs,
         "started_at": _utc(row.started),
         "seconds": seconds,

@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 import pytest
+from playwright.sync_api import Browser
 from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
@@ -23,16 +24,27 @@ from storage import (
 )
 from tests.conftest import clean_environment
 from tests.forked import Tuner
-from tuner.leaving import Leaving
+from tests.hashes import QUICK
+from tests.tuner.server.watched import starting_browser
+from tuner.server import passwords
 from tuner.server.app import Service, create_service
 from tuner.server.passwords import hash_password
 from tuner.server.settings import ServerSettings
 from tuner.study import create_or_resume
-from tuner.worker import WorkerConfig, run_worker
+from tuner.workers.config import WorkerConfig
+from tuner.workers.coordinator import run_worker
+from tuner.workers.shutdown import Leaving
 
 PASSWORD = "correct horse battery"
 ORIGIN = "http://localhost"
 DIGITS = {"dataset": "digits", "epochs": 2, "train_size": 100}
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _hashed_quickly() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_hasher", QUICK)
+        yield
 
 
 def add_study(url: str, name: str = "digits", n_trials: int = 12) -> None:
@@ -69,6 +81,12 @@ def _password_hash() -> str:
     return hash_password(PASSWORD)
 
 
+def _session(engine: Engine, user_id: int, password_hash: str) -> str:
+    secret = create_session(engine, user_id, password_hash)
+    assert secret is not None
+    return secret
+
+
 def add_accounts(engine: Engine) -> Accounts:
     """Make a user and a token of each role, and tokens that are over."""
     password_hash = _password_hash()
@@ -78,7 +96,7 @@ def add_accounts(engine: Engine) -> Accounts:
         create_user(engine, role.value, password_hash, role)
         found = find_password_hash(engine, role.value)
         assert found is not None
-        sessions[role.value] = create_session(engine, found[0])
+        sessions[role.value] = _session(engine, *found)
         tokens[role.value] = create_token(engine, role, name=f"a-{role.value}")[1]
     number, tokens["revoked"] = create_token(engine, Role.ADMIN)
     revoke_token(engine, number)
@@ -117,6 +135,13 @@ class Served:
 
 
 @pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Return the Chromium that is installed here; to it this machine is also lab.example.org."""
+    with starting_browser("--host-resolver-rules=MAP lab.example.org 127.0.0.1") as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
 def module_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the URL of a file with a study in it, for all tests of a module."""
     url = f"sqlite:///{tmp_path_factory.mktemp('served') / 'tuner.db'}"
@@ -129,7 +154,7 @@ def served(module_url: str) -> Iterator[Served]:
     """Return a service with accounts of each role, made anew for each test."""
     engine = create_storage(module_url).engine
     with engine.begin() as connection:
-        for table in ("sessions", "users", "tokens", "logins", "audit"):
+        for table in ("sessions", "users", "tokens", "former_users", "logins", "audit"):
             connection.execute(text(f"DELETE FROM tuner_{table}"))
     accounts = add_accounts(engine)
     service = create_service(ServerSettings(module_url))

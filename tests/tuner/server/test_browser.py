@@ -5,9 +5,6 @@ in the browser's console (such as what our policy blocks) nor requests that fail
 """
 
 import contextlib
-import re
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,43 +16,22 @@ import pytest
 import uvicorn
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.distributions import BaseDistribution, FloatDistribution
-from playwright.sync_api import Browser, Locator, Page, Request, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
-from benchmarks.browser import PASSWORD, add_person, open_browser, sign_in
 from storage import Role, create_storage
-from tests.browser import find_chromium
-from tests.conftest import ROOT, clean_environment
+from tests.conftest import clean_environment
+from tests.forked import Tuner
 from tests.tuner.confirmed import make_confirmed_study
 from tests.tuner.conftest import LANES, wait_until
 from tests.tuner.server.conftest import Server, StartServer
+from tests.tuner.server.watched import Watched, add_people, watching
 from tuner.pictures.figures import keep_in_study
 from tuner.pictures.path import get_confirmation
 from tuner.server.app import create_service
 from tuner.server.settings import ServerSettings
 from tuner.study import create_or_resume
 
-pytestmark = pytest.mark.browser
-
-SCREENSHOTS = ROOT / "tests" / "output"
-expect.set_options(timeout=30_000)
-
-# Of a page that is left while it asks for news.
-_LEFT = "net::ERR_ABORTED"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Return the Chromium that is installed here."""
-    find_chromium()
-    SCREENSHOTS.mkdir(exist_ok=True)
-    with open_browser() as browser:
-        yield browser
-
-
-def _add_people(url: str) -> None:
-    engine = create_storage(url).engine
-    for role in Role:
-        add_person(engine, role.value, role)
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +40,7 @@ def storage_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     url = f"sqlite:///{tmp_path_factory.mktemp('browser') / 'tuner.db'}"
     loaded = make_confirmed_study(url)
     keep_in_study(loaded, get_confirmation(loaded))
-    _add_people(url)
+    add_people(url)
     return url
 
 
@@ -74,57 +50,14 @@ def server(start_server: StartServer, storage_url: str) -> Server:
     return start_server(storage_url)
 
 
-class _Watched:
-    """A page, and what the browser complained about."""
-
-    def __init__(self, page: Page, url: str) -> None:
-        self.page = page
-        self.url = url
-        self.complaints: list[str] = []
-        page.on("console", lambda message: self._note(message.type, message.text))
-        page.on("pageerror", lambda error: self._note("error", str(error)))
-        page.on("requestfailed", self._note_failure)
-        page.set_default_timeout(30_000)
-
-    def _note(self, kind: str, message: str) -> None:
-        if kind == "error":
-            self.complaints.append(message)
-
-    def _note_failure(self, request: Request) -> None:
-        if request.failure != _LEFT:
-            self.complaints.append(f"{request.url}: {request.failure}")
-
-    def enter(self, name: str, path: str = "/dashboard") -> None:
-        """Sign in, and go to a page."""
-        self.page.goto(f"{self.url}/login?next={path}")
-        self.sign_in(name)
-        self.page.wait_for_url(re.compile(re.escape(f"{self.url}{path}") + r"(\?.*)?$"))
-
-    def sign_in(self, name: str, password: str = PASSWORD) -> None:
-        """Fill in the form and send it."""
-        sign_in(self.page, name, password)
-
-    def take(self, name: str, *, height: int = 1000) -> None:
-        """Keep a picture of the page."""
-        self.page.set_viewport_size({"width": 1400, "height": height})
-        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
-
-
-@contextlib.contextmanager
-def _watching(browser: Browser, url: str) -> Iterator[_Watched]:
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    yield _Watched(context.new_page(), url)
-    context.close()
-
-
 @pytest.fixture
-def watched(browser: Browser, server: Server) -> Iterator[_Watched]:
+def watched(browser: Browser, server: Server) -> Iterator[Watched]:
     """Return a page of a browser without cookies."""
-    with _watching(browser, server.url) as watched:
+    with watching(browser, server.url) as watched:
         yield watched
 
 
-def test_stranger_is_asked_to_sign_in_and_told_of_a_wrong_password(watched: _Watched) -> None:
+def test_stranger_is_asked_to_sign_in_and_told_of_a_wrong_password(watched: Watched) -> None:
     """The page says what is wrong, keeps the name, and lets in with the right password."""
     page = watched.page
     page.goto(f"{watched.url}/dashboard/studies/1")
@@ -140,7 +73,7 @@ def test_stranger_is_asked_to_sign_in_and_told_of_a_wrong_password(watched: _Wat
     page.wait_for_url(f"{watched.url}/dashboard/studies/1")
 
 
-def test_study_is_found_in_the_list_and_seen_with_our_pictures(watched: _Watched) -> None:
+def test_study_is_found_in_the_list_and_seen_with_our_pictures(watched: Watched) -> None:
     """Under our policy the dashboard draws each plot of the study, path and map of λ too."""
     watched.enter("viewer")
     page = watched.page
@@ -156,7 +89,7 @@ def test_study_is_found_in_the_list_and_seen_with_our_pictures(watched: _Watched
     assert watched.complaints == []
 
 
-def test_study_is_fetched_once_while_the_script_is_still_loaded(watched: _Watched) -> None:
+def test_study_is_fetched_once_while_the_script_is_still_loaded(watched: Watched) -> None:
     """The page's link asks for just what its script will ask for, so that neither asks twice."""
     watched.enter("viewer", "/dashboard/studies/1")
     expect(watched.page.locator("#plot-history .point").first).to_be_visible()
@@ -172,7 +105,8 @@ def test_study_is_fetched_once_while_the_script_is_still_loaded(watched: _Watche
     assert at < asked
 
 
-def test_every_page_of_a_study_is_drawn_without_complaint(watched: _Watched) -> None:
+@pytest.mark.long
+def test_every_page_of_a_study_is_drawn_without_complaint(watched: Watched) -> None:
     """Parallel coordinates by WebGL, all other plots, trials with each epoch's value, the note."""
     watched.enter("viewer")
     page = watched.page
@@ -196,7 +130,7 @@ def test_every_page_of_a_study_is_drawn_without_complaint(watched: _Watched) -> 
 
 
 def test_open_page_shows_the_trials_that_a_worker_trains(
-    watched: _Watched, storage_url: str, tmp_path: Path
+    watched: Watched, storage_url: str, tmp_path: Path
 ) -> None:
     """Nobody reloads: the page asks for news, and the history grows point by point."""
     loaded = create_or_resume(create_storage(storage_url), "running", LANES, n_trials=10_000)
@@ -205,13 +139,8 @@ def test_open_page_shows_the_trials_that_a_worker_trains(
     page = watched.page
     expect(page.get_by_text("running (id=")).to_be_visible()
     page.evaluate("window.wasNotReloaded = true")
-    command = [sys.executable, "-m", "tuner", "worker", "--study", "running"]
-    worker = subprocess.Popen(
-        [*command, "--storage", storage_url],
-        cwd=tmp_path,
-        env=clean_environment(),
-        stderr=subprocess.DEVNULL,
-    )
+    command = ("worker", "--study", "running", "--storage", storage_url)
+    worker = Tuner(command, tmp_path, clean_environment(), tmp_path / "worker.log")
     points = page.locator("#plot-history .point")
     try:
         wait_until(lambda: _count(page, points) > 0, 90)
@@ -264,7 +193,7 @@ def equipped_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     store = FileSystemArtifactStore(folder)
     for owner in (study, running):
         upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=owner)
-    _add_people(url)
+    add_people(url)
     with _serving(url, folder) as address:
         yield address
 
@@ -303,12 +232,13 @@ _PLACES = {
 
 @pytest.mark.parametrize("role", Role)
 @pytest.mark.parametrize("name", _PLACES)
+@pytest.mark.long
 def test_controls_that_change_something_are_seen_by_admins_only(
     browser: Browser, equipped_url: str, name: str, role: Role
 ) -> None:
     """Viewers and operators look at the same pages without buttons that would be refused."""
     place = _PLACES[name]
-    with _watching(browser, equipped_url) as watched:
+    with watching(browser, equipped_url) as watched:
         watched.enter(role)
         page = watched.page
         page.goto(equipped_url + place.path)
@@ -322,7 +252,7 @@ def test_controls_that_change_something_are_seen_by_admins_only(
         assert watched.complaints == []
 
 
-def test_viewer_cannot_delete_by_a_request_either(watched: _Watched) -> None:
+def test_viewer_cannot_delete_by_a_request_either(watched: Watched) -> None:
     """What the page's script would send is refused; the study stays."""
     watched.enter("viewer")
     page = watched.page
@@ -333,17 +263,19 @@ def test_viewer_cannot_delete_by_a_request_either(watched: _Watched) -> None:
     expect(page.get_by_text("1. digits", exact=True)).to_be_visible()
 
 
-def test_signing_out_ends_the_session_itself(watched: _Watched) -> None:
+def test_signing_out_ends_the_session_itself(watched: Watched) -> None:
     """It leads back to the form; neither the way back nor the old cookie opens anything."""
     watched.enter("viewer", "/dashboard/studies/1")
     page = watched.page
     expect(page.get_by_text("viewer · viewer")).to_be_visible()
     expect(page.locator("#plot-history .point")).not_to_have_count(0)
     cookies = page.context.cookies()
-    assert [(c["httpOnly"], c["sameSite"], c["secure"]) for c in cookies] == [(True, "Lax", False)]
+    assert [(c["httpOnly"], c["sameSite"], c["secure"]) for c in cookies] == (
+        [(True, "Lax", False)] * 2
+    )
     page.get_by_role("button", name="Sign out").click()
     expect(page).to_have_title("Sign in · lambda-tuner")
-    assert page.context.cookies() == []
+    assert [cookie["name"] for cookie in page.context.cookies()] == ["tuner_device"]
     page.go_back()
     expect(page).to_have_title("Sign in · lambda-tuner")
     page.context.add_cookies(cookies)
@@ -352,7 +284,7 @@ def test_signing_out_ends_the_session_itself(watched: _Watched) -> None:
     assert watched.complaints == []
 
 
-def test_admin_deletes_through_the_page(watched: _Watched, server: Server) -> None:
+def test_admin_deletes_through_the_page(watched: Watched, server: Server) -> None:
     """The button works for those who may; a page elsewhere cannot press it for them."""
     watched.enter("admin")
     page = watched.page

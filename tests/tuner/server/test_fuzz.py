@@ -9,7 +9,7 @@ from storage import Role, create_storage, create_token
 from tests.conftest import ROOT
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")  # schemathesis' own
 def test_fuzzed_api_never_fails_and_a_viewer_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

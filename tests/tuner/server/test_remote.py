@@ -19,9 +19,10 @@ from tests.conftest import ROOT, clean_environment
 from tests.tuner.server.conftest import Accounts, Server, StartServer, add_accounts, train_study
 from tuner import cli
 from tuner.errors import ContradictionError, NoResultError, ServiceError, TunerError, UsageError
-from tuner.leaving import Leaving
 from tuner.remote import Remote
-from tuner.worker import WorkerConfig, run_worker
+from tuner.workers.config import WorkerConfig
+from tuner.workers.coordinator import run_worker
+from tuner.workers.shutdown import Leaving
 
 Tuner = Callable[..., str]
 

@@ -40,6 +40,43 @@ def test_every_error_is_a_problem_document(
     problem_of(served.request(method, path, token="operator"), status)
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/studies"),
+        ("PATCH", "/v1/studies/digits"),
+        ("PUT", "/api/studies/1/note"),
+        ("POST", "/v1/studies/digits/pause"),
+    ],
+)
+@pytest.mark.parametrize(
+    "kind",
+    [None, "application/x-www-form-urlencoded", "text/plain", "json", "application/jsonp", ",;/"],
+)
+def test_body_that_is_not_said_to_be_json_is_refused_with_the_remedy(
+    served: Served, method: str, path: str, kind: str | None
+) -> None:
+    """What `curl -d` sends without a header, too; nothing is changed."""
+    before = json_of(get(served, "/v1/studies/digits"))
+    headers = {} if kind is None else {"Content-Type": kind}
+    body = b'{"name": "planted", "n_trials": 77}'
+    response = served.request(method, path, token="admin", headers=headers, content=body)
+    assert "send Content-Type: application/json" in problem_of(response, 415)
+    assert json_of(get(served, "/v1/studies/digits")) == before
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["application/json; charset=utf-8", "Application/JSON", "application/merge-patch+json"],
+)
+def test_body_that_is_said_to_be_json_is_taken(served: Served, kind: str) -> None:
+    """By any of its names; a write without a body needs none."""
+    path = "/v1/studies/digits"
+    given = {"headers": {"Content-Type": kind}, "content": b'{"priority": 0}'}
+    assert served.request("PATCH", path, token="operator", **given).status_code == 200
+    assert served.request("POST", f"{path}/resume", token="operator").status_code == 200
+
+
 def test_viewer_cannot_write(served: Served) -> None:
     """Each of the API's writes is refused, and changes nothing."""
     before = json_of(get(served, "/v1/studies"))
@@ -109,6 +146,7 @@ def test_api_on_other_databases(storage_url: str) -> None:
     loaded = create_or_resume(storage, "digits/part", DIGITS, n_trials=3)
     for value in (0.5, None, 0.7):
         trial = loaded.study.ask()
+        trial.set_user_attr("worker", "host:1")
         trial.suggest_float("lr", 0.1, 1, log=True)
         loaded.study.tell(trial, value, TrialState.COMPLETE if value else TrialState.FAIL)
     headers = {"Authorization": f"Bearer {accounts.tokens['admin']}"}

@@ -1,6 +1,7 @@
 """Trials, the best λ and progress as it comes, over HTTP."""
 
 import json
+import math
 import tomllib
 from typing import Any
 
@@ -8,12 +9,13 @@ import pytest
 import yaml
 from sqlalchemy import text
 
-from storage import create_storage
+from storage import Role, create_storage, create_token, revoke_token
 from tests.tuner.server.api.conftest import get, json_of, post, problem_of
 from tests.tuner.server.conftest import DIGITS, Served
+from tests.tuner.test_strict_json import objective
 from tuner.report import list_trials
 from tuner.server.best import MEDIA_TYPES
-from tuner.study import load_study
+from tuner.study import create_or_resume, load_study
 
 
 def test_trials_are_those_of_the_command_line_page_by_page(served: Served) -> None:
@@ -42,6 +44,23 @@ def test_trials_are_filtered_and_sorted(served: Served) -> None:
     rates = [row["params"]["lr"] for row in by_lr]
     assert rates == sorted(rates)
     problem_of(get(served, "/v1/studies/digits/trials", params={"sort": "password"}), 422)
+
+
+@pytest.mark.filterwarnings("ignore:Choices for a categorical distribution")
+def test_infinite_values_are_null_and_infinite_parameters_text(served: Served) -> None:
+    """In the list of trials, in the status and in the answer, which says which are text."""
+    options = {"objective": "tests.tuner.test_strict_json:objective"}
+    loaded = create_or_resume(create_storage(f"{served.engine.url}"), "odd", options, n_trials=2)
+    loaded.study.optimize(objective, n_trials=2)
+    trial = json_of(get(served, "/v1/studies/odd/trials"))["trials"][0]
+    best = json_of(get(served, "/v1/studies/odd"))["best"]
+    answer = json_of(get(served, "/v1/studies/odd/best"))
+    assert (trial["value"], best["value"], answer["evidence"]["search_value"]) == (None,) * 3
+    for shown in (trial, best, answer):
+        assert shown["params"]["max_norm"] == "inf"
+    assert answer["params_as_text"] == ["max_norm", "both"]
+    shell = get(served, "/v1/studies/odd/best", params={"format": "python"}).text
+    assert _run(shell)["BEST"]["params"]["max_norm"] == math.inf
 
 
 _READERS = {
@@ -137,3 +156,20 @@ def test_events_follow_a_study_that_is_stopped_meanwhile(
         if line.startswith("data: ")
     ]
     assert states == ["open", "stopped", "stopped"]
+
+
+def test_events_end_with_the_token_that_asked(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is revoked hears nothing more; its last event is no end of the study."""
+    import threading
+
+    monkeypatch.setattr("tuner.server.events._LOOK_SECONDS", 0.05)
+    post(served, "/v1/studies", {"name": "overheard", "spec": DIGITS})
+    number, served.accounts.tokens["leaver"] = create_token(served.engine, Role.VIEWER)
+    timer = threading.Timer(0.3, lambda: revoke_token(served.engine, number))
+    timer.start()
+    response = served.request("GET", "/v1/studies/overheard/events", token="leaver")
+    timer.join()
+    kinds = [line for line in response.text.splitlines() if line.startswith("event:")]
+    assert kinds == ["event: status"]

@@ -11,13 +11,15 @@ from storage import create_storage, list_audit
 from tests.tuner.server.api.conftest import get, json_of, post, problem_of
 from tests.tuner.server.conftest import DIGITS, ORIGIN, Served
 from tuner.allowed import AllowedObjectives
-from tuner.leaving import Leaving
+from tuner.brakes import Brakes, load_brakes
 from tuner.server.app import create_service
-from tuner.server.models import SpecOptions
+from tuner.server.models import BrakeOptions, SpecOptions
 from tuner.server.settings import ServerSettings
 from tuner.spec import Spec
 from tuner.study import create_or_resume, load_study, open_confirmation
-from tuner.worker import WorkerConfig, run_worker
+from tuner.workers.config import WorkerConfig
+from tuner.workers.coordinator import run_worker
+from tuner.workers.shutdown import Leaving
 
 
 def test_create_is_idempotent_and_a_contradiction_is_a_conflict(served: Served) -> None:
@@ -97,7 +99,17 @@ def test_code_is_refused_unless_its_module_was_allowed(
 
 def test_spec_options_are_those_of_the_spec() -> None:
     """A new field of the spec has to be offered, or left to the program, by decision."""
-    assert set(SpecOptions.model_fields) == set(Spec.model_fields) - {"grid", "confirms"}
+    assert set(SpecOptions.model_fields) == set(Spec.model_fields) - {"grid", "confirms", "problem"}
+
+
+def test_brakes_of_a_study_are_those_of_the_command_line(served: Served, module_url: str) -> None:
+    """Each can be given, when the study is created or later; what is left out stays."""
+    assert set(BrakeOptions.model_fields) == set(Brakes.model_fields)
+    body = {"name": "braked", "brakes": {"max_failures": 3, "retry_on": ["MemoryError"]}}
+    json_of(post(served, "/v1/studies", body), 201)
+    json_of(post(served, "/v1/studies", {"name": "braked", "brakes": {"trial_timeout": 60}}))
+    found = load_brakes(load_study(create_storage(module_url), "braked").study)
+    assert found == Brakes(max_failures=3, retry_on=("MemoryError",), trial_timeout=60)
 
 
 def test_status_is_that_of_the_command_line(served: Served) -> None:

@@ -1,0 +1,248 @@
+"""What a problem says of itself, found by trying it: before its study is stored, or by `check`."""
+
+import ast
+import hashlib
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import UninitializedParameter
+
+from objectives.base import TrainingConfig
+from objectives.data import BatchPart, TensorPart, leaves
+from objectives.errors import ObjectiveError, ProblemError
+from objectives.facts import DataFacts, Facts, MetricFacts, Params, Recipe
+from objectives.gradients import OneByOne, trained
+from objectives.group import Group, Lane
+from objectives.judged import predict, split_batch
+from objectives.parts import Parts, check_apart
+from objectives.problem import Problem
+from objectives.ready import Ready, find_metric, make_ready
+from objectives.shorthand import find_space, middle, model_params
+
+_OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
+# Strengths of which none at all can be trained, as a control.
+_WITH_ZERO = ("weight_decay", "l1", "l2_penalty", "label_smoothing", "dropout")
+_LONGEST_MODEL = 200
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A problem that was tried: what it says of itself, and what it was tried with."""
+
+    description: "Description"
+    ready: Ready
+    params: Params
+
+
+@dataclass(frozen=True)
+class Description:
+    """A problem's facts, and how long and in which batches it trains."""
+
+    facts: Facts
+    epochs: int
+    batch_size: int
+
+
+def describe(
+    problem: Problem, module: str | None, given: Mapping[str, Any], *, seed: int
+) -> Description:
+    """Return what ``try_out`` finds a problem to be."""
+    return try_out(problem, module, given, seed=seed).description
+
+
+def try_out(problem: Problem, module: str | None, given: Mapping[str, Any], *, seed: int) -> Tried:
+    """Try a problem on the CPU and describe it; what is ``given`` (epochs, batch_size, and ranges
+    by name in ``search``) has precedence over what it says itself.
+
+    ``module`` is its source. Raises ProblemError for whatever does not fit together, DataError.
+    """
+    space = find_space(problem, given.get("search", {}))
+    epochs = given.get("epochs") or problem.epochs
+    batch_size = given.get("batch_size") or problem.batch_size
+    config = TrainingConfig("", "", seed, batch_size=batch_size, epochs=epochs, device="cpu")
+    params = middle(space)
+    with _explaining(f"model{_show(model_params(params))}"):
+        model = _build(problem, params)
+    with _explaining("reading the data"):
+        ready = make_ready(problem, config)
+        _check_parts(ready)
+    with _explaining("a batch"):
+        lane = ready.build(params, seed=0)
+        _check_loss(ready, lane)
+    with _explaining("metric"):
+        ready = replace(ready, metric=find_metric(ready, lane))
+    _check_metric(ready, lane)
+    facts = Facts(
+        metric=_describe_metric(ready),
+        space=space,
+        strength=problem.strength,
+        companion=problem.companion,
+        with_zero=problem.strength in _WITH_ZERO,
+        can_train_again=True,
+        recipe=_describe_recipe(problem, model),
+        data=describe_data(ready.parts),
+        code=None if module is None else digest_code(module),
+    )
+    return Tried(Description(facts, epochs, batch_size), ready, params)
+
+
+def digest_code(source: str) -> str:
+    """Return a digest of a module's syntax tree, so that comments and blanks are free."""
+    return hashlib.sha256(ast.dump(ast.parse(source)).encode()).hexdigest()[:16]
+
+
+def describe_data(parts: Parts) -> DataFacts:
+    """Return the sizes of a problem's parts, and a digest of what is in them."""
+    given = (parts.train, parts.validation, parts.test)
+    digests = "".join("" if part is None else part.digest() for part in given)
+    n_train, n_validation, n_test = (0 if part is None else part.n for part in given)
+    sha256 = hashlib.sha256(digests.encode()).hexdigest()
+    return DataFacts(n_train, n_validation, n_test, sha256)
+
+
+@contextmanager
+def _explaining(what: str) -> Iterator[None]:
+    """Turn what somebody's code raises into one line."""
+    try:
+        yield
+    except ObjectiveError:
+        raise
+    except (Exception, SystemExit) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ProblemError(f"{what} raised {type(error).__name__}: {reason}") from error
+
+
+def _show(arguments: Mapping[str, Any]) -> str:
+    return f"({', '.join(f'{name}={value!r}' for name, value in arguments.items())})"
+
+
+def _build(problem: Problem, params: Params) -> nn.Module:
+    model, other = (problem.model(**model_params(params)) for _ in range(2))
+    if not isinstance(model, nn.Module):
+        raise ProblemError(f"model returned {type(model).__name__}, not a torch.nn.Module")
+    if model is other:
+        raise ProblemError("model returned the same module twice: make a new one in each call")
+    if any(isinstance(each, UninitializedParameter) for each in model.parameters()):
+        raise ProblemError(
+            "model has lazy modules: give their sizes, or they begin without weights"
+        )
+    kinds = {parameter.dtype for parameter in trained(model).values()}
+    if len(kinds) != 1:
+        what = "trains no parameter" if not kinds else f"has parameters of {len(kinds)} types"
+        raise ProblemError(f"model {what}: there is nothing to train alike")
+    return model
+
+
+def _check_parts(ready: Ready) -> None:
+    check_apart(ready.parts)
+    train, size = ready.parts.train, ready.problem.batch_size
+    if not isinstance(train, BatchPart) and size > train.n:
+        raise ProblemError(
+            f"batch_size={size}: train has {train.n} examples; give at most that many"
+        )
+
+
+def _check_loss(ready: Ready, lane: Lane) -> None:
+    batch, _ = next(ready.training_batches(0))
+    _check_labels(ready, lane, batch)
+    lane.model.train()
+    with _explaining("the loss of a batch"):
+        loss: Any = lane.model(batch, 0.0)
+    if not isinstance(loss, torch.Tensor) or loss.dim() > 0:
+        form = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
+        raise ProblemError(f"the loss is no scalar but {form}: return its mean over the batch")
+    if not loss.requires_grad:
+        raise ProblemError(
+            "the loss does not depend on the model's parameters: nothing can be learnt"
+        )
+    if not math.isfinite(value := float(loss.detach())):
+        raise ProblemError(f"the loss of a new model is {value}: look at data and loss")
+
+
+def _check_labels(ready: Ready, lane: Lane, batch: Any) -> None:
+    """Refuse labels that the model has no output for, which torch tells in a way of its own."""
+    if ready.problem.loss is not None or ready.problem.step is not None:
+        return
+    inputs, target = split_batch(batch)
+    if not isinstance(target, torch.Tensor) or target.is_floating_point():
+        return
+    with _explaining("the model"), torch.no_grad():
+        output = predict(lane.model.eval().model, inputs)
+    if not isinstance(output, torch.Tensor) or output.dim() < 2:
+        form = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        raise ProblemError(
+            f"the model's output is {form}, and its targets are integers: return (batch, classes), "
+            "or give a loss of your own"
+        )
+    for name in ("train", "validation", "test"):
+        part = getattr(ready.parts, name)
+        if isinstance(part, TensorPart):
+            *_, labels = leaves(part.tree)
+            low, high = int(labels.min()), int(labels.max())
+            if low < 0 or high >= output.shape[1]:
+                raise ProblemError(
+                    f"{name}: its labels are {low} to {high}, and the model has {output.shape[1]} "
+                    f"outputs, for 0 to {output.shape[1] - 1}"
+                )
+
+
+def _check_metric(ready: Ready, lane: Lane) -> None:
+    name = "the loss" if ready.metric is None else f"metric {ready.metric.name}"
+    group = Group(OneByOne, ready.problem, [lane], ready.n_steps)
+    with _explaining(f"{name} over the validation part"):
+        (value,) = group.values(ready.metric, ready.scoring_batches(ready.parts.validation))
+    if not math.isfinite(value):
+        raise ProblemError(f"{name} of a new model over the validation part is {value}")
+
+
+def _describe_metric(ready: Ready) -> MetricFacts:
+    if ready.metric is None:
+        return MetricFacts("validation loss", "minimize")
+    metric = ready.metric
+    return MetricFacts(f"validation {metric.name}", metric.direction, metric.is_proportion)
+
+
+def _describe_recipe(problem: Problem, model: nn.Module) -> Recipe:
+    text = re.sub(r"\(\s+", "(", re.sub(r"\s+\)", ")", " ".join(str(model).split())))
+    coupled = problem.optimizer != "adamw"
+    return Recipe(
+        name="problem",
+        model=text if len(text) <= _LONGEST_MODEL else f"{text[: _LONGEST_MODEL - 3]}...",
+        optimizer=_OPTIMIZERS[problem.optimizer],
+        momentum=problem.momentum if problem.optimizer == "sgd" else 0.0,
+        decay="coupled" if coupled else "decoupled",
+        decay_formula=_formula(problem),
+        decayed_parameters=_tell_decays(problem),
+        loss=_tell_loss(problem),
+    )
+
+
+def _formula(problem: Problem) -> str:
+    match problem.optimizer:
+        case "sgd":
+            return Recipe.decay_formula
+        case "adam":
+            return "gradient + weight_decay * w, before Adam divides by its moments"
+        case "adamw":
+            return "w * (1 - lr * weight_decay) before each step"
+
+
+def _tell_decays(problem: Problem) -> str:
+    if callable(problem.decays):
+        return f"those that {getattr(problem.decays, '__name__', 'a function')} chooses"
+    if problem.decays == "all":
+        return "all weights and biases"
+    return "matrices: nothing of one dimension, as biases"
+
+
+def _tell_loss(problem: Problem) -> str:
+    own: Callable[..., Any] | None = problem.step or problem.loss
+    if own is None:
+        return "cross-entropy, or mean squared error for targets that are no classes"
+    return getattr(own, "__name__", type(own).__name__)

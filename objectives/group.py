@@ -1,0 +1,153 @@
+"""Equal lanes in training together: their parameters are the rows of one matrix for a pass."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from objectives.data import batch_length, join, map_tensors
+from objectives.facts import Params
+from objectives.gradients import Gradients, OneByOne, Stacked, flatten, trained
+from objectives.judged import Judged, split_batch
+from objectives.optimizers import MOMENTS, Rule, schedule_factor
+from objectives.problem import Metric, Problem
+from objectives.shorthand import model_params
+
+Program = type[OneByOne] | type[Stacked]
+
+
+@dataclass
+class Lane:
+    """A model in training: its parameters as a row ``(n,)``, and what the update rule keeps."""
+
+    model: Judged
+    params: Params
+    seed: int  # of its initialisation, and of what it draws
+    epoch: int = 0
+    step: int = 0
+    row: torch.Tensor = field(init=False)
+    moments: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Lay out the parameters."""
+        self.row = flatten(self.model)
+
+    @property
+    def signature(self) -> Any:
+        """What lanes have in common that train as one program."""
+        shapes = tuple((name, tensor.shape) for name, tensor in self.model.named_parameters())
+        return shapes, repr(sorted(model_params(self.params).items()))
+
+
+class Group:
+    """Lanes for one pass; nothing of them changes before ``store``, unless they go one by one."""
+
+    def __init__(
+        self, program: Program, problem: Problem, lanes: Sequence[Lane], n_steps: int
+    ) -> None:
+        """``n_steps`` is the number of steps an epoch."""
+        self.lanes = lanes
+        self._problem, self._n_steps = problem, n_steps
+        self._rows = torch.stack([lane.row for lane in lanes])
+        self._steps = [lane.step for lane in lanes]
+        moments = {
+            name: torch.stack(
+                [lane.moments.get(name, torch.zeros_like(lane.row)) for lane in lanes]
+            )
+            for name in MOMENTS[problem.optimizer]
+        }
+        decays = find_decays(problem, lanes[0].model).to(self._rows)
+        self._rule = Rule(problem, [lane.params for lane in lanes], decays, moments)
+        smoothing = [float(lane.params.get("label_smoothing", 0.0)) for lane in lanes]
+        models, seeds = [lane.model for lane in lanes], [lane.seed for lane in lanes]
+        self._gradients: Gradients = program(self._rows, models, smoothing, seeds)
+        self._total = self._rows.new_zeros(len(lanes), dtype=torch.float64)
+        self._n_seen = 0
+
+    def take(self, batch: Any, share: float = 1.0) -> None:
+        """Take a step on a batch; the gradient of a smaller one may count by its ``share``."""
+        losses, gradients = self._gradients.take(batch, self._steps)
+        n_all = self._problem.epochs * self._n_steps
+        factors = [schedule_factor(self._problem.schedule, step / n_all) for step in self._steps]
+        self._steps = [step + 1 for step in self._steps]
+        with torch.no_grad():
+            if share != 1:
+                gradients = gradients * share
+            column = self._rows.new_tensor
+            rates, steps = column(factors).unsqueeze(1), column(self._steps).unsqueeze(1)
+            self._rule.update(self._rows, gradients, rates, steps)
+            n = batch_length(batch)
+            self._total += losses.double() * n
+        self._n_seen += n
+
+    def mean_losses(self) -> list[float]:
+        """Return the mean loss over the examples of the pass, by lane."""
+        return (self._total / max(1, self._n_seen)).tolist()
+
+    def values(self, metric: Metric | None, batches: Any) -> list[float]:
+        """Return the metric over a part that comes in batches, by lane; None: the mean loss."""
+        if metric is None:
+            return self._mean_losses_on(batches)
+        found: list[list[Any]] = [[] for _ in self.lanes]
+        targets = []
+        for batch in batches:
+            inputs, target = split_batch(batch)
+            for own, output in zip(found, self._gradients.outputs(inputs), strict=True):
+                own.append(_to_cpu(output))
+            targets.append(_to_cpu(target))
+        truth = join(targets)
+        return [float(metric.score(join(own), truth)) for own in found]
+
+    def _mean_losses_on(self, batches: Any) -> list[float]:
+        total, n_seen = torch.zeros_like(self._total), 0
+        for batch in batches:
+            n = batch_length(batch)
+            total += self._gradients.losses(batch).double() * n
+            n_seen += n
+        return (total / max(1, n_seen)).tolist()
+
+    def store(self) -> None:
+        """Leave the lanes as they are after this pass."""
+        self._gradients.store()
+        for index, lane in enumerate(self.lanes):
+            lane.row = self._rows[index]
+            lane.step = self._steps[index]
+            lane.moments = {name: each[index] for name, each in self._rule.moments.items()}
+            lane.epoch += 1
+
+
+def find_decays(problem: Problem, model: Judged) -> torch.Tensor:
+    """Return 1 where a parameter of the row decays, else 0, ``(n,)``."""
+    pieces = [
+        torch.full((parameter.numel(),), float(_decays(problem, name, parameter)))
+        for name, parameter in trained(model.model).items()
+    ]
+    return torch.cat(pieces)
+
+
+def _decays(problem: Problem, name: str, parameter: torch.Tensor) -> bool:
+    if callable(problem.decays):
+        return bool(problem.decays(name, parameter))
+    return problem.decays == "all" or parameter.dim() > 1
+
+
+def _to_cpu(tree: Any) -> Any:
+    return map_tensors(lambda tensor: tensor.detach().cpu(), tree)
+
+
+def state_of(lane: Lane) -> Mapping[str, Any]:
+    """Return a copy of all that a lane consists of, on the CPU, as plain values and tensors."""
+    copied = {
+        name: each.detach().cpu().clone() for name, each in lane.model.model.state_dict().items()
+    }
+    moments = {name: each.cpu().clone() for name, each in lane.moments.items()}
+    return {"model": copied, "moments": moments, "step": lane.step}
+
+
+def go_on_from(lane: Lane, state: Mapping[str, Any], epoch: int) -> None:
+    """Let a new lane be what ``state_of`` has returned after an epoch."""
+    lane.model.model.load_state_dict(state["model"])
+    lane.row = flatten(lane.model)
+    lane.moments = {name: each.to(lane.row) for name, each in state["moments"].items()}
+    lane.step, lane.epoch = state["step"], epoch

@@ -1,0 +1,45 @@
+"""Open the lanes that a study's trials train in, whosever objective it is."""
+
+import os
+
+from objectives.base import Lanes, TrainingConfig
+from objectives.errors import ObjectiveError
+from objectives.functions import LoadedProblem, load_problem, read_source
+from objectives.lanes import open_lanes
+
+
+def open_training(config: TrainingConfig, n_lanes: int | None = None) -> Lanes:
+    """Open lanes for the trials of a study; a user's problem is imported, from this folder first.
+
+    Without ``n_lanes`` there are as many as are fastest. Raises ObjectiveError, also where code or
+    data are not those that the study was created with.
+    """
+    if ":" not in config.objective:
+        return open_lanes(config, n_lanes)
+    from objectives.describing import describe_data
+    from objectives.problem_lanes import open_problem_lanes
+
+    loaded = load_problem(config.objective, os.getcwd())
+    _check_code(loaded, config)
+    lanes = open_problem_lanes(loaded.problem, config, n_lanes)
+    if config.data is not None and (here := describe_data(lanes.parts)) != config.data:
+        raise ObjectiveError(
+            f"Objective {config.objective!r}: its data here ({here.n_train}, {here.n_validation} "
+            f"and {here.n_test} examples, {here.sha256[:16]}) is not that of its study "
+            f"({config.data.n_train}, {config.data.n_validation} and {config.data.n_test}, "
+            f"{config.data.sha256[:16]}): give this machine the same data, or start another --study"
+        )
+    return lanes
+
+
+def _check_code(loaded: LoadedProblem, config: TrainingConfig) -> None:
+    from objectives.describing import digest_code
+
+    source = read_source(loaded)
+    if config.code is None or source is None:
+        return
+    if (here := digest_code(source)) != config.code:
+        raise ObjectiveError(
+            f"Objective {config.objective!r}: {loaded.file} has the digest {here}, its study was "
+            f"created with {config.code}: put the code of then here, or start another --study"
+        )

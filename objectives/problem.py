@@ -1,0 +1,115 @@
+"""A problem as a value: a model, data, and what training them takes.
+
+Imports neither torch nor Optuna, so that a module which makes one costs no more than its own
+imports.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from objectives.facts import Direction, LastBatch
+
+Optimizer = Literal["sgd", "adam", "adamw"]
+Schedule = Literal["constant", "cosine", "onecycle"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a model is worth: ``score(outputs, targets)`` over a whole part of the data, a number.
+
+    ``outputs`` are the model's, of all batches one after another, on the CPU. A proportion is a
+    fraction in 0..1, shown in percent.
+    """
+
+    name: str
+    score: Callable[[Any, Any], float]
+    direction: Direction = "maximize"
+    is_proportion: bool = False
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A model and its data; everything else has a default.
+
+    ``model`` returns a new ``nn.Module``; its keyword arguments are what ``space`` names.
+    ``data`` is split by the study's seed: a tuple ``(inputs, targets)`` of tensors or arrays, or a
+    map-style ``Dataset``. Or the parts are given: ``train``, and ``validation`` and ``test`` in
+    place of their shares; a part may be a function that returns an iterable of batches, too.
+    ``splitter`` is one of scikit-learn's, ``groups`` holds what it keeps together, ``(n,)``.
+
+    A batch is what the data holds, with a first axis of examples: the last of several is the target
+    and the others are the model's arguments, unless ``step(model, batch)`` says otherwise; both it
+    and ``loss(output, target)`` give the mean over the batch. By default it is the cross-entropy
+    for targets that are integers, the mean squared error for others. ``prepare(batch)`` is called
+    with every batch, on the device.
+
+    ``metric`` is a ``Metric``, the name of one in ``objectives.metrics.METRICS``, or a function
+    ``(outputs, targets) -> float``, better the higher unless ``direction`` says otherwise. By
+    default it is the accuracy of classes, or the loss.
+
+    ``space`` holds Optuna's distributions, ``(low, high)`` or ``(low, high, "log")``, or a list of
+    choices. Of its names ``weight_decay``, ``lr``, ``momentum``, ``l1``, ``l2_penalty`` and
+    ``label_smoothing`` are known to training, all others are the model's arguments. ``strength`` is
+    the one that is asked about, ``companion`` the one that is chosen anew with it.
+
+    ``decays`` tells which parameters decay: ``"all"`` as torch's optimizers have it, ``"matrices"``
+    (nothing of one dimension, as biases), or a function ``(name, tensor) -> bool``.
+    ``last_batch`` of an epoch, if smaller: ``keep`` it as torch's optimizers do, ``scale`` its
+    gradient to its size, or ``drop`` it; by default it is dropped where there are ten others, and
+    where it is a single example.
+    """
+
+    model: Callable[..., Any]
+    data: Any = None
+    train: Any = None
+    validation: Any = 0.1
+    test: Any = 0.1
+    splitter: Any = None
+    groups: Any = None
+    loss: Callable[[Any, Any], Any] | None = None
+    step: Callable[[Any, Any], Any] | None = None
+    prepare: Callable[[Any], Any] | None = None
+    metric: Metric | str | Callable[[Any, Any], float] | None = None
+    direction: Direction | None = None
+    space: Mapping[str, Any] = field(default_factory=dict)
+    strength: str = "weight_decay"
+    companion: str | None = "lr"
+    optimizer: Optimizer = "sgd"
+    momentum: float = 0.0
+    schedule: Schedule = "constant"
+    decays: Literal["all", "matrices"] | Callable[[str, Any], bool] = "all"
+    clip_norm: float | None = None
+    epochs: int = 20
+    batch_size: int = 64
+    last_batch: LastBatch | None = None
+    collate: Callable[[list[Any]], Any] | None = None
+    loader_workers: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what can be told to be wrong without looking at model and data."""
+        if not callable(self.model):
+            raise ValueError(
+                f"model={self.model!r}: give a function that returns a new model, as a class does; "
+                "one that exists would go on from trial to trial"
+            )
+        if (self.data is None) == (self.train is None):
+            raise ValueError("give either data, or train and validation")
+        for name, known in _CHOICES.items():
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(f"{name}={value!r}: choose {', '.join(map(str, known))}")
+        for name in ("epochs", "batch_size"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"{name}={value!r}: give 1 or more")
+        if self.loss is not None and self.step is not None:
+            raise ValueError("give a loss or a step, not both: a step contains its loss")
+        if not (callable(self.decays) or self.decays in ("all", "matrices")):
+            raise ValueError(f"decays={self.decays!r}: give 'all', 'matrices' or a function")
+
+
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "optimizer": ("sgd", "adam", "adamw"),
+    "schedule": ("constant", "cosine", "onecycle"),
+    "last_batch": (None, "drop", "scale", "keep"),
+    "direction": (None, "maximize", "minimize"),
+}

@@ -1,0 +1,188 @@
+"""Lanes that train a problem (see ``objectives.base.Lanes``)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import starmap
+from typing import Any
+
+import numpy as np
+import torch
+
+from objectives.base import EpochResult, Fit, TrainingConfig
+from objectives.data import Part
+from objectives.errors import ProblemError
+from objectives.facts import Params
+from objectives.gradients import OneByOne
+from objectives.group import Group, Lane, Program, find_decays, go_on_from, state_of
+from objectives.parts import Parts
+from objectives.problem import Problem
+from objectives.program_choice import choose_program
+from objectives.ready import Ready, find_metric, make_ready
+from objectives.seeds import derive_seed
+from objectives.shorthand import find_space, middle
+
+
+class ProblemLanes:
+    """Trials of a problem, side by side where that is as good and not slower."""
+
+    def __init__(self, ready: Ready, program: Program, n_lanes: int) -> None:
+        self._ready, self.program, self._n_lanes = ready, program, n_lanes
+        self._next_pass = 0
+        self._lanes: dict[int, Lane] = {}
+        self._failures: dict[int, BaseException] = {}
+
+    @property
+    def parts(self) -> Parts:
+        """The data."""
+        return self._ready.parts
+
+    def take_failures(self) -> dict[int, BaseException]:
+        """Return what models have raised since it was asked last, by number (see ``Lanes``)."""
+        failures, self._failures = self._failures, {}
+        return failures
+
+    @property
+    def n_free(self) -> int:
+        """How many more trials can be added now."""
+        return self._n_lanes - len(self._lanes)
+
+    @property
+    def next_pass(self) -> int:
+        """The number of the pass that ``train_pass`` runs next."""
+        return self._next_pass
+
+    def add(
+        self,
+        trial_number: int,
+        params: Params,
+        epoch: int = 0,
+        state: Mapping[str, Any] | None = None,
+        init: int | None = None,
+    ) -> None:
+        """Give a free lane to a trial (see ``Lanes``)."""
+        seed = derive_seed(self._ready.seed, "init", trial_number if init is None else init)
+        try:
+            lane = self._ready.build(params, seed)
+            if state is not None:
+                go_on_from(lane, state, epoch)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (the trial boundary)
+            self._failures[trial_number] = error
+            return
+        self._lanes[trial_number] = lane
+
+    def go_to_pass(self, number: int) -> None:
+        """Let ``train_pass`` run this pass next."""
+        self._next_pass = number
+
+    def train_pass(self) -> dict[int, EpochResult]:
+        """Train every lane for one epoch and return the results by trial number.
+
+        A lane whose model, loss or metric raises has none, but a place among the failures.
+        """
+        together, rest = self._divide()
+        results, failed = self._train(together, self.program)
+        single = [[number] for numbers in (*failed, *rest) for number in numbers]
+        alone, _ = self._train(single, OneByOne)
+        self._next_pass += 1
+        return {**results, **alone}
+
+    def _divide(self) -> tuple[list[list[int]], list[list[int]]]:
+        """Return the lanes that train as one program, and those that go one by one."""
+        if self.program is OneByOne:
+            return [], [list(self._lanes)]
+        equal: dict[Any, list[int]] = {}
+        for number, lane in self._lanes.items():
+            equal.setdefault(lane.signature, []).append(number)
+        groups = list(equal.values())
+        return [g for g in groups if len(g) > 1], [g for g in groups if len(g) == 1]
+
+    def _train(
+        self, numbers: Sequence[list[int]], program: Program
+    ) -> tuple[dict[int, EpochResult], list[list[int]]]:
+        """Train groups of lanes; return results, and the groups of which something raised."""
+        groups = {tuple(each): self._open(each, program) for each in numbers}
+        if not groups:
+            return {}, []
+        failed: dict[tuple[int, ...], BaseException] = {}
+        if self._ready.parts.train.in_memory:  # one after another: their weights stay in the cache
+            for each, group in groups.items():
+                self._take_all({each: group}, failed)
+        else:
+            self._take_all(groups, failed)
+        results: dict[int, EpochResult] = {}
+        for each, group in groups.items():
+            if each not in failed:
+                try:
+                    results |= self._finish(each, group)
+                except (Exception, SystemExit) as error:  # noqa: BLE001 (the trial boundary)
+                    failed[each] = error
+        self._failures |= {each[0]: error for each, error in failed.items() if len(each) == 1}
+        return results, [list(each) for each in failed if len(each) > 1]
+
+    def _open(self, numbers: Sequence[int], program: Program) -> Group:
+        lanes = [self._lanes[number] for number in numbers]
+        return Group(program, self._ready.problem, lanes, self._ready.n_steps)
+
+    def _take_all(
+        self, groups: Mapping[tuple[int, ...], Group], failed: dict[tuple[int, ...], BaseException]
+    ) -> None:
+        with torch.random.fork_rng(devices=[]):
+            for batch, share in self._ready.training_batches(self._next_pass):
+                for each, group in groups.items():
+                    if each not in failed:
+                        try:
+                            group.take(batch, share)
+                        except (Exception, SystemExit) as error:  # noqa: BLE001 (the trial boundary)
+                            failed[each] = error
+
+    def _finish(self, numbers: Sequence[int], group: Group) -> dict[int, EpochResult]:
+        losses = group.mean_losses()
+        ready = self._ready
+        if not any(np.isfinite(losses)):  # scores of scikit-learn's take no NaN
+            values = [float("nan")] * len(losses)
+        else:
+            values = group.values(ready.metric, ready.scoring_batches(ready.parts.validation))
+        group.store()
+        epochs = [lane.epoch for lane in group.lanes]
+        return dict(
+            zip(
+                numbers, starmap(EpochResult, zip(epochs, losses, values, strict=True)), strict=True
+            )
+        )
+
+    def remove(self, trial_number: int) -> None:
+        """Free a trial's lane."""
+        self._lanes.pop(trial_number, None)  # one whose model could not be made has none
+
+    def state(self, trial_number: int) -> Mapping[str, Any]:
+        """Return a copy of all that a trial's lane consists of."""
+        return state_of(self._lanes[trial_number])
+
+    def fit(self, trial_number: int) -> Fit:
+        """Score a trial's model, as it is now, on the training part."""
+        lane = self._lanes[trial_number]
+        decays = find_decays(self._ready.problem, lane.model).to(lane.row)
+        norm = float((lane.row.double() * decays).norm())
+        return Fit(self._score(trial_number, self._ready.parts.train), norm)
+
+    def test_value(self, trial_number: int) -> float:
+        """Score a trial's model, as it is now, on the test part; ProblemError if there is none."""
+        if self._ready.parts.test is None:
+            raise ProblemError("the problem has no test part")
+        return self._score(trial_number, self._ready.parts.test)
+
+    def _score(self, trial_number: int, part: Part) -> float:
+        group = self._open([trial_number], OneByOne)
+        (value,) = group.values(self._ready.metric, self._ready.scoring_batches(part))
+        return value
+
+
+def open_problem_lanes(
+    problem: Problem, config: TrainingConfig, n_lanes: int | None
+) -> ProblemLanes:
+    """Open lanes that train a problem; raises ObjectiveError."""
+    ready = make_ready(problem, config)
+    example = middle(find_space(problem, {}))
+    ready = replace(ready, metric=find_metric(ready, ready.build(example, seed=0)))
+    choice = choose_program(ready, example, n_lanes)
+    return ProblemLanes(ready, choice.program, n_lanes or choice.n_lanes)

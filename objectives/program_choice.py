@@ -1,0 +1,124 @@
+"""Which program trains a problem: side by side only where that is plain torch's result, and faster.
+
+Both are tried on the problem's own batches, in about a second.
+"""
+
+import copy
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from typing import Any
+
+import torch
+
+from objectives.errors import first_line
+from objectives.facts import Params
+from objectives.gradients import OneByOne, Stacked
+from objectives.group import Group, Lane, Program
+from objectives.ready import Ready
+from objectives.seeds import derive_seed
+
+logger = logging.getLogger(__name__)
+
+_TRIED_STEPS = 3
+# Two models that differ in what training takes, so that each is seen to have its own.
+_TRIED = ({"lr": 0.05, "weight_decay": 1e-2}, {"lr": 0.02, "weight_decay": 0.1})
+# How many lanes a trainer opens unless told. On a CPU, perceptrons gain 2.5 to 3.7 times by 16, 2
+# by 8 (``python -m benchmarks --only problems``), and a study trained no more epochs in all.
+_CPU_LANES, _ACCELERATOR_LANES = 16, 32
+_TIMED_SECONDS = 0.8
+_TIMED_BATCHES = 20
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A program, and how many lanes suit it; why not side by side, if it is not.
+
+    Seconds are those of a step of one trial, None where they were not measured.
+    """
+
+    program: Program
+    n_lanes: int
+    reason: str | None = None
+    seconds_alone: float | None = None
+    seconds_beside: float | None = None
+
+
+def choose_program(ready: Ready, example: Params, n_lanes: int | None) -> Choice:
+    """Return what trains a problem fastest; ``example`` is a point of its space."""
+    if n_lanes == 1:
+        return Choice(OneByOne, 1, "one lane is asked for")
+    is_cpu = ready.device.type == "cpu"
+    n_together = n_lanes or (_CPU_LANES if is_cpu else _ACCELERATOR_LANES)
+    batches = list(islice(ready.training_batches(0), _TIMED_BATCHES))
+    with torch.random.fork_rng(devices=[]):
+        reason = _find_difference(ready, example, batches)
+        programs = (OneByOne,) if reason else (OneByOne, Stacked)
+        try:
+            seconds = _time_programs(ready, example, batches, programs, n_together)
+        except Exception as error:  # noqa: BLE001 (of the user's code: each trial will tell)
+            return Choice(OneByOne, 1, f"training raises {type(error).__name__}: {error}")
+    alone, beside = seconds[0], seconds[-1]
+    if reason is None and beside > alone:
+        reason = f"{n_together} at a time take {beside / alone:.1f} times as long"
+    if reason is None:
+        return Choice(Stacked, n_together, None, alone, beside)
+    logger.info("Trials train one by one, not side by side: %s", reason)
+    return Choice(OneByOne, 1, reason, alone, beside if len(seconds) > 1 else None)
+
+
+def _find_difference(ready: Ready, example: Params, batches: Sequence[Any]) -> str | None:
+    """Tell how training side by side differs from plain torch; None if it does not."""
+    lanes = [ready.build({**example, **own}, seed) for seed, own in enumerate(_TRIED)]
+    beside = copy.deepcopy(lanes)
+    try:
+        for each in [[lane] for lane in lanes]:
+            _train(ready, OneByOne, each, batches[:_TRIED_STEPS])
+        _train(ready, Stacked, beside, batches[:_TRIED_STEPS])
+    except Exception as error:  # noqa: BLE001 (a module may raise anything where it is not run)
+        return f"{type(error).__name__}: {first_line(error)}"
+    for expected, found in zip(lanes, beside, strict=True):
+        theirs = found.model.state_dict()
+        for name, tensor in expected.model.state_dict().items():
+            if not torch.allclose(tensor, theirs[name], rtol=1e-3, atol=1e-4):
+                return f"{name.removeprefix('model.')} came out otherwise than by plain torch"
+    return None
+
+
+def _time_programs(
+    ready: Ready,
+    example: Params,
+    batches: Sequence[Any],
+    programs: Sequence[Program],
+    n_lanes: int,
+) -> list[float]:
+    """Return the seconds that a step of one lane takes, the least of several, by program."""
+    groups = []
+    for program in programs:
+        n = 1 if program is OneByOne else n_lanes
+        own = [derive_seed(0, "timed", lane) for lane in range(n)]
+        groups.append(Group(program, ready.problem, [ready.build(example, s) for s in own], 1))
+    found = [float("inf")] * len(groups)
+    ends = time.monotonic() + _TIMED_SECONDS
+    for count, (batch, _) in enumerate(cycle(batches)):
+        if count > 1 and time.monotonic() > ends:
+            break
+        times = [_time(group, batch) / len(group.lanes) for group in groups]
+        found = list(map(min, found, times))
+    return found
+
+
+def _time(group: Group, batch: Any) -> float:
+    started = time.perf_counter()
+    group.take(batch)
+    group.mean_losses()  # waits for the device
+    return time.perf_counter() - started
+
+
+def _train(ready: Ready, program: Program, lanes: Sequence[Lane], batches: Sequence[Any]) -> None:
+    group = Group(program, ready.problem, lanes, ready.n_steps)
+    for batch, share in batches:
+        group.take(batch, share)
+    group.store()

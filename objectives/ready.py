@@ -1,0 +1,141 @@
+"""A problem with its data, ready to be trained: its batches, its new lanes, its metric."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from objectives.base import TrainingConfig
+from objectives.data import BatchPart, Part, TensorPart, batch_length, map_tensors
+from objectives.errors import ProblemError
+from objectives.facts import Params
+from objectives.group import Lane
+from objectives.judged import Judged, predict, split_batch
+from objectives.metrics import METRICS
+from objectives.parts import Parts, read_parts
+from objectives.problem import Metric, Problem
+from objectives.seeds import derive_seed, permutation
+from objectives.shorthand import model_params
+from objectives.training import choose_device
+
+# An epoch's smaller last batch is dropped only where it is at most a tenth of it.
+_MANY_BATCHES = 10
+# At least so many examples are scored at a time.
+_SCORING_BATCH_SIZE = 512
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A problem with its data on a device; without a metric its value is the loss."""
+
+    problem: Problem
+    parts: Parts
+    metric: Metric | None
+    device: torch.device
+    seed: int
+
+    @property
+    def n_steps(self) -> int:
+        """How many steps an epoch has."""
+        train, size = self.parts.train, self.problem.batch_size
+        if isinstance(train, BatchPart):
+            return train.n
+        n_full, rest = divmod(train.n, size)
+        return n_full + (1 if rest and self._last_batch != "drop" else 0)
+
+    @property
+    def _last_batch(self) -> str:
+        n_full, rest = divmod(self.parts.train.n, self.problem.batch_size)
+        # One example has no variance, so batch norm takes none.
+        is_dear = n_full < _MANY_BATCHES and not (n_full and rest == 1)
+        return self.problem.last_batch or ("keep" if is_dear else "drop")
+
+    def build(self, params: Params, seed: int) -> Lane:
+        """Return a new lane; the same seed gives the same weights. Raises what the model raises."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            model = self.problem.model(**model_params(params))
+        return Lane(Judged(model.to(self.device), self.problem), params, seed)
+
+    def training_batches(self, number: int) -> Iterator[tuple[Any, float]]:
+        """Yield the batches of a pass, and by which share their gradient counts."""
+        train, size = self.parts.train, self.problem.batch_size
+        order = permutation(train.n, derive_seed(self.seed, "order", number))
+        if self._last_batch == "drop" and not isinstance(train, BatchPart):
+            order = order[: self.n_steps * size]
+        scales = self._last_batch == "scale"
+        for batch in self._batches(train, order, size, number):
+            yield batch, batch_length(batch) / size if scales else 1.0
+
+    def scoring_batches(self, part: Part) -> Iterator[Any]:
+        """Yield all batches of a part, in its own order."""
+        size = max(self.problem.batch_size, _SCORING_BATCH_SIZE)
+        yield from self._batches(part, np.arange(part.n), size, -1)
+
+    def _batches(
+        self, part: Part, order: NDArray[np.int64], size: int, number: int
+    ) -> Iterator[Any]:
+        """Yield batches on the device; what is drawn for one depends on pass and place alone."""
+        prepare, batches = self.problem.prepare, part.batches(order, size)
+        draws = prepare is not None or not isinstance(part, TensorPart)
+        for place in count():
+            if draws:
+                _seed_draws(derive_seed(self.seed, f"data {number}", place))
+            if (batch := next(batches, None)) is None:
+                return
+            there = map_tensors(lambda tensor: tensor.to(self.device), batch)
+            yield there if prepare is None else prepare(there)
+
+
+def _seed_draws(seed: int) -> None:
+    """Let data draw what it draws, as transforms do, from a seed of its own."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)
+
+
+def make_ready(problem: Problem, config: TrainingConfig) -> Ready:
+    """Read a problem's data, and find out what its metric is.
+
+    Raises ProblemError, DataError, and UnknownNameError for a device not to be had.
+    """
+    device = choose_device(config.device)
+    problem = replace(problem, epochs=config.epochs, batch_size=config.batch_size)
+    parts = read_parts(problem, config.seed)
+    return Ready(problem, parts.to(device), None, device, config.seed)
+
+
+def find_metric(ready: Ready, lane: Lane) -> Metric | None:
+    """Return what the problem measures; None is its loss. Raises ProblemError."""
+    problem, given = ready.problem, ready.problem.metric
+    if given is None:
+        if problem.step is None and _has_classes(ready, lane):
+            return METRICS["accuracy"]
+        return None
+    if isinstance(given, str):
+        if given == "loss":
+            return None
+        if given not in METRICS:
+            raise ProblemError(
+                f"metric {given!r}: choose {', '.join(METRICS)}, loss, or a function"
+            )
+        given = METRICS[given]
+    elif not isinstance(given, Metric):
+        name = getattr(given, "__name__", "metric")
+        given = Metric("metric" if name == "<lambda>" else name, given)
+    return given if problem.direction is None else replace(given, direction=problem.direction)
+
+
+@torch.no_grad()
+def _has_classes(ready: Ready, lane: Lane) -> bool:
+    inputs, target = split_batch(next(ready.scoring_batches(ready.parts.validation)))
+    if not isinstance(target, torch.Tensor) or target.is_floating_point():
+        return False
+    output = predict(lane.model.eval().model, inputs)
+    is_one = isinstance(output, torch.Tensor) and output.dim() == target.dim() + 1
+    return is_one and output.shape[1] > 1

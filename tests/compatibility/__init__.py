@@ -1,0 +1,1 @@
+"""Whatever Optuna lets an objective do, it may do here: the same under both, compared."""

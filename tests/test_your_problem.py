@@ -1,0 +1,102 @@
+"""`docs/your-problem.md`, block by block: `tuner check` and `tuner.tune` as a stranger has them."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Cli, clean_environment
+
+_PAGE = (ROOT / "docs/your-problem.md").read_text()
+_BLOCKS = re.findall(r"```python\n(.*?)```", _PAGE, re.DOTALL)
+_FILES = {
+    found[1]: block for block in _BLOCKS if (found := re.match(r"# (\w+)\.py\n", block)) is not None
+}
+_PROBLEMS = [name for name, block in _FILES.items() if "Problem" in block]
+
+
+@pytest.mark.parametrize("name", _PROBLEMS)
+def test_problem_of_the_page_can_be_tuned(name: str, cli: Cli, tmp_path: Path) -> None:
+    """`tuner check` finds nothing wrong with it, and says what it is."""
+    (tmp_path / f"{name}.py").write_text(_FILES[name])
+    result = cli("check", "--objective", f"{name}.py:problem", "--json")
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["description"]["facts"]["data"]["n_train"] > 0
+    assert found["n_parameters"] > 0
+    assert not list(tmp_path.glob("*.db"))
+
+
+def test_check_tells_people(cli: Cli, tmp_path: Path) -> None:
+    """A line each on what decides about a study, and one on each fault."""
+    (tmp_path / "churn.py").write_text(_FILES["churn"])
+    result = cli("check", "--objective", "churn:problem", "--epochs", "7")
+    topics = [line.split("  ")[0] for line in result.stdout.splitlines()]
+    expected = ["model", "parameters", "data", "metric", "searched", "program", "memory a trial"]
+    assert topics == [*expected, "clock", "study"]
+    assert "you train 7" in result.stdout
+    assert "2,114, of which 2,114 decay" in result.stdout
+    (tmp_path / "bad.py").write_text(_FILES["churn"].replace("scale(features)", "features[:9]"))
+    for command in ("check", "run"):
+        result = cli(command, "--objective", "bad:problem")
+        assert result.returncode == 2
+        assert result.stderr.strip() == (
+            "tuner: data: its tensors have 9 and 569 examples: give as many targets as inputs"
+        )
+    assert not list(tmp_path.glob("*.db"))
+
+
+def test_function_and_generator_of_the_page_are_no_problems(cli: Cli, tmp_path: Path) -> None:
+    """They load, and are searched."""
+    (tmp_path / "mine.py").write_text(_FILES["mine"])
+    assert "is a function of a trial" in cli("check", "--objective", "mine.py:objective").stdout
+    run = cli("run", "--objective", "mine.py:objective", "--trials", "3", "--no-confirm", "--json")
+    assert json.loads(run.stdout)["n_finished"] == 3
+
+
+def test_tune_of_the_page_gives_the_answer(cli: Cli, tmp_path: Path) -> None:
+    """From a script without a guard, with a problem that no module holds; the study is like any."""
+    (script,) = [block for block in _BLOCKS if "tuner.tune(" in block]
+    (tmp_path / "script.py").write_text(
+        script
+        + "assert len(result.trials()) == 6\nassert result.confirmation is not None\n"
+        + "other = tuner.tune(problem, trials=2, workers=1, confirm=False)\n"
+        + "assert other.study != result.study\nassert other.figure() is not None\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env=clean_environment(PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "weight_decay" in ran.stdout
+    status = json.loads(cli("status", "--study", "notebook", "--json").stdout)
+    assert status["n_finished"] == 6
+    replayed = json.loads(cli("train", "--study", "notebook", "--trial", "0", "--json").stdout)
+    assert replayed[-1]["validation_accuracy"] == pytest.approx(replayed[-1]["recorded"], abs=1e-3)
+
+
+def test_worker_with_other_code_or_data_is_refused(cli: Cli, tmp_path: Path) -> None:
+    """With both digests and the remedy; comments are free."""
+    file = tmp_path / "churn.py"
+    file.write_text(_FILES["churn"])
+    created = cli("create", "--objective", "churn:problem", "--study", "s", "--trials", "2")
+    assert created.returncode == 0, created.stderr
+    for old, new, what in (
+        ("64", "32", "was created with"),
+        ("scale(features)", "scale(features) * 2", "was created with"),
+    ):
+        file.write_text(_FILES["churn"].replace(old, new))
+        result = cli("worker", "--study", "s")
+        assert result.returncode != 0
+        assert what in result.stderr
+        assert "Traceback" not in result.stderr
+    file.write_text(f"# a comment\n{_FILES['churn']}")
+    assert cli("worker", "--study", "s", "--workers", "1").returncode == 0

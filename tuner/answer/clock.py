@@ -1,0 +1,40 @@
+"""λ's clock: in which time weight decay forgets, and how that compares with the training."""
+
+import math
+
+from objectives import Facts
+from tuner.answer.best import Clock
+
+
+def find_clock(
+    facts: Facts, weight_decay: float | None, lr: float | None, batch_size: int, epochs: int
+) -> Clock | None:
+    """Return the clock of a configuration; None without λ, or where its step is not known.
+
+    A step of SGD leaves ``1 - lr weight_decay`` of a weight, with momentum m in the long run
+    ``1 - lr weight_decay / (1 - m)``; one of AdamW ``1 - lr weight_decay``. So tau, after which 1/e
+    is left, is ``batch / (lr weight_decay n)`` epochs (Wang and Aitchison 2024,
+    arXiv:2405.13698), and weight decay is the prior of variance ``1 / (weight_decay n)``.
+    """
+    recipe, data = facts.recipe, facts.data
+    if recipe is None or data is None or not weight_decay or not lr:
+        return None
+    if recipe.optimizer not in ("SGD", "AdamW"):
+        return None
+    pace = lr / (1 - recipe.momentum) if recipe.optimizer == "SGD" else lr
+    tau = batch_size / (pace * weight_decay * data.n_train)
+    return Clock(
+        tau_epochs=tau,
+        tau_trainings=tau / epochs,
+        initial_share=math.exp(-epochs / tau),
+        prior_width=1 / math.sqrt(weight_decay * data.n_train),
+    )
+
+
+def tell_clock(clock: Clock) -> str:
+    """Return the clock in a sentence."""
+    share = clock.initial_share
+    return (
+        f"forgets in {clock.tau_epochs:.3g} epochs, {clock.tau_trainings:.2g} trainings; "
+        f"{share:.1%} of the initial weights are kept; prior width {clock.prior_width:.2g}"
+    )

@@ -1,0 +1,81 @@
+"""What `tuner check` has seen of a problem, in words."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.distributions import FloatDistribution
+from pydantic import TypeAdapter
+
+from objectives import Facts
+from tuner.answer.clock import find_clock
+from tuner.space import read_space
+
+_N_TRIALS = 50
+
+
+def tell(found: Mapping[str, Any]) -> dict[str, str]:
+    """Return what an ``objectives.checking.Check``, as JSON, says to people, by topic."""
+    facts = found["description"]["facts"]
+    data, recipe, metric = facts["data"], facts["recipe"], facts["metric"]
+    lines = {
+        "model": recipe["model"],
+        "parameters": f"{found['n_parameters']:,}, of which {found['n_decaying']:,} decay",
+        "data": (
+            f"{data['n_train']:,} train, {data['n_validation']:,} validate, {data['n_test']:,} test"
+        ),
+        "metric": f"{metric['name']}, {metric['direction']}",
+        "searched": ", ".join(map(_tell_range, facts["space"].items())),
+        "program": _tell_program(found),
+        "memory a trial": f"{found['bytes_a_lane'] / 2**20:.1f} MiB, and what a batch takes",
+    }
+    if found["scale_invariant"]:
+        names = ", ".join(found["scale_invariant"])
+        lines["scale-free"] = f"{names}: the output does not show their scale, λ only sets their lr"
+    lines |= _tell_clocks(found["description"])
+    seconds = found["seconds"] * found["description"]["epochs"] * _N_TRIALS
+    lines["study"] = (
+        f"{_N_TRIALS} trials take about {_round(seconds)} of one processor, less by pruning"
+    )
+    return lines
+
+
+def _tell_range(item: tuple[str, Mapping[str, Any]]) -> str:
+    name, attributes = item[0], item[1]["attributes"]
+    if "choices" in attributes:
+        return f"{name} of {attributes['choices']}"
+    scale = ", log" if attributes["log"] else ""
+    return f"{name} {attributes['low']:g} to {attributes['high']:g}{scale}"
+
+
+def _tell_program(found: Mapping[str, Any]) -> str:
+    seconds, alone = found["seconds"], found["seconds_alone"]
+    if found["side_by_side"]:
+        return (
+            f"{found['n_lanes']} trials side by side, {alone / seconds:.1f} times as fast as one "
+            f"by one: {_round(seconds)} an epoch and trial"
+        )
+    return f"one by one, {_round(seconds)} an epoch; side by side: {found['reason']}"
+
+
+def _tell_clocks(description: Mapping[str, Any]) -> dict[str, str]:
+    """Say for both ends of λ's range, at the middle lr, in what time it forgets."""
+    facts = TypeAdapter(Facts).validate_python(description["facts"])
+    space = read_space(facts)
+    decay, lr = (space.get(name) for name in ("weight_decay", "lr"))
+    if not isinstance(decay, FloatDistribution) or not isinstance(lr, FloatDistribution):
+        return {}
+    epochs, rate = description["epochs"], math.sqrt(lr.low * lr.high)
+    texts = []
+    for weight_decay in (decay.low, decay.high):
+        clock = find_clock(facts, weight_decay, rate, description["batch_size"], epochs)
+        if clock is None:
+            return {}
+        texts.append(f"λ = {weight_decay:g} forgets in {clock.tau_epochs:.3g} epochs")
+    return {"clock": f"at lr {rate:.2g} {', '.join(texts)}; you train {epochs}"}
+
+
+def _round(seconds: float) -> str:
+    if seconds >= 100:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"

@@ -1,0 +1,1 @@
+"""Crews: one coordinator, which talks to the database, and the trainers that it starts."""

@@ -1,0 +1,376 @@
+"""One worker of a study: claim slots, ask for their trials, have them trained, tell, claim more.
+
+A trial's way through a worker reads from top to bottom here. Training is done by the trainers'
+processes (see ``tuner.workers.crew``), budget, leases and outages are the storage's. Imports
+neither torch nor anybody's module, so that it answers whatever those do.
+"""
+
+import gc
+import logging
+import math
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from optuna.storages import RDBStorage
+
+from storage import (
+    Budget,
+    Claimant,
+    Retry,
+    UnreachableError,
+    WorkerStorage,
+    explain_database_error,
+    find_leases_of,
+    give_back,
+    open_storage,
+    register_worker,
+    set_study_state,
+    sign_off_worker,
+)
+from tuner.errors import WorkersFailedError
+from tuner.logs import about
+from tuner.metrics import worker as metrics
+from tuner.study import LoadedStudy, load_study, with_sampler
+from tuner.workers.booking import Bookkeeper
+from tuner.workers.config import WorkerConfig, worker_name
+from tuner.workers.crew import Crew, Trainer
+from tuner.workers.jobs import make_error
+from tuner.workers.lost_workers import Settler
+from tuner.workers.shutdown import INTERRUPTED_STATUS, Interrupted, Leaving
+
+logger = logging.getLogger(__name__)
+
+# How long a worker without a slot waits before it looks again: one may come back from a worker
+# that left or died.
+_POLL_SECONDS = 0.5
+# How soon a signal is obeyed, and a trainer that is late is noticed.
+_TICK_SECONDS = 0.1
+# So many trainers in a row that die before they are ready are no accident.
+_MAX_DEAD_STARTS = 3
+
+# Why a worker leaves a study, not its process: nothing was interrupted.
+_STOPPED = "tuner stop"
+_PAUSED = "tuner pause"
+
+# What is assumed of a budget that cannot be read now.
+_UNKNOWN = Budget(n_trials=1, n_finished=0, n_leased=1, is_past_deadline=False)
+
+
+@dataclass(frozen=True)
+class Guest:
+    """How a worker behaves that serves all open studies: it leaves one when others need it more.
+
+    ``is_wanted_elsewhere`` tells whether it shall take no new trials here.
+    """
+
+    is_wanted_elsewhere: Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A study that this process can train, before it has registered as its worker."""
+
+    database: RDBStorage
+    loaded: LoadedStudy
+    crew: Crew
+
+
+OnTick = Callable[[LoadedStudy], None]
+
+
+def _ignore(_loaded: LoadedStudy) -> None:
+    pass
+
+
+def run_worker(
+    config: WorkerConfig,
+    leaving: Leaving,
+    on_tick: OnTick = _ignore,
+    database: RDBStorage | None = None,
+) -> int:
+    """Train trials until the study's budget is spent; return the process's exit status.
+
+    Whatever ends it, what it holds is given back to the budget. ``on_tick`` is called several
+    times a second with the study as this worker sees it, which costs no query of its own;
+    ``database`` is the study's, if it is open already. Raises StorageError,
+    ObjectiveError or TunerError.
+    """
+    retry = config.retry(leaving)
+    try:
+        with about(study=config.study_name, worker=worker_name()):
+            opened = open_study(config, retry, leaving, database)
+            serve_study(opened, config, retry, leaving, on_tick=on_tick)
+    except (Interrupted, UnreachableError):
+        if leaving.reason is None:  # who leaves waits for no database
+            raise
+    return INTERRUPTED_STATUS if leaving.leaves_process else 0
+
+
+def open_study(
+    config: WorkerConfig, retry: Retry, leaving: Leaving, database: RDBStorage | None = None
+) -> Opened:
+    """Load a study and start its trainers; raises as `run_worker`, and NotAllowedError.
+
+    Returns when the first trainer is ready: what one cannot open, say for want of data, no worker
+    here can train.
+    """
+    database = database or retry.call("open it", lambda: open_storage(config.storage_url))
+    loaded = retry.call("load the study", lambda: load_study(database, config.study_name))
+    if config.allowed is not None:
+        config.allowed.check(loaded.spec.objective)
+    if loaded.spec.is_function:
+        directions = tuple(direction.name for direction in loaded.study.directions)
+        work: object = config.function_work(loaded.spec, loaded.study_id, directions)
+    else:
+        work = config.lane_work(loaded.spec)
+    leaving.check()
+    crew = Crew.start(config.seat, work, config.n_trainers)
+    try:
+        while not any(trainer.is_ready for trainer in crew.trainers):
+            leaving.check()
+            crew.start_due()
+            _hear_who_is_ready(crew, crew.wait(_TICK_SECONDS))
+    except BaseException:
+        crew.end(in_good_order=False)
+        raise
+    return Opened(database, loaded, crew)
+
+
+def _hear_who_is_ready(crew: Crew, trainers: Sequence[Trainer]) -> None:
+    for trainer in trainers:
+        assert trainer.process is not None
+        for kind, *arguments in trainer.process.channel.receive():
+            hear_opening(trainer, kind, arguments)
+        if trainer.process.has_ended:
+            check_start(trainer)
+            crew.note_end(trainer)
+
+
+def hear_opening(trainer: Trainer, kind: str, arguments: list[str]) -> None:
+    """Take what a trainer says of its start; raises what it could not open."""
+    if kind == "ready":
+        trainer.n_lanes = int(arguments[0])
+    elif kind == "refused":
+        raise make_error(*arguments)
+
+
+def check_start(trainer: Trainer) -> None:
+    """Raise WorkersFailedError if trainers die again and again before they are ready."""
+    assert trainer.process is not None
+    if trainer.n_lanes == 0 and trainer.n_deaths_in_row + 1 >= _MAX_DEAD_STARTS:
+        raise WorkersFailedError(
+            f"A trainer {trainer.process.describe_end()} while it was starting, "
+            f"{_MAX_DEAD_STARTS} times: is there enough memory, does the objective's module load?"
+        )
+
+
+def serve_study(  # noqa: PLR0913 (what `run_worker` has, and a guest's manners)
+    opened: Opened,
+    config: WorkerConfig,
+    retry: Retry,
+    leaving: Leaving,
+    *,
+    on_tick: OnTick = _ignore,
+    guest: Guest | None = None,
+) -> None:
+    """Register as a worker of a study and train; in the end give back what is held, sign off."""
+    database, loaded, crew = opened.database, opened.loaded, opened.crew
+    n_lanes = max(trainer.n_lanes for trainer in crew.trainers) * len(crew.trainers)
+    in_good_order = False
+    try:
+        worker_id, ordinal = retry.call(
+            "register", lambda: _register(loaded, n_lanes, config.lease_seconds)
+        )
+        claimant = Claimant(loaded.study_id, worker_id, config.lease_seconds)
+        try:
+            with WorkerStorage(database, claimant, retry) as storage:
+                study = with_sampler(loaded, storage, ordinal)
+                books = Bookkeeper(loaded, study, storage, crew, retry)
+                storage.on_lost(metrics.LOST.inc)
+                _Coordinator(books, leaving, on_tick, guest).run()
+            in_good_order = leaving.reason is None
+        except KeyError:
+            loaded.load_budget()  # says so if somebody has deleted the study
+            raise
+        finally:
+            metrics.show_lanes(0, 0)
+            gc.unfreeze()
+            if not in_good_order:
+                for trainer in crew.trainers:
+                    crew.dismiss(trainer)
+            _leave(database, worker_id, retry, leaving)
+    finally:
+        crew.end(in_good_order=in_good_order)
+
+
+def _register(loaded: LoadedStudy, n_lanes: int, lease_seconds: float) -> tuple[int, int]:
+    host, pid = socket.gethostname(), os.getpid()
+    engine = loaded.storage.engine
+    return register_worker(engine, loaded.study_id, host, pid, n_lanes, lease_seconds)
+
+
+def _leave(database: RDBStorage, worker_id: int, retry: Retry, leaving: Leaving) -> None:
+    reason = leaving.reason or "its worker failed"
+
+    def give_all_back() -> None:
+        for lease in find_leases_of(database.engine, worker_id):
+            give_back(database.engine, lease, reason)
+        sign_off_worker(database.engine, worker_id)
+
+    try:
+        # Once, if the database has been waited for in vain already.
+        retry.call("give trials back", give_all_back) if retry.is_leaving() else give_all_back()
+    except Exception as error:
+        is_explained = isinstance(error, UnreachableError)
+        explanation = str(error) if is_explained else explain_database_error(error)
+        if explanation is None:
+            raise
+        logger.warning("Could not give back trials, their leases will end: %s", explanation)
+    else:
+        if leaving.reason is not None:
+            logger.info("Left the study on %s; trials in training were given back", reason)
+    finally:
+        database.engine.dispose()  # or a worker of all studies would keep those of each
+
+
+@dataclass
+class _Coordinator:
+    books: Bookkeeper
+    leaving: Leaving
+    on_tick: OnTick
+    guest: Guest | None = None
+    looked_at: float = -math.inf  # the budget, which holds the study's state
+    claim_at: float = -math.inf
+    found_nothing: bool = False  # when it claimed last
+    settler: Settler = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.loaded, self.retry = self.books.loaded, self.books.retry
+        self.storage, self.crew = self.books.storage, self.books.crew
+        engine, study_ids = self.loaded.storage.engine, [self.loaded.study_id]
+        self.settler = Settler(engine, self.retry, self.storage.lease_seconds, lambda: study_ids)
+
+    def run(self) -> None:
+        """Train until the budget is spent or the worker is asked to leave."""
+        try:
+            self.storage.refresh()
+            gc.freeze()  # finished trials stay: looking through 5,000 of them cost 2 ms a trial
+            while not self._is_over():
+                self.leaving.check()
+                self.settler.settle_now_and_then()
+                self._look_at_orders()
+                self._refill()
+                self._show()
+                self._listen()
+                self.books.supervise()
+                self.crew.kill_overdue()
+                self.crew.start_due()
+                self.on_tick(self.books.view)
+            self._finish()
+        except Interrupted:  # `serve_study` gives back
+            self._hear(self.crew.wait(0.0))  # what had ended before anybody was told to leave
+
+    @property
+    def _is_training(self) -> bool:
+        return self.crew.n_in_training > 0
+
+    @property
+    def _takes_no_more(self) -> bool:
+        wanted_elsewhere = self.guest is not None and self.guest.is_wanted_elsewhere()
+        return wanted_elsewhere or self.books.desk.wants_stop
+
+    def _is_over(self) -> bool:
+        if self._is_training or self.books.has_to_give_back:
+            return False
+        if not self.crew.at_work:
+            raise self.books.explain_retirement()
+        if self.books.desk.wants_stop:
+            return True
+        if not self.found_nothing:
+            return False
+        self.found_nothing = False
+        self.storage.flush()  # a slot is spent when its trial's end is written
+        self.on_tick(self.books.view)  # who plans more does it now
+        return self.guest is not None or self._load_budget().is_spent
+
+    def _finish(self) -> None:
+        self.storage.flush()
+        if self.books.desk.wants_stop:  # all that ran has been finished, as Optuna does
+            set_study_state(self.loaded.storage.engine, self.loaded.study_id, "stopped")
+
+    def _look_at_orders(self) -> None:
+        """Pause, go on or leave as the study's state says, which is read now and then."""
+        if time.monotonic() - self.looked_at < _POLL_SECONDS:
+            return
+        self.looked_at = time.monotonic()
+        state = self._load_budget().state
+        if state == "stopped":
+            self.leaving.leave_study(_STOPPED)
+        elif state == "paused" and self.guest is not None and not self._is_training:
+            self.leaving.leave_study(_PAUSED)
+        elif (state == "paused") != self.crew.is_paused:
+            self.crew.order("pause" if state == "paused" else "resume")
+            is_paused = self.crew.is_paused
+            logger.info("Paused: trials are held" if is_paused else "Resumed: trials go on")
+        self.leaving.check()
+
+    def _load_budget(self) -> Budget:
+        """Return the budget; during an outage those that train go on as if it were open."""
+        if self._is_training:
+            return self.retry.attempt(self.loaded.load_budget, _UNKNOWN)
+        return self.retry.call("read the budget", self.loaded.load_budget)
+
+    def _refill(self) -> None:
+        """Give every free lane a trial, as far as the budget goes."""
+        free = self.books.list_free()
+        if not free:
+            return self.storage.expect_news() if self.books.has_news else None
+        if self.crew.is_paused:
+            return None
+        if self._takes_no_more:
+            self.found_nothing = True
+            return None
+        if not self.books.has_news and time.monotonic() < self.claim_at:
+            return None
+        self.books.has_news = False
+        self.crew.let_ask()
+        n_claimed = self.storage.claim(len(free), is_patient=not self._is_training)
+        metrics.CLAIMS.inc(n_claimed)
+        self.found_nothing = n_claimed == 0
+        self.claim_at = time.monotonic() + (_POLL_SECONDS if n_claimed < len(free) else 0)
+        if n_claimed:  # so the study is open
+            self.looked_at = time.monotonic()
+        for trainer in free[:n_claimed]:
+            self.books.start(trainer)
+        return None
+
+    def _show(self) -> None:
+        metrics.show_lanes(self.crew.n_lanes, self.crew.n_in_training)
+
+    def _listen(self) -> None:
+        """Answer trainers for a tick, or until there is more to do than to answer."""
+        ends_at = time.monotonic() + _TICK_SECONDS
+        while (left := ends_at - time.monotonic()) > 0:
+            self._hear(self.crew.wait(left))
+            if self.books.has_news or self.leaving.reason is not None:
+                return
+
+    def _hear(self, trainers: Sequence[Trainer]) -> None:
+        """Take what trainers say, and note who has ended."""
+        for trainer in trainers:
+            process = trainer.process
+            assert process is not None
+            has_ended = process.has_ended  # before what it said last is read
+            for kind, *arguments in process.channel.receive():
+                if kind in ("ready", "refused"):
+                    hear_opening(trainer, kind, arguments)
+                    self.books.has_news = True
+                else:
+                    self.books.hear(trainer, kind, arguments)
+            if has_ended:
+                check_start(trainer)
+                self.books.note_death(trainer)
+                self.crew.note_end(trainer)

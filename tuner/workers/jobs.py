@@ -1,0 +1,127 @@
+"""Single tasks for processes that torch, or somebody's module, may be loaded into.
+
+A coordinator, like any command that talks to the database, loads neither.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from objectives import DataError, ObjectiveError, ProblemError, UnknownNameError
+from storage import EmptyStorageError, SchemaError, find_study, open_storage
+from tuner.errors import WorkersFailedError
+from tuner.workers.config import WorkerConfig
+from tuner.workers.messages import Job
+from tuner.workers.nursery import FOR_LANES, ROOT, open_nursery
+from tuner.workers.shutdown import Leaving
+
+_TICK_SECONDS = 0.1
+_LOOK = """
+import sys; sys.path.append({root!r})
+from tuner.workers.function_trainer import look_at
+look_at({descriptor}, {objective!r}, {folder!r}, {given!r})
+"""
+
+
+def run_job(function: str, argument: Any, config: WorkerConfig, leaving: Leaving) -> Any:
+    """Return what ``module:function`` returns for an argument, in a trainer of its own; JSON.
+
+    Raises the ObjectiveError that it raises, WorkersFailedError if it dies, and Interrupted.
+    """
+    nursery = open_nursery()
+    nursery.import_modules(FOR_LANES)
+    process = nursery.fork(config.seat(0), Job(function, argument))
+    try:
+        while True:
+            leaving.check()
+            nursery.wait([process], _TICK_SECONDS)
+            has_ended = process.has_ended
+            for kind, *found in process.channel.receive():
+                if kind == "result":
+                    return found[0]
+                raise make_error(*found)
+            if has_ended:
+                raise WorkersFailedError(f"A helper process {process.describe_end()}")
+    finally:
+        process.kill()
+        process.channel.close()
+
+
+def make_error(name: str, text: str) -> Exception:
+    """Return the error that a trainer has told of by its class's name."""
+    known = (UnknownNameError, DataError, ProblemError, ObjectiveError)
+    kind = next((error for error in known if error.__name__ == name), None)
+    return WorkersFailedError(text) if kind is None else kind(text)
+
+
+def look_at_new(storage_url: str, study_name: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a study's options, with what a user's problem says of itself if the study is new.
+
+    Its objective is loaded here, and a problem is tried, before anything is stored. A study that
+    exists has been looked at: workers tell what they cannot load. Raises ObjectiveError.
+    """
+    objective = options.get("objective")
+    if objective is None or ":" not in objective or not _is_new(storage_url, study_name):
+        return options
+    description = look_at_objective(objective, options)
+    if description is None:
+        return options
+    facts = description.pop("facts")
+    return {**description, **options, "problem": facts, "direction": facts["metric"]["direction"]}
+
+
+def _is_new(storage_url: str, study_name: str) -> bool:
+    try:
+        storage = open_storage(storage_url, read_only=True)
+    except EmptyStorageError:
+        return True
+    except SchemaError:  # of another version: said by whoever writes to it
+        return False
+    try:
+        return find_study(storage.engine, study_name) is None
+    finally:
+        storage.engine.dispose()
+
+
+def look_at_objective(
+    objective: str, options: Mapping[str, Any], *, is_timed: bool = False
+) -> dict[str, Any] | None:
+    """Load a user's objective in a process that may be lost; return a problem's description.
+
+    If it is timed, the result is an ``objectives.checking.Check``. Raises the ObjectiveError that
+    says why not.
+    """
+    reader, writer = os.pipe()
+    program = _LOOK.format(
+        root=ROOT,
+        descriptor=writer,
+        objective=objective,
+        folder=os.getcwd(),
+        given={**_find_given(options), "is_timed": is_timed},
+    )
+    command = [sys.executable, "-P", "-c", program, *sys.argv[1:]]
+    with subprocess.Popen(
+        command, pass_fds=[writer], stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno()
+    ) as process:
+        os.close(writer)
+        with open(reader, encoding="utf-8") as answer:
+            text = answer.read()
+    if not text:
+        raise ObjectiveError(
+            f"Objective {objective!r}: the process that imported its module ended with status "
+            f"{process.returncode}"
+        )
+    error, description = json.loads(text)
+    if error is not None:
+        raise make_error(*error)
+    return description  # type: ignore[no-any-return]
+
+
+def _find_given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those options that have precedence over what a problem says of itself."""
+    given = {name: options[name] for name in ("epochs", "batch_size") if name in options}
+    ranges = {name: tuple(options[name]) for name in ("weight_decay", "lr") if name in options}
+    return {**given, "search": ranges, "seed": options.get("seed", 0)}

@@ -1,0 +1,116 @@
+"""Have a study trained: by a crew that is this very process, or by those that an engine places."""
+
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+
+from storage import Budget
+from tuner.errors import UsageError, WorkersFailedError
+from tuner.report import show_progress
+from tuner.study import LoadedStudy
+from tuner.workers.config import WorkerConfig
+from tuner.workers.engine_choice import LOCAL, EngineChoice
+from tuner.workers.launchers.engine import Engine, EngineStatus
+from tuner.workers.local import train_locally
+from tuner.workers.shutdown import Leaving
+
+_TICK_SECONDS = 0.2
+_BUDGET_SECONDS = 1.0
+# Crews obey within three seconds; nodes are asked all at once.
+_STOP_SECONDS = 10.0
+
+
+def train_study(
+    loaded: LoadedStudy,
+    config: WorkerConfig,
+    n_workers: int | None,
+    on_tick: Callable[[LoadedStudy], None],
+    screen: tuple[Console, Leaving],
+) -> None:
+    """Train until the budget is spent or the study is stopped, where ``config.engine`` says.
+
+    Raises as `run_worker` does, UsageError for an engine that cannot work here, and Interrupted
+    when asked to leave. ``on_tick`` is called a few times a second with the study.
+    """
+    while True:
+        _train_until_crews_end(loaded, config, n_workers, on_tick, screen)
+        budget = config.retry(screen[1]).call("read the budget", loaded.load_budget)
+        # Somebody else, say a second confirmation, may have granted more since they saw it spent.
+        if budget.is_spent or budget.is_past_deadline or budget.state == "stopped":
+            return
+
+
+def _train_until_crews_end(
+    loaded: LoadedStudy,
+    config: WorkerConfig,
+    n_workers: int | None,
+    on_tick: Callable[[LoadedStudy], None],
+    screen: tuple[Console, Leaving],
+) -> None:
+    if config.engine is None or config.engine.name == LOCAL:
+        train_locally(loaded, config, n_workers, on_tick, screen)
+        return
+    engine = make_engine(config.engine)
+    leaving = screen[1]
+    with leaving.listening():
+        try:
+            engine.start(config, n_workers)
+            with leaving.listening():  # Ray has taken SIGTERM for itself
+                _watch(engine, loaded, config, on_tick, screen)
+        finally:
+            engine.stop(_STOP_SECONDS)
+
+
+def make_engine(choice: EngineChoice) -> Engine:
+    """Return the engine of this name; raises UsageError if what it needs is not installed."""
+    assert choice.name == "ray"  # the only one of ENGINES that starts processes elsewhere
+    try:
+        from tuner.workers.launchers.ray import RayEngine
+    except ImportError as error:
+        raise UsageError(
+            "--engine ray needs Ray 2.60 or newer: pip install 'lambda-tuner[ray]'"
+        ) from error
+    return RayEngine(choice)
+
+
+def _watch(
+    engine: Engine,
+    loaded: LoadedStudy,
+    config: WorkerConfig,
+    on_tick: Callable[[LoadedStudy], None],
+    screen: tuple[Console, Leaving],
+) -> None:
+    """Show how far the study is until its crews have ended, or nothing is left to do for them.
+
+    Crews end well when they see the budget spent; before ``on_tick`` grants more, perhaps.
+    """
+    console, leaving = screen
+    retry = config.retry(leaving)
+    looked_at, has_waited = float("-inf"), False
+    with show_progress(loaded, console) as show:
+        while True:
+            leaving.check()
+            status = engine.poll()
+            if status.n_crews == 0 or time.monotonic() - looked_at >= _BUDGET_SECONDS:
+                looked_at = time.monotonic()
+                budget = retry.call("read the budget", loaded.load_budget)
+                if _is_over(budget, status):
+                    return
+                if status.n_crews == 0 and not has_waited:
+                    has_waited = True
+                    console.print("Waiting for nodes with free CPUs", highlight=False)
+            retry.attempt(lambda: show(loaded), None)
+            retry.attempt(lambda: on_tick(loaded), None)
+            time.sleep(_TICK_SECONDS)
+
+
+def _is_over(budget: Budget, status: EngineStatus) -> bool:
+    """Tell whether nobody trains any more; raises WorkersFailedError if nobody can."""
+    if budget.is_spent:
+        return True
+    if status.n_crews > 0:
+        return False
+    if status.problem is not None:
+        raise WorkersFailedError(status.problem)
+    return budget.is_past_deadline or budget.state == "stopped" or status.n_ended > 0
