@@ -32,5 +32,5 @@ def read_page(url: str, profile: Path) -> str:
         "--dump-dom",
         url,
     ]
-    page = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    page = subprocess.run(command, check=True, capture_output=True, text=True, timeout=200)
     return page.stdout

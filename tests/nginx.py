@@ -51,4 +51,4 @@ def running(folder: Path, location: str) -> Iterator[int]:
         yield port
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(100)

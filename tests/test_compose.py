@@ -197,7 +197,7 @@ class Stack:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, headers)
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:
+            with urllib.request.urlopen(request, timeout=200) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -253,14 +253,14 @@ def test_compose_stack_from_an_empty_database_to_the_best_lambda(stack: Stack, c
     operator, viewer = (_token(stack, call, role) for role in ("operator", "viewer"))
     serve, *workers = [stack.start(name) for name in ("serve", "worker", "worker")]
     says = stack.folder / "serve-0.log"
-    wait_until(lambda: "sign in, or send a token" in says.read_text(), seconds=60)
+    wait_until(lambda: "sign in, or send a token" in says.read_text())
     assert stack.is_healthy("serve")
 
     assert stack.ask("/v1/studies", viewer, SHORT)[0] == 403
     assert stack.ask("/v1/studies", operator, SHORT)[0] == 201
     path = f"/v1/studies/{SHORT['name']}"
     n_trials = SHORT["n_trials"]
-    wait_until(lambda: json.loads(stack.ask(path, viewer)[1])["n_finished"] == n_trials, seconds=60)
+    wait_until(lambda: json.loads(stack.ask(path, viewer)[1])["n_finished"] == n_trials)
     status, best = stack.ask(f"{path}/best?format=toml", viewer)
     assert status == 200
     assert 1e-5 <= tomllib.loads(best)["weight_decay"] <= 1e-2
@@ -270,8 +270,8 @@ def test_compose_stack_from_an_empty_database_to_the_best_lambda(stack: Stack, c
     wait_until(lambda: n_reporting(loaded) == LONG["n_trials"])  # four of each worker
     for process in stack.processes:
         process.send_signal(signal.SIGTERM)
-    assert [worker.wait(15) for worker in workers] == [130, 130]
-    assert serve.wait(15) == 0
+    assert [worker.wait(200) for worker in workers] == [130, 130]
+    assert serve.wait(200) == 0
     attributes = [trial.user_attrs for trial in loaded.study.get_trials()]
     assert [a[GIVEN_BACK] for a in attributes if GIVEN_BACK in a] == ["SIGTERM"] * LONG["n_trials"]
     budget = loaded.load_budget()

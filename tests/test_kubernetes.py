@@ -62,7 +62,7 @@ def test_kustomize_builds_what_is_valid(tmp_path: Path, version: str) -> None:
     folder = shutil.copytree(FOLDER, tmp_path / "kubernetes")
     (folder / "database-password").write_text("s3cret\n")
     command = [kubectl, "kustomize", str(folder)]
-    built = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    built = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
     documents = list(yaml.safe_load_all(built.stdout))
     for document in documents:
         kubernetes_validate.validate(document, version, strict=True)

@@ -20,9 +20,9 @@ from tests.chaos.stage import STUDY, TICK_SECONDS, Stage
 # How many slots are open at least while faults are going on, so that no worker runs out of work:
 # four workers take 32 a second at most, and `tuner create` takes seconds to open more.
 _AHEAD = 240
-_START_SECONDS = 60
+_START_SECONDS = 300
 # After the last fault: expired leases, and twice _AHEAD trials.
-_FINISH_SECONDS = 150
+_FINISH_SECONDS = 600
 
 
 @dataclass(frozen=True)

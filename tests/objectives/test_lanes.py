@@ -335,4 +335,4 @@ def test_opening_and_training_simplenet_imports_no_compiler() -> None:
         "lanes.add(0, {'weight_decay': 1e-4, 'lr': 0.1}); lanes.train_pass()\n"
         "sys.exit('torch._dynamo' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=200).returncode == 0

@@ -46,7 +46,7 @@ def _deliver_one_and_be_killed(dataset: RawDataset, target: Path) -> None:
 
 
 def _read_all_at_once(dataset: RawDataset, data_dir: Path, barrier: Barrier) -> None:
-    barrier.wait(timeout=60)
+    barrier.wait(timeout=200)
     for name, content in CONTENTS.items():
         assert read_raw_file(dataset, name, data_dir) == content
 
@@ -317,7 +317,7 @@ def test_fetch_by_many_processes_at_once_asks_the_source_once(
     for process in processes:
         process.start()
     for process in processes:
-        process.join(timeout=60)
+        process.join(timeout=200)
     assert [process.exitcode for process in processes] == [0] * N_PROCESSES
     assert calls.read_text() == "called\n"
     assert _left_in(tmp_path / "Tiny" / "raw") == set(CONTENTS)
@@ -332,7 +332,7 @@ def test_fetch_killed_half_way_does_not_hinder_the_next(
         target=read_raw_file, args=(killed, IMAGES, tmp_path)
     )
     process.start()
-    process.join(timeout=60)
+    process.join(timeout=200)
     assert process.exitcode == -signal.SIGKILL
     for name, content in CONTENTS.items():
         assert read_raw_file(dataset, name, tmp_path) == content

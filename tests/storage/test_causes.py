@@ -267,7 +267,7 @@ def test_deadlock_is_contention(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER)"))
         connection.execute(text("INSERT INTO t VALUES (1, 0), (2, 0)"))
-    both_hold_one = threading.Barrier(2, timeout=20)
+    both_hold_one = threading.Barrier(2, timeout=200)
     errors: list[Exception] = []
 
     def lock(first: int, second: int) -> None:
@@ -284,7 +284,7 @@ def test_deadlock_is_contention(engine: Engine) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=200)
     assert [classify(error) for error in errors] == [Cause.CONTENTION]
 
 

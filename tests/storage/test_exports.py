@@ -91,7 +91,7 @@ def test_exporters_at_once_never_get_the_same_version(study: tuple[str, str, int
 
     def compete() -> None:
         engine = open_storage(url).engine
-        start.wait(30)
+        start.wait(200)
         recorded = record_export(engine, study_id, NEW, after=0)
         got.append(None if recorded is None else recorded.version)
         engine.dispose()
@@ -100,7 +100,7 @@ def test_exporters_at_once_never_get_the_same_version(study: tuple[str, str, int
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(200)
     assert sorted(got, key=str) == [1, *[None] * 7]
 
 

@@ -68,7 +68,7 @@ def test_study_is_created_and_run_through_a_pooler(call: Cli, pooler: PgBouncer)
 
 
 def _create(barrier: Barrier, url: str) -> None:
-    barrier.wait(timeout=60)
+    barrier.wait(timeout=200)
     create_storage(url)
 
 

@@ -47,7 +47,7 @@ FUNCTION = {"objective": "theirs:until_told", "pruner": "none"}
 LANES = {"dataset": "digits", "train_size": 128, "epochs": 150, "pruner": "none"}
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 100) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 300) -> None:
     """Wait until a condition holds; fail if that takes too long."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -73,7 +73,7 @@ class Process:
         else:
             self.popen.send_signal(number)
 
-    def wait(self, seconds: float = 100) -> int:
+    def wait(self, seconds: float = 300) -> int:
         """Return the exit status, once it has ended."""
         return self.popen.wait(seconds)
 

@@ -56,7 +56,7 @@ def start(tmp_path: Path, sqlite_url: str) -> Iterator[Start]:
 def _request(url: str, method: str = "GET", **headers: str) -> tuple[int, bytes]:
     request = urllib.request.Request(url, method=method, headers=headers, data=None)
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=200) as response:
             return response.status, response.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -91,7 +91,7 @@ def test_writable_dashboard_writes(start: Start) -> None:
     foreign = {"Origin": "http://evil.example"}
     assert _request(path, "DELETE", **foreign)[0] == 403
     assert _request(path, "DELETE", **foreign, **{"Sec-Fetch-Site": "cross-site"})[0] == 403
-    with urllib.request.urlopen(f"{address}/dashboard", timeout=10) as page:
+    with urllib.request.urlopen(f"{address}/dashboard", timeout=200) as page:
         policies = page.headers.get_all("Content-Security-Policy", [])
         assert "frame-ancestors 'self'" in policies
     assert _request(path, "DELETE", Origin=address)[0] == 204
@@ -130,7 +130,7 @@ def test_dashboard_shows_the_study_in_a_browser(start: Start, tmp_path: Path) ->
     ]
     page = f"{address}/dashboard/studies/1"
     command += [f"--screenshot={picture}", "--dump-dom", page]
-    dom = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    dom = subprocess.run(command, check=True, capture_output=True, text=True, timeout=200).stdout
     assert "digits" in dom
     assert "plotly" in dom
     assert picture.stat().st_size > 20_000

@@ -139,14 +139,14 @@ def _at_once(calls: list[Callable[[], Any]]) -> list[Any]:
     start = threading.Barrier(len(calls))
 
     def run(call: Callable[[], Any]) -> None:
-        start.wait(30)
+        start.wait(200)
         results.append(call())
 
     threads = [threading.Thread(target=run, args=(call,)) for call in calls]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(200)
     assert len(results) == len(calls)
     return results
 

@@ -15,37 +15,30 @@ from optuna.trial import TrialState
 from storage import GIVEN_BACK, create_storage
 from tests.conftest import Cli, clean_environment
 from tests.processes import children_of, is_alive, parent_of, trainers_of
-from tests.tuner.conftest import wait_until
+from tests.tuner.conftest import Crew, wait_until
 from tuner.study import LoadedStudy, load_study
 from tuner.workers.config import WorkerConfig
 from tuner.workers.messages import Job
 from tuner.workers.nursery import open_nursery
 
-# Long enough that a signal meets trials in training.
-SLOW = (
-    "--dataset",
-    "digits",
-    "--pruner",
-    "none",
-    "--workers",
-    "2",
-    "--lanes",
-    "1",
-    "--no-confirm",
-)
+OPTIONS = ("--pruner", "none", "--workers", "2", "--no-confirm", "--json")
+# However long it takes until what a test waits for is there.
+UNTIL_TOLD = ("--objective", "theirs:until_told")
+ENDLESS = ("--dataset", "digits", "--epochs", "100000", "--lanes", "1")
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def running(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
-    """Start `tuner run` on 5 trials as a terminal would: in a process group of its own.
-
-    Of 100 epochs each, or as many as the test asks for.
-    """
-    options = ["--study", "s", "--trials", "5", "--epochs", getattr(request, "param", "100")]
+def running(
+    tmp_path: Path,
+    crew: Crew,  # noqa: ARG001 (its folder holds the function)
+    request: pytest.FixtureRequest,
+) -> Iterator[subprocess.Popen[str]]:
+    """Start `tuner run` on 5 trials as a terminal would: in a process group of its own."""
+    options = ["--study", "s", "--trials", "5", *getattr(request, "param", UNTIL_TOLD), *OPTIONS]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tuner", "run", *options, *SLOW, "--json"],
+        [sys.executable, "-m", "tuner", "run", *options],
         cwd=tmp_path,
         env=clean_environment(),
         stdout=subprocess.PIPE,
@@ -82,12 +75,16 @@ def _running(loaded: LoadedStudy) -> list[int]:
     ],
 )
 def test_interrupted_run_gives_back_and_resumes_to_the_exact_budget(
-    running: subprocess.Popen[str], tmp_path: Path, call: Cli, send: Callable[..., None]
+    running: subprocess.Popen[str],
+    tmp_path: Path,
+    crew: Crew,
+    call: Cli,
+    send: Callable[..., None],
 ) -> None:
     """Status 130, one line, no trial left RUNNING; the same command finishes the study."""
     loaded = _wait_for_study(tmp_path)
     send(running)
-    stdout, stderr = running.communicate(timeout=100)
+    stdout, stderr = running.communicate(timeout=300)
     assert running.returncode == 130
     assert stdout == ""
     assert "Traceback" not in stderr
@@ -96,13 +93,14 @@ def test_interrupted_run_gives_back_and_resumes_to_the_exact_budget(
     assert not [t for t in trials if t.state is TrialState.RUNNING]
     assert len([t for t in trials if GIVEN_BACK in t.user_attrs]) == 2
 
+    crew.finish()
     resumed = call("run", "--study", "s", "--workers", "2", "--no-confirm", "--json")
     answer = json.loads(resumed.stdout)
     assert (answer["n_finished"], answer["states"]) == (5, {"COMPLETE": 5})
     assert answer["n_given_back"] == 2
 
 
-@pytest.mark.parametrize("running", ["100000"], indirect=True, ids=["endless trials"])
+@pytest.mark.parametrize("running", [ENDLESS], indirect=True, ids=["endless trials"])
 @pytest.mark.parametrize(
     "find",
     [
@@ -118,7 +116,7 @@ def test_run_interrupted_while_it_starts_ends_in_one_line(
     wait_until((tmp_path / "tuner.db").exists)
     wait_until(lambda: find(running.pid))
     os.killpg(running.pid, signal.SIGINT)
-    _, stderr = running.communicate(timeout=100)
+    _, stderr = running.communicate(timeout=300)
     assert running.returncode == 130
     assert "Traceback" not in stderr
     assert stderr.strip().splitlines()[-1] == "tuner: interrupted"
@@ -128,22 +126,21 @@ def test_run_whose_study_is_deleted_says_so(running: subprocess.Popen[str], tmp_
     """Deleting a study under its workers ends them in one line."""
     loaded = _wait_for_study(tmp_path)
     optuna.delete_study(study_name="s", storage=loaded.storage)
-    _, stderr = running.communicate(timeout=100)
+    _, stderr = running.communicate(timeout=300)
     assert running.returncode == 1
     assert "Traceback" not in stderr
     assert "has been deleted" in stderr.strip().splitlines()[-1]
 
 
-# So many that no trial has just ended when its trainer is killed: what it was worth would be kept.
-@pytest.mark.parametrize("running", ["500"], indirect=True, ids=["long trials"])
 def test_killed_trainers_are_replaced_and_their_trials_repeated(
-    running: subprocess.Popen[str], tmp_path: Path
+    running: subprocess.Popen[str], tmp_path: Path, crew: Crew
 ) -> None:
     """kill -9 of all trainers costs no trial of the budget, nor waiting for a lease."""
     _wait_for_study(tmp_path)
     for victim in trainers_of(running.pid):
         os.kill(victim, signal.SIGKILL)
-    stdout, stderr = running.communicate(timeout=100)
+    crew.finish()
+    stdout, stderr = running.communicate(timeout=300)
     assert running.returncode == 0, stderr
     answer = json.loads(stdout)
     assert answer["states"] == {"COMPLETE": 5}
@@ -151,17 +148,17 @@ def test_killed_trainers_are_replaced_and_their_trials_repeated(
     assert stderr.count("A trainer was killed by SIGKILL: starting another") == 2
 
 
-@pytest.mark.parametrize("running", ["500"], indirect=True, ids=["long trials"])
 @pytest.mark.long
 def test_killed_fork_server_is_replaced_with_all_its_trainers(
-    running: subprocess.Popen[str], tmp_path: Path
+    running: subprocess.Popen[str], tmp_path: Path, crew: Crew
 ) -> None:
     """Trainers end with it, their trials are given back, and all of them are run again."""
     _wait_for_study(tmp_path)
     trainers = trainers_of(running.pid)
     (server,) = children_of(running.pid)
     os.kill(server, signal.SIGKILL)
-    stdout, stderr = running.communicate(timeout=100)
+    crew.finish()
+    stdout, stderr = running.communicate(timeout=300)
     assert running.returncode == 0, stderr
     assert json.loads(stdout)["states"] == {"COMPLETE": 5}
     assert not any(map(is_alive, trainers))

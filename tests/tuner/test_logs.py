@@ -90,7 +90,11 @@ def test_run_logs_each_line_as_json_with_study_worker_and_trial(cli: Cli, tmp_pa
 def test_progress_bar_is_logged_as_its_last_state() -> None:
     """It takes no memory, nor ever more time; what has no end is logged now and then."""
     result = subprocess.run(
-        [sys.executable, "-c", _PRINTING], stderr=subprocess.PIPE, text=True, timeout=30, check=True
+        [sys.executable, "-c", _PRINTING],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=200,
+        check=True,
     )
     bar, begun, dots = (line["message"] for line in _lines(result.stderr))
     assert bar == " 99999 " + "#" * 60

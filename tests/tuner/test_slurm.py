@@ -73,5 +73,5 @@ def test_cancelled_crews_give_back(
     job = submit()
     wait_until(lambda: n_reporting(loaded) == 2)
     slurm.run("scancel", job)
-    wait_until(lambda: loaded.load_budget().n_leased == 0, 30)
+    wait_until(lambda: loaded.load_budget().n_leased == 0)
     assert loaded.load_budget().n_finished == 0

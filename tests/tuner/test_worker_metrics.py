@@ -16,7 +16,7 @@ from tuner.metrics.worker import serve_metrics
 def _read(port: int) -> Counter[tuple[str, ...]]:
     """Return a worker's samples by name and values of the labels; none before it shows them."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=200) as answer:
             document = answer.read().decode()
     except OSError:
         return Counter()
@@ -36,10 +36,10 @@ def test_numbers_of_workers_add_up_to_those_of_the_study(crew: Crew) -> None:
     ports = [free_port(), free_port()]
     workers = [crew.start("worker", "--lanes", "2", "--metrics-port", str(port)) for port in ports]
     busy = ("tuner_worker_lanes_busy",)
-    wait_until(lambda: all(_read(port)[busy] == 2 for port in ports), 90)
+    wait_until(lambda: all(_read(port)[busy] == 2 for port in ports))
     assert [_read(port)["tuner_worker_lanes",] for port in ports] == [2, 2]
     complete = ("tuner_worker_trials_total", "COMPLETE")
-    wait_until(lambda: sum(_read(port)[complete] for port in ports) >= 3, 90)
+    wait_until(lambda: sum(_read(port)[complete] for port in ports) >= 3)
     crew.order("pause")
 
     def do_agree() -> bool:
@@ -74,6 +74,6 @@ def test_connection_that_says_nothing_is_closed() -> None:
     """It would keep a thread of the worker's for ever."""
     port = free_port()
     serve_metrics("127.0.0.1", port)
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as silent:
+    with socket.create_connection(("127.0.0.1", port), timeout=200) as silent:
         assert silent.recv(1) == b""
     assert _read(port)

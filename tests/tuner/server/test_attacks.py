@@ -42,7 +42,7 @@ class Target:
 
     def connect(self) -> socket.socket:
         """Open a connection."""
-        return socket.create_connection(("127.0.0.1", self.server.port), timeout=30)
+        return socket.create_connection(("127.0.0.1", self.server.port), timeout=200)
 
     def bearer(self, role: str) -> str:
         """Return the header of a token."""
@@ -454,7 +454,7 @@ def test_service_ends_in_time_with_connections_open(
     connections[2].sendall(b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx")
     began_at = time.monotonic()
     through.server.popen.send_signal(number)
-    assert through.server.popen.wait(timeout=20) == 0
+    assert through.server.popen.wait(timeout=200) == 0
     assert time.monotonic() - began_at < 3
     for connection in connections:
         connection.close()

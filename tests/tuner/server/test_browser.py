@@ -143,14 +143,14 @@ def test_open_page_shows_the_trials_that_a_worker_trains(
     worker = Tuner(command, tmp_path, clean_environment(), tmp_path / "worker.log")
     points = page.locator("#plot-history .point")
     try:
-        wait_until(lambda: _count(page, points) > 0, 90)
+        wait_until(lambda: _count(page, points) > 0)
         seen = points.count()
         watched.take("running")
-        wait_until(lambda: _count(page, points) > seen, 60)
+        wait_until(lambda: _count(page, points) > seen)
         watched.take("running_later")
     finally:
         worker.terminate()
-        worker.wait(30)
+        worker.wait(200)
     assert page.evaluate("window.wasNotReloaded")
     assert watched.complaints == []
 
@@ -172,7 +172,7 @@ def _serving(url: str, folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(200)
         service.storage.engine.dispose()
 
 

@@ -50,7 +50,7 @@ class Door:
     ) -> HTTPResponse:
         """Send a request on a connection of its own."""
         connection = http.client.HTTPConnection(
-            "127.0.0.1", self.server.port, timeout=60, source_address=(address, 0)
+            "127.0.0.1", self.server.port, timeout=200, source_address=(address, 0)
         )
         connection.request(method, path, body, {"Connection": "close"} | (headers or {}))
         answer = connection.getresponse()

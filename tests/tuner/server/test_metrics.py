@@ -145,7 +145,7 @@ class _OnPostgres:
         """Return the answer, and the seconds that it took."""
         started = time.monotonic()
         headers = {"Authorization": f"Bearer {token or self.token}"}
-        answer = httpx2.get(f"{self.server.url}{path}", headers=headers, timeout=30)
+        answer = httpx2.get(f"{self.server.url}{path}", headers=headers, timeout=200)
         return answer, time.monotonic() - started
 
 

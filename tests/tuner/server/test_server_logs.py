@@ -23,7 +23,7 @@ def test_service_logs_as_json(start_server: StartServer, tmp_path: Path) -> None
     token = {"Authorization": f"Bearer {accounts.tokens['viewer']}"}
     assert httpx2.get(f"{server.url}/v1/studies", headers=token).status_code == 503
     server.popen.terminate()
-    assert server.popen.wait(20) == 0
+    assert server.popen.wait(200) == 0
     lines = [json.loads(line) for line in server.logged().splitlines()]
     said = [(line["logger"], line["level"]) for line in lines]
     assert said == [
