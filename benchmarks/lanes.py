@@ -20,13 +20,12 @@ from benchmarks.ways import (
     TRAINERS,
     Trainer,
     Way,
-    load_validation,
+    find_accuracy,
     seconds_an_epoch,
     train_anew,
 )
 from objectives import DATASETS
 from objectives.seeds import derive_seed, permutation
-from objectives.training import accuracy
 
 LANES = (1, 2, 4, 8, 16, 32)
 _MEMORY_LANES = 16
@@ -38,7 +37,7 @@ NOTE = """\
 Training alone, without scoring, imports or set-up of data. A round trains every way once on {part}
 of an epoch, so that all meet the same load; medians of {rounds} rounds. The *textbook loop* is
 torchvision's `ToTensor` and a `DataLoader`; the *in-memory loop* the same on tensors in memory; the
-*plain-torch program* is ours for models that fit no batched program. The limit is the matrix
+*plain-torch program* is ours for models that do not train side by side. The limit is the matrix
 products of an epoch at the speed of a large `torch.mm` with one thread ({speed:.0f} billion
 operations a second, measured in every round): {limit:.3f} s. Peak memory is that of a fresh
 process, with torch and the data."""
@@ -116,11 +115,10 @@ def _accuracy_difference(trainers: dict[str, Trainer], setting: Setting, part: i
     All start from the same weights and see the same images in the same order.
     """
     order = _order(0)[: _FACTS.n_train // part]
-    validation = load_validation(setting.data_dir)
     accuracies = []
     for name, trainer in trainers.items():
         _, model = train_anew(trainer, Way(name, 1), order)
-        accuracies.append(accuracy(model, validation))
+        accuracies.append(find_accuracy(model, setting.data_dir))
     return 100 * (max(accuracies) - min(accuracies))
 
 

@@ -1,6 +1,6 @@
 """The loops that ours are compared with, as people write them, and how torchvision reads our data.
 
-Each trains like ``objectives.lanes.Program``: models one after another, in the order given.
+Each trains like ``objectives.problem.FastProgram``: models one after another, in the order given.
 """
 
 from collections.abc import Sequence

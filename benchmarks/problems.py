@@ -221,6 +221,7 @@ def _time_loader(n_rounds: int) -> dict[int, list[float]]:
     from objectives.data import ExamplePart
     from objectives.gradients import OneByOne, Stacked
     from objectives.problem_lanes import ProblemLanes
+    from objectives.program_choice import Choice
 
     ready = _make_ready(_perceptron(64))
     data = _Slow(*ready.parts.train.tree)
@@ -229,7 +230,7 @@ def _time_loader(n_rounds: int) -> dict[int, list[float]]:
     found: dict[int, list[float]] = {}
     for _ in range(n_rounds):
         for n, program in ((1, OneByOne), (8, Stacked)):
-            lanes = ProblemLanes(ready, program, n)
+            lanes = ProblemLanes(ready, Choice(program, n))
             for number in range(n):
                 lanes.add(number, {"lr": 0.1, "weight_decay": 1e-4})
             started = time.perf_counter()

@@ -1,6 +1,6 @@
 """What a trial trains: models, data sets and training. Knows torch; knows no SQL, no processes.
 
-Importing this package does not import torch; ``objectives.training`` does.
+Importing this package does not import torch; ``objectives.problem_lanes`` does.
 """
 
 from objectives.base import EpochResult, Fit, Lanes, TrainingConfig

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from objectives.facts import DataFacts, Params
+from objectives.facts import DataFacts, LastBatch, Params
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class TrainingConfig:
     seed: int
     batch_size: int = 64
     epochs: int = 5
+    last_batch: LastBatch | None = None  # None: as the problem has it
     train_size: int | None = None
     data_dir: Path = Path("data")
     device: str = "auto"

@@ -11,7 +11,7 @@ from objectives.describing import Description, try_out
 from objectives.gradients import Stacked
 from objectives.group import Lane, find_decays
 from objectives.judged import predict, split_batch
-from objectives.optimizers import MOMENTS
+from objectives.optimizers import find_moments
 from objectives.problem import Problem
 from objectives.program_choice import choose_program
 from objectives.ready import Ready
@@ -51,7 +51,7 @@ def check(problem: Problem, source: str | None, given: Mapping[str, Any], *, see
     alone = (choice.seconds_alone or 0.0) * ready.n_steps
     beside = (choice.seconds_beside or 0.0) * ready.n_steps
     decays = find_decays(ready.problem, lane.model)
-    n_copies = 2 + len(MOMENTS[problem.optimizer])
+    n_copies = 2 + len(find_moments(problem, params))
     return Check(
         tried.description,
         n_parameters=lane.row.numel(),

@@ -160,6 +160,8 @@ def read_part(
 
     Raises ProblemError for what is none of the kinds, or has no examples.
     """
+    if isinstance(data, TensorPart | ExamplePart | BatchPart):
+        return data
     if isinstance(data, TensorDataset):
         data = data.tensors
     has_examples = isinstance(data, Dataset) or _is_list_of_examples(data)

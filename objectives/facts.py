@@ -13,6 +13,22 @@ LastBatch = Literal["drop", "scale", "keep"]
 # What a trial chooses, by name.
 Params = Mapping[str, Any]
 
+# An epoch's smaller last batch is dropped only where it is at most a tenth of it.
+_MANY_BATCHES = 10
+
+
+def choose_last_batch(n_train: int, batch_size: int) -> LastBatch:
+    """Return what becomes of an epoch's smaller last batch unless somebody says so.
+
+    A few examples at the full learning rate are most of what seeds differ by, as they are the last
+    step before the metric is measured.
+    """
+    n_full, rest = divmod(n_train, batch_size)
+    if n_full == 0:
+        return "keep"
+    # One example has no variance, so batch norm takes none.
+    return "drop" if n_full >= _MANY_BATCHES or rest == 1 else "scale"
+
 
 @dataclass(frozen=True)
 class MetricFacts:

@@ -10,7 +10,7 @@ from objectives.data import batch_length, join, map_tensors
 from objectives.facts import Params
 from objectives.gradients import Gradients, OneByOne, Stacked, flatten, trained
 from objectives.judged import Judged, split_batch
-from objectives.optimizers import MOMENTS, Rule, schedule_factor
+from objectives.optimizers import Rule, find_moments, schedule_factor
 from objectives.problem import Metric, Problem
 from objectives.shorthand import model_params
 
@@ -32,6 +32,12 @@ class Lane:
     def __post_init__(self) -> None:
         """Lay out the parameters."""
         self.row = flatten(self.model)
+
+    def go_on(self, n_steps: int) -> None:
+        """Note that the model was trained for an epoch of so many steps, apart from the row."""
+        self.row = flatten(self.model)
+        self.step += n_steps
+        self.epoch += 1
 
     @property
     def signature(self) -> Any:
@@ -55,7 +61,7 @@ class Group:
             name: torch.stack(
                 [lane.moments.get(name, torch.zeros_like(lane.row)) for lane in lanes]
             )
-            for name in MOMENTS[problem.optimizer]
+            for name in sorted({n for lane in lanes for n in find_moments(problem, lane.params)})
         }
         decays = find_decays(problem, lanes[0].model).to(self._rows)
         self._rule = Rule(problem, [lane.params for lane in lanes], decays, moments)

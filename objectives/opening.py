@@ -5,7 +5,6 @@ import os
 from objectives.base import Lanes, TrainingConfig
 from objectives.errors import ObjectiveError
 from objectives.functions import LoadedProblem, load_problem, read_source
-from objectives.lanes import open_lanes
 
 
 def open_training(config: TrainingConfig, n_lanes: int | None = None) -> Lanes:
@@ -14,10 +13,13 @@ def open_training(config: TrainingConfig, n_lanes: int | None = None) -> Lanes:
     Without ``n_lanes`` there are as many as are fastest. Raises ObjectiveError, also where code or
     data are not those that the study was created with.
     """
-    if ":" not in config.objective:
-        return open_lanes(config, n_lanes)
-    from objectives.describing import describe_data
     from objectives.problem_lanes import open_problem_lanes
+
+    if ":" not in config.objective:
+        from objectives.builtin import make_builtin
+
+        return open_problem_lanes(make_builtin(config), config, n_lanes)
+    from objectives.describing import describe_data
 
     loaded = load_problem(config.objective, os.getcwd())
     _check_code(loaded, config)

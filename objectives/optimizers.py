@@ -11,14 +11,8 @@ from math import cos, pi
 import torch
 
 from objectives.facts import Params
-from objectives.problem import Optimizer, Problem, Schedule
+from objectives.problem import Problem, Schedule
 
-# What a rule keeps by parameter from step to step.
-MOMENTS: dict[Optimizer, tuple[str, ...]] = {
-    "sgd": ("momentum",),
-    "adam": ("mean", "square"),
-    "adamw": ("mean", "square"),
-}
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 
 
@@ -37,6 +31,13 @@ def schedule_factor(schedule: Schedule, progress: float) -> float:
             if progress < 0.3:
                 return _between(1 / 25, 1.0, progress / 0.3)
             return _between(1.0, 1 / 25e4, (progress - 0.3) / 0.7)
+
+
+def find_moments(problem: Problem, params: Params) -> tuple[str, ...]:
+    """Return the names of what a rule keeps by parameter from step to step."""
+    if problem.optimizer != "sgd":
+        return "mean", "square"
+    return ("momentum",) if params.get("momentum", problem.momentum) else ()
 
 
 def _between(start: float, end: float, share: float) -> float:

@@ -16,7 +16,7 @@ this gains is measured by ``python -m benchmarks.lanes``.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from objectives.facts import Params
-from objectives.models import SimpleNet
-from objectives.training import TensorSplit
+from objectives.simplenet import SimpleNet
 
 # Rows are padded to whole cache lines (of float32): unaligned rows took up to twice as long.
 _ALIGNMENT = 16
@@ -36,12 +35,15 @@ _SAMPLE_SIZE = 2_000
 # A lane's scale goes back into its weights before it is this small, far from float32's limits.
 _MIN_SCALE = 2.0**-20
 
+_Images = tuple[torch.Tensor, torch.Tensor]  # (n, inputs) uint8, and labels (n,) int64
+
 
 @dataclass(frozen=True)
 class _Pixels:
-    """Images ``(n, width)`` with a white first pixel, and how far the pixels not dark reach."""
+    """Images ``(n, width)`` uint8 with a white first pixel, and how far the others reach."""
 
-    split: TensorSplit
+    images: torch.Tensor
+    labels: torch.Tensor  # (n,) int64
     widths: torch.Tensor  # (n,) int64 on the CPU: columns up to an image's last pixel not dark
 
 
@@ -54,17 +56,16 @@ class _Schedule:
 
 
 class _Work:
-    """Memory for what is computed on the way through a step, for one batch size."""
+    """Memory for what is computed on the way through a step, for one batch size.
 
-    def __init__(
-        self, weights: "_Weights", rates: torch.Tensor, n_images: int, raw_dtype: torch.dtype
-    ) -> None:
+    ``rates`` multiply the gradients' sums over the images.
+    """
+
+    def __init__(self, weights: "_Weights", rates: torch.Tensor, n_images: int) -> None:
         n_lanes, n_classes, n_hidden = weights.output.shape
         new = weights.output.new_empty
-        self.rates = rates / n_images
-        self.raw_images = torch.empty(
-            n_images, weights.hidden.shape[1], dtype=raw_dtype, device=self.rates.device
-        )
+        self.rates = rates
+        self.raw_images = new(n_images, weights.hidden.shape[1], dtype=torch.uint8)
         self.images = new(n_images, weights.hidden.shape[1])
         self.hidden = new(n_lanes * n_hidden, n_images)
         self.hidden_delta = torch.empty_like(self.hidden)
@@ -108,19 +109,23 @@ class _Weights:
 
 
 class Perceptrons:
-    """Trains ``SimpleNet`` models side by side (see ``objectives.lanes.Program``)."""
+    """Trains ``SimpleNet`` models side by side (see ``objectives.problem.FastProgram``)."""
 
-    def __init__(self, train: TensorSplit, validation: TensorSplit, batch_size: int) -> None:
-        self._batch_size = batch_size
-        self.n_images = len(train.labels)
-        columns = _order_columns(train)
-        self._columns = torch.from_numpy(columns).to(train.images.device)
-        self._train = _pack(train, columns)
+    def __init__(
+        self, train: _Images, validation: _Images, batch_size: int, *, scales: bool, white: int
+    ) -> None:
+        """Images are in 0..white; ``scales`` is whether small batches count by their size."""
+        self._batch_size, self._scales, self._white = batch_size, scales, white
+        columns = _order_columns(train[0])
+        self._columns = torch.from_numpy(columns).to(train[0].device)
+        self._train = _pack(*train, columns, white)
         # Sorted, so that the columns that few images need are left out for most.
-        by_width = _pack(validation, columns)
+        by_width = _pack(*validation, columns, white)
         order = by_width.widths.argsort()
-        there = order.to(by_width.split.labels.device)
-        self._validation = _Pixels(by_width.split.take(there), by_width.widths[order])
+        there = order.to(by_width.labels.device)
+        self._validation = _Pixels(
+            by_width.images[there], by_width.labels[there], by_width.widths[order]
+        )
 
     @staticmethod
     def reason_against(model: nn.Module) -> str | None:
@@ -136,7 +141,7 @@ class Perceptrons:
         On a CPU 4 to 16 were equally fast (``python -m benchmarks.lanes``); the weights of more
         fit no cache.
         """
-        return 8 if self._train.split.images.device.type == "cpu" else None
+        return 8 if self._train.images.device.type == "cpu" else None
 
     @torch.no_grad()
     def train(
@@ -147,19 +152,19 @@ class Perceptrons:
     ) -> list[tuple[float, float]]:
         """Train for an epoch in place; return mean loss and validation accuracy by model."""
         perceptrons = [model for model in models if isinstance(model, SimpleNet)]
-        weights = _Weights(perceptrons, self._columns, self._train.split.images.shape[1])
+        weights = _Weights(perceptrons, self._columns, self._train.images.shape[1])
         losses = self._train_epoch(weights, params, order)
-        correct = _count_correct(weights, self._validation)
+        correct = _count_correct(weights, self._validation, self._white)
         weights.store(perceptrons)
-        accuracies = [n / len(self._validation.split.labels) for n in correct.tolist()]
+        accuracies = [n / len(self._validation.labels) for n in correct.tolist()]
         return list(zip(losses.tolist(), accuracies, strict=True))
 
     @torch.no_grad()
     def training_value(self, model: nn.Module) -> float:
         """Return the fraction of training images that a model classifies correctly."""
         assert isinstance(model, SimpleNet)
-        weights = _Weights([model], self._columns, self._train.split.images.shape[1])
-        return int(_count_correct(weights, self._train)) / len(self._train.split.labels)
+        weights = _Weights([model], self._columns, self._train.images.shape[1])
+        return int(_count_correct(weights, self._train, self._white)) / len(self._train.labels)
 
     def _train_epoch(
         self,
@@ -168,7 +173,7 @@ class Perceptrons:
         order: torch.Tensor,
     ) -> torch.Tensor:
         """Train for an epoch and return the lanes' mean losses ``(lanes,)``."""
-        data = self._train.split
+        data = self._train
         batches = torch.split(order.to(data.labels.device), self._batch_size)
         widths = _batch_widths(self._train, order, self._batch_size)
         factors = [_decay_factor(lane) for lane in params]
@@ -177,13 +182,13 @@ class Perceptrons:
             weights.bias.new_tensor(numbers).view(-1, 1, 1) for numbers in (factors, rates)
         )
         schedule = _plan(factors, len(batches), like=weights.bias)
-        sizes = {len(batch) for batch in batches}
-        work = {n: _Work(weights, rate, n, data.images.dtype) for n in sizes}
+        sizes = {len(batch): self._batch_size if self._scales else len(batch) for batch in batches}
+        work = {n: _Work(weights, rate / over, n) for n, over in sizes.items()}
         for step, (batch, width) in enumerate(zip(batches, widths, strict=True)):
             buffers = work[len(batch)]
             labels = data.labels.index_select(0, batch)
             torch.index_select(data.images, 0, batch, out=buffers.raw_images)
-            buffers.images.copy_(buffers.raw_images).div_(data.white)
+            buffers.images.copy_(buffers.raw_images).div_(self._white)
             square = schedule.squares[step]
             _take_step(weights, buffers, buffers.images[:, :width], labels, (square, decay))
             for lane, scale in schedule.renewals.get(step, ()):
@@ -191,19 +196,18 @@ class Perceptrons:
         return torch.stack([buffers.losses.sum(1) for buffers in work.values()]).sum(0) / len(order)
 
 
-def _count_correct(weights: _Weights, pixels: _Pixels) -> torch.Tensor:
+def _count_correct(weights: _Weights, pixels: _Pixels, white: int) -> torch.Tensor:
     """Return how many images each lane classifies correctly, ``(lanes,)``."""
     n_lanes, _, n_hidden = weights.output.shape
-    data = pixels.split
-    widths = _batch_widths(pixels, torch.arange(len(data.labels)), _SCORING_BATCH_SIZE)
+    widths = _batch_widths(pixels, torch.arange(len(pixels.labels)), _SCORING_BATCH_SIZE)
     correct = torch.zeros(n_lanes, dtype=torch.int64, device=weights.output.device)
     for images, labels, width in zip(
-        torch.split(data.images, _SCORING_BATCH_SIZE),
-        torch.split(data.labels, _SCORING_BATCH_SIZE),
+        torch.split(pixels.images, _SCORING_BATCH_SIZE),
+        torch.split(pixels.labels, _SCORING_BATCH_SIZE),
         widths,
         strict=True,
     ):
-        scaled = data.scaled(images[:, :width])
+        scaled = images[:, :width].to(weights.output.dtype).div_(white)
         hidden = torch.mm(weights.hidden[:, :width], scaled.t()).relu_()
         hidden = hidden.view(n_lanes, n_hidden, len(images))
         logits = torch.baddbmm(weights.bias, weights.output, hidden)
@@ -241,25 +245,26 @@ def _take_step(
     hidden_weights.addmm_(work.hidden_delta, images, alpha=-1)
 
 
-def _order_columns(split: TensorSplit) -> NDArray[np.int64]:
+def _order_columns(images: torch.Tensor) -> NDArray[np.int64]:
     """Return the pixels, those dark in most images last; a sample of images will do."""
-    sample = split.images[:_SAMPLE_SIZE].cpu().numpy()
+    sample = images[:_SAMPLE_SIZE].cpu().numpy()
     return np.argsort(-np.count_nonzero(sample, axis=0), kind="stable")
 
 
-def _pack(split: TensorSplit, columns: NDArray[np.int64]) -> _Pixels:
+def _pack(
+    images: torch.Tensor, labels: torch.Tensor, columns: NDArray[np.int64], white: int
+) -> _Pixels:
     """Put the bias's white pixel first, the others in the order of ``columns``, zeros behind.
 
     By NumPy, which takes columns of bytes three times as fast as torch.
     """
-    n_images, n_inputs = split.images.shape
+    n_images, n_inputs = images.shape
     width = math.ceil((n_inputs + 1) / _ALIGNMENT) * _ALIGNMENT
-    images = np.zeros((n_images, width), dtype=np.uint8)
-    images[:, 0] = split.white
-    images[:, 1 : n_inputs + 1] = np.take(split.images.cpu().numpy(), columns, axis=1)
-    widths = width - np.argmax(images[:, ::-1] != 0, axis=1)
-    packed = torch.from_numpy(images).to(split.images.device)
-    return _Pixels(replace(split, images=packed), torch.from_numpy(widths))
+    packed = np.zeros((n_images, width), dtype=np.uint8)
+    packed[:, 0] = white
+    packed[:, 1 : n_inputs + 1] = np.take(images.cpu().numpy(), columns, axis=1)
+    widths = width - np.argmax(packed[:, ::-1] != 0, axis=1)
+    return _Pixels(torch.from_numpy(packed).to(images.device), labels, torch.from_numpy(widths))
 
 
 def _batch_widths(pixels: _Pixels, order: torch.Tensor, batch_size: int) -> list[int]:

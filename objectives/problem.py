@@ -4,11 +4,11 @@ Imports neither torch nor Optuna, so that a module which makes one costs no more
 imports.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from objectives.facts import Direction, LastBatch
+from objectives.facts import Direction, LastBatch, Params
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "cosine", "onecycle"]
@@ -26,6 +26,28 @@ class Metric:
     score: Callable[[Any, Any], float]
     direction: Direction = "maximize"
     is_proportion: bool = False
+
+
+class FastProgram(Protocol):
+    """A program that trains models of one kind side by side, as plain torch would each alone."""
+
+    @property
+    def n_together(self) -> int | None:
+        """How many models are fastest at a time; None if the more the better."""
+        ...
+
+    def train(
+        self, models: Sequence[Any], params: Sequence[Params], order: Any
+    ) -> list[tuple[float, float]]:
+        """Train for an epoch in place; return mean loss and validation metric by model.
+
+        ``order`` holds the training examples to take, ``(n,)`` int64 on the CPU.
+        """
+        ...
+
+    def training_value(self, model: Any) -> float:
+        """Return the metric over the training part."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -56,8 +78,11 @@ class Problem:
     ``decays`` tells which parameters decay: ``"all"`` as torch's optimizers have it, ``"matrices"``
     (nothing of one dimension, as biases), or a function ``(name, tensor) -> bool``.
     ``last_batch`` of an epoch, if smaller: ``keep`` it as torch's optimizers do, ``scale`` its
-    gradient to its size, or ``drop`` it; by default it is dropped where there are ten others, and
-    where it is a single example.
+    gradient to its size, or ``drop`` it; by default it is dropped where there are ten others, or
+    where it is a single example, and scaled elsewhere.
+
+    ``fast(train, validation, batch_size, scales=...)`` opens a ``FastProgram`` on the parts' data;
+    it is taken if it gives what plain torch gives. ``scales``: a small batch counts by its size.
     """
 
     model: Callable[..., Any]
@@ -85,6 +110,7 @@ class Problem:
     last_batch: LastBatch | None = None
     collate: Callable[[list[Any]], Any] | None = None
     loader_workers: int = 0
+    fast: Callable[..., FastProgram] | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for what can be told to be wrong without looking at model and data."""

@@ -1,5 +1,6 @@
 """Lanes that train a problem (see ``objectives.base.Lanes``)."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import starmap
@@ -15,8 +16,8 @@ from objectives.facts import Params
 from objectives.gradients import OneByOne
 from objectives.group import Group, Lane, Program, find_decays, go_on_from, state_of
 from objectives.parts import Parts
-from objectives.problem import Problem
-from objectives.program_choice import choose_program
+from objectives.problem import FastProgram, Problem
+from objectives.program_choice import Choice, choose_program
 from objectives.ready import Ready, find_metric, make_ready
 from objectives.seeds import derive_seed
 from objectives.shorthand import find_space, middle
@@ -25,8 +26,8 @@ from objectives.shorthand import find_space, middle
 class ProblemLanes:
     """Trials of a problem, side by side where that is as good and not slower."""
 
-    def __init__(self, ready: Ready, program: Program, n_lanes: int) -> None:
-        self._ready, self.program, self._n_lanes = ready, program, n_lanes
+    def __init__(self, ready: Ready, choice: Choice) -> None:
+        self._ready, self.choice = ready, choice
         self._next_pass = 0
         self._lanes: dict[int, Lane] = {}
         self._failures: dict[int, BaseException] = {}
@@ -44,7 +45,7 @@ class ProblemLanes:
     @property
     def n_free(self) -> int:
         """How many more trials can be added now."""
-        return self._n_lanes - len(self._lanes)
+        return self.choice.n_lanes - len(self._lanes)
 
     @property
     def next_pass(self) -> int:
@@ -79,16 +80,31 @@ class ProblemLanes:
 
         A lane whose model, loss or metric raises has none, but a place among the failures.
         """
-        together, rest = self._divide()
-        results, failed = self._train(together, self.program)
-        single = [[number] for numbers in (*failed, *rest) for number in numbers]
-        alone, _ = self._train(single, OneByOne)
+        if self.choice.fast is not None:
+            results = self._train_fast(self.choice.fast)
+        else:
+            together, rest = self._divide()
+            results, failed = self._train(together, self.choice.program)
+            single = [[number] for numbers in (*failed, *rest) for number in numbers]
+            results |= self._train(single, OneByOne)[0]
         self._next_pass += 1
-        return {**results, **alone}
+        return results
+
+    def _train_fast(self, program: FastProgram) -> dict[int, EpochResult]:
+        order = torch.from_numpy(self._ready.order(self._next_pass))
+        results: dict[int, EpochResult] = {}
+        for numbers in _evenly(list(self._lanes), program.n_together):
+            lanes = [self._lanes[number] for number in numbers]
+            models, params = [lane.model.model for lane in lanes], [lane.params for lane in lanes]
+            outcomes = program.train(models, params, order)
+            for number, lane, outcome in zip(numbers, lanes, outcomes, strict=True):
+                lane.go_on(self._ready.n_steps)
+                results[number] = EpochResult(lane.epoch, *outcome)
+        return results
 
     def _divide(self) -> tuple[list[list[int]], list[list[int]]]:
         """Return the lanes that train as one program, and those that go one by one."""
-        if self.program is OneByOne:
+        if self.choice.program is OneByOne:
             return [], [list(self._lanes)]
         equal: dict[Any, list[int]] = {}
         for number, lane in self._lanes.items():
@@ -163,6 +179,8 @@ class ProblemLanes:
         lane = self._lanes[trial_number]
         decays = find_decays(self._ready.problem, lane.model).to(lane.row)
         norm = float((lane.row.double() * decays).norm())
+        if self.choice.fast is not None:
+            return Fit(self.choice.fast.training_value(lane.model.model), norm)
         return Fit(self._score(trial_number, self._ready.parts.train), norm)
 
     def test_value(self, trial_number: int) -> float:
@@ -185,4 +203,10 @@ def open_problem_lanes(
     example = middle(find_space(problem, {}))
     ready = replace(ready, metric=find_metric(ready, ready.build(example, seed=0)))
     choice = choose_program(ready, example, n_lanes)
-    return ProblemLanes(ready, choice.program, n_lanes or choice.n_lanes)
+    return ProblemLanes(ready, replace(choice, n_lanes=n_lanes or choice.n_lanes))
+
+
+def _evenly(numbers: list[int], n_together: int | None) -> list[list[int]]:
+    """Divide into the fewest groups of at most ``n_together``, equal in size up to one."""
+    n_groups = math.ceil(len(numbers) / (n_together or max(1, len(numbers))))
+    return [numbers[group::n_groups] for group in range(n_groups)]

@@ -1,33 +1,44 @@
-"""Which program trains a problem: side by side only where that is plain torch's result, and faster.
+"""Which program trains a problem: its own, or side by side only where that is not slower.
 
-Both are tried on the problem's own batches, in about a second.
+What does not give plain torch's result is not used. All is tried on the problem's own batches, in
+about a second.
 """
 
 import copy
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import cycle, islice
 from typing import Any
 
+import numpy as np
 import torch
 
+from objectives.data import TensorPart
 from objectives.errors import first_line
 from objectives.facts import Params
 from objectives.gradients import OneByOne, Stacked
 from objectives.group import Group, Lane, Program
+from objectives.parts import Parts
+from objectives.problem import FastProgram
 from objectives.ready import Ready
 from objectives.seeds import derive_seed
 
 logger = logging.getLogger(__name__)
 
 _TRIED_STEPS = 3
+# Of a problem's own program; a smaller last batch is part of it.
+_TRIED_EXAMPLES, _TRIED_BATCH_SIZE = 5, 2
 # Two models that differ in what training takes, so that each is seen to have its own.
 _TRIED = ({"lr": 0.05, "weight_decay": 1e-2}, {"lr": 0.02, "weight_decay": 0.1})
 # How many lanes a trainer opens unless told. On a CPU, perceptrons gain 2.5 to 3.7 times by 16, 2
 # by 8 (``python -m benchmarks --only problems``), and a study trained no more epochs in all.
 _CPU_LANES, _ACCELERATOR_LANES = 16, 32
+# On a CPU four lanes of the built-in's own program are within a tenth of the fastest number, and of
+# four trials the sampler chooses only three without the results of the others.
+_CPU_LANES_OF_FAST = 4
 _TIMED_SECONDS = 0.8
 _TIMED_BATCHES = 20
 
@@ -36,7 +47,8 @@ _TIMED_BATCHES = 20
 class Choice:
     """A program, and how many lanes suit it; why not side by side, if it is not.
 
-    Seconds are those of a step of one trial, None where they were not measured.
+    ``fast`` is the problem's own program, if that is what trains it. Seconds are those of a step of
+    one trial, None where they were not measured.
     """
 
     program: Program
@@ -44,22 +56,35 @@ class Choice:
     reason: str | None = None
     seconds_alone: float | None = None
     seconds_beside: float | None = None
+    fast: FastProgram | None = None
 
 
 def choose_program(ready: Ready, example: Params, n_lanes: int | None) -> Choice:
     """Return what trains a problem fastest; ``example`` is a point of its space."""
+    is_cpu = ready.device.type == "cpu"
+    if ready.problem.fast is not None:
+        with torch.random.fork_rng(devices=[]):
+            reason = _find_fault(ready, example)
+        if reason is None:
+            default = _CPU_LANES_OF_FAST if is_cpu else _ACCELERATOR_LANES
+            return Choice(OneByOne, n_lanes or default, fast=_open_fast(ready))
+        logger.warning("The problem's own program is not used: %s", reason)
     if n_lanes == 1:
         return Choice(OneByOne, 1, "one lane is asked for")
-    is_cpu = ready.device.type == "cpu"
     n_together = n_lanes or (_CPU_LANES if is_cpu else _ACCELERATOR_LANES)
     batches = list(islice(ready.training_batches(0), _TIMED_BATCHES))
     with torch.random.fork_rng(devices=[]):
-        reason = _find_difference(ready, example, batches)
+        beside = partial(_train, ready, Stacked, batches[:_TRIED_STEPS])
+        reason = _find_difference(ready, example, batches[:_TRIED_STEPS], beside)
         programs = (OneByOne,) if reason else (OneByOne, Stacked)
         try:
             seconds = _time_programs(ready, example, batches, programs, n_together)
         except Exception as error:  # noqa: BLE001 (of the user's code: each trial will tell)
             return Choice(OneByOne, 1, f"training raises {type(error).__name__}: {error}")
+    return _choose_faster(reason, seconds, n_together)
+
+
+def _choose_faster(reason: str | None, seconds: Sequence[float], n_together: int) -> Choice:
     alone, beside = seconds[0], seconds[-1]
     if reason is None and beside > alone:
         reason = f"{n_together} at a time take {beside / alone:.1f} times as long"
@@ -69,14 +94,43 @@ def choose_program(ready: Ready, example: Params, n_lanes: int | None) -> Choice
     return Choice(OneByOne, 1, reason, alone, beside if len(seconds) > 1 else None)
 
 
-def _find_difference(ready: Ready, example: Params, batches: Sequence[Any]) -> str | None:
+def _open_fast(ready: Ready) -> FastProgram:
+    train, validation, fast = ready.parts.train, ready.parts.validation, ready.problem.fast
+    assert fast is not None
+    if not (isinstance(train, TensorPart) and isinstance(validation, TensorPart)):
+        raise TypeError("its data is not in memory as tensors")
+    scales = ready.last_batch == "scale"
+    return fast(train.tree, validation.tree, ready.problem.batch_size, scales=scales)
+
+
+def _find_fault(ready: Ready, example: Params) -> str | None:
+    """Tell what is wrong with a problem's own program, by a few examples; None if nothing is."""
+    part = ready.parts.train
+    if isinstance(part, TensorPart):
+        part = part.take(np.arange(min(_TRIED_EXAMPLES, part.n)))
+    problem = replace(ready.problem, batch_size=_TRIED_BATCH_SIZE, last_batch=ready.last_batch)
+    few = replace(ready, parts=Parts(part, part, None), problem=problem)
+
+    def train(lanes: Sequence[Lane]) -> None:
+        models, params = [lane.model.model for lane in lanes], [lane.params for lane in lanes]
+        _open_fast(few).train(models, params, torch.from_numpy(few.order(0)))
+
+    return _find_difference(few, example, list(few.training_batches(0)), train)
+
+
+def _find_difference(
+    ready: Ready,
+    example: Params,
+    batches: Sequence[Any],
+    train: Callable[[Sequence[Lane]], None],
+) -> str | None:
     """Tell how training side by side differs from plain torch; None if it does not."""
     lanes = [ready.build({**example, **own}, seed) for seed, own in enumerate(_TRIED)]
     beside = copy.deepcopy(lanes)
     try:
-        for each in [[lane] for lane in lanes]:
-            _train(ready, OneByOne, each, batches[:_TRIED_STEPS])
-        _train(ready, Stacked, beside, batches[:_TRIED_STEPS])
+        for lane in lanes:
+            _train(ready, OneByOne, batches, [lane])
+        train(beside)
     except Exception as error:  # noqa: BLE001 (a module may raise anything where it is not run)
         return f"{type(error).__name__}: {first_line(error)}"
     for expected, found in zip(lanes, beside, strict=True):
@@ -117,7 +171,7 @@ def _time(group: Group, batch: Any) -> float:
     return time.perf_counter() - started
 
 
-def _train(ready: Ready, program: Program, lanes: Sequence[Lane], batches: Sequence[Any]) -> None:
+def _train(ready: Ready, program: Program, batches: Sequence[Any], lanes: Sequence[Lane]) -> None:
     group = Group(program, ready.problem, lanes, ready.n_steps)
     for batch, share in batches:
         group.take(batch, share)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from objectives.base import TrainingConfig
 from objectives.data import BatchPart, Part, TensorPart, batch_length, map_tensors
+from objectives.device import choose_device
 from objectives.errors import ProblemError
-from objectives.facts import Params
+from objectives.facts import LastBatch, Params, choose_last_batch
 from objectives.group import Lane
 from objectives.judged import Judged, predict, split_batch
 from objectives.metrics import METRICS
@@ -21,10 +22,7 @@ from objectives.parts import Parts, read_parts
 from objectives.problem import Metric, Problem
 from objectives.seeds import derive_seed, permutation
 from objectives.shorthand import model_params
-from objectives.training import choose_device
 
-# An epoch's smaller last batch is dropped only where it is at most a tenth of it.
-_MANY_BATCHES = 10
 # At least so many examples are scored at a time.
 _SCORING_BATCH_SIZE = 512
 
@@ -46,14 +44,13 @@ class Ready:
         if isinstance(train, BatchPart):
             return train.n
         n_full, rest = divmod(train.n, size)
-        return n_full + (1 if rest and self._last_batch != "drop" else 0)
+        return n_full + (1 if rest and self.last_batch != "drop" else 0)
 
     @property
-    def _last_batch(self) -> str:
-        n_full, rest = divmod(self.parts.train.n, self.problem.batch_size)
-        # One example has no variance, so batch norm takes none.
-        is_dear = n_full < _MANY_BATCHES and not (n_full and rest == 1)
-        return self.problem.last_batch or ("keep" if is_dear else "drop")
+    def last_batch(self) -> LastBatch:
+        """What becomes of an epoch's smaller last batch."""
+        own = self.problem.last_batch
+        return own or choose_last_batch(self.parts.train.n, self.problem.batch_size)
 
     def build(self, params: Params, seed: int) -> Lane:
         """Return a new lane; the same seed gives the same weights. Raises what the model raises."""
@@ -62,14 +59,17 @@ class Ready:
             model = self.problem.model(**model_params(params))
         return Lane(Judged(model.to(self.device), self.problem), params, seed)
 
+    def order(self, number: int) -> NDArray[np.int64]:
+        """Return the examples that a pass trains on, in its order."""
+        order = permutation(self.parts.train.n, derive_seed(self.seed, "order", number))
+        if self.last_batch == "drop" and not isinstance(self.parts.train, BatchPart):
+            return order[: self.n_steps * self.problem.batch_size]
+        return order
+
     def training_batches(self, number: int) -> Iterator[tuple[Any, float]]:
         """Yield the batches of a pass, and by which share their gradient counts."""
-        train, size = self.parts.train, self.problem.batch_size
-        order = permutation(train.n, derive_seed(self.seed, "order", number))
-        if self._last_batch == "drop" and not isinstance(train, BatchPart):
-            order = order[: self.n_steps * size]
-        scales = self._last_batch == "scale"
-        for batch in self._batches(train, order, size, number):
+        size, scales = self.problem.batch_size, self.last_batch == "scale"
+        for batch in self._batches(self.parts.train, self.order(number), size, number):
             yield batch, batch_length(batch) / size if scales else 1.0
 
     def scoring_batches(self, part: Part) -> Iterator[Any]:
@@ -105,7 +105,12 @@ def make_ready(problem: Problem, config: TrainingConfig) -> Ready:
     Raises ProblemError, DataError, and UnknownNameError for a device not to be had.
     """
     device = choose_device(config.device)
-    problem = replace(problem, epochs=config.epochs, batch_size=config.batch_size)
+    problem = replace(
+        problem,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        last_batch=config.last_batch or problem.last_batch,
+    )
     parts = read_parts(problem, config.seed)
     return Ready(problem, parts.to(device), None, device, config.seed)
 

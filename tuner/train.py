@@ -30,7 +30,7 @@ def train_once(
     import torch
 
     from objectives.alone import Beginning, train_alone
-    from objectives.training import choose_device
+    from objectives.device import choose_device
 
     spec = build_spec(options)
     if spec.is_function:

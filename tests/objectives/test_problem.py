@@ -18,6 +18,7 @@ from objectives.group import Program
 from objectives.parts import read_parts
 from objectives.problem import Metric, Problem
 from objectives.problem_lanes import ProblemLanes
+from objectives.program_choice import Choice
 from objectives.ready import find_metric, make_ready
 from objectives.seeds import derive_seed, permutation
 
@@ -39,7 +40,7 @@ PROBLEM = Problem(_perceptron, (INPUTS, CLASSES), epochs=EPOCHS, batch_size=BATC
 def _open(problem: Problem, program: Program, n_lanes: int = 4) -> ProblemLanes:
     ready = make_ready(problem, CONFIG)
     ready = replace(ready, metric=find_metric(ready, ready.build(TRIALS[0], 0)))
-    return ProblemLanes(ready, program, n_lanes)
+    return ProblemLanes(ready, Choice(program, n_lanes))
 
 
 def _train(problem: Problem, program: Program, trials: Any = TRIALS) -> ProblemLanes:

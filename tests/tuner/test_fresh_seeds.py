@@ -9,9 +9,9 @@ import torch
 from optuna.trial import FrozenTrial, TrialState
 from torch.nn import functional
 
-from objectives.datasets import load_training_data
+from objectives.datasets import Split, load_training_data
 from objectives.seeds import derive_seed, permutation
-from objectives.training import build_model, to_device
+from objectives.simplenet import SimpleNet
 from storage import QueuedTrial, create_storage, set_queue
 from tuner.study import LoadedStudy, create_or_resume, open_confirmation
 from tuner.train import TrainRequest, replay_trial
@@ -61,19 +61,24 @@ def _accuracies(trial: FrozenTrial) -> list[float]:
 
 def _train_by_textbook(seed: int, params: dict[str, float]) -> torch.nn.Module:
     """Train as the textbook does, with the weights and batches that the seed means."""
-    model = build_model("simplenet", "digits", derive_seed(STUDY_SEED, "init", 1_000_000 + seed))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(STUDY_SEED, "init", 1_000_000 + seed))
+        model = SimpleNet(64, 10)
     split, _ = load_training_data("digits", seed=STUDY_SEED, train_size=N_TRAIN)
-    train = to_device(split, torch.device("cpu"))
+    images, labels = _as_tensors(split)
     optimizer = torch.optim.SGD(model.parameters(), **params)
     for epoch in range(EPOCHS):
         number = 1_000_000 + seed * EPOCHS + epoch
         order = permutation(N_TRAIN, derive_seed(STUDY_SEED, "order", number))
         for batch in torch.split(torch.from_numpy(order), 64):
             optimizer.zero_grad()
-            logits = model(train.scaled(train.images[batch]))
-            functional.cross_entropy(logits, train.labels[batch]).backward()
+            functional.cross_entropy(model(images[batch]), labels[batch]).backward()
             optimizer.step()
     return model
+
+
+def _as_tensors(split: Split) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(split.images).float() / split.white, torch.from_numpy(split.labels)
 
 
 def test_same_seed_and_hyperparameters_give_the_same_in_other_company(tmp_path: Path) -> None:
@@ -101,10 +106,9 @@ def test_trial_on_a_fresh_seed_is_what_plain_torch_trains(tmp_path: Path) -> Non
     model = _train_by_textbook(7, params)
     split, validation = load_training_data("digits", seed=STUDY_SEED, train_size=N_TRAIN)
 
-    def accuracy(images: Any) -> float:
-        there = to_device(images, torch.device("cpu"))
-        guesses = model(there.scaled(there.images)).argmax(1)
-        return float((guesses == there.labels).double().mean())
+    def accuracy(split: Split) -> float:
+        images, labels = _as_tensors(split)
+        return float((model(images).argmax(1) == labels).double().mean())
 
     assert trial.value == pytest.approx(accuracy(validation), abs=1.1 / 300)
     assert trial.user_attrs["training_value"] == pytest.approx(accuracy(split), abs=1.1 / 200)

@@ -51,6 +51,7 @@ class Checkpoints:
             return None  # none, or left by a study that was deleted
         if "accuracies" in content:  # of an older version
             content["values"] = content.pop("accuracies")
+            content["state"] = {"model": content["state"], "moments": {}, "step": 0}
         return Checkpoint(**content)
 
     def remove(self, first: int) -> None:

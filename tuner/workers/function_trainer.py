@@ -89,7 +89,7 @@ def _describe(loaded: LoadedProblem, given: Mapping[str, Any]) -> dict[str, Any]
 def _check_device(name: str) -> None:
     """Refuse a device that is not here; what ``auto`` is, is the function's to say."""
     if name not in ("auto", "cpu"):
-        from objectives.training import choose_device
+        from objectives.device import choose_device
 
         choose_device(name)
 

@@ -1,6 +1,4 @@
-"""The networks that trials train."""
-
-from collections.abc import Callable
+"""The network of the first built-in problem."""
 
 import torch
 from torch import nn
@@ -21,6 +19,3 @@ class SimpleNet(nn.Module):
         """Map images ``(batch, n_inputs)`` to logits ``(batch, n_classes)``."""
         logits: torch.Tensor = self.output(torch.relu(self.hidden(images)))
         return logits
-
-
-MODELS: dict[str, Callable[[int, int], nn.Module]] = {"simplenet": SimpleNet}
