@@ -16,7 +16,7 @@ from torch.nn.parameter import UninitializedParameter
 from objectives.base import TrainingConfig
 from objectives.data import BatchPart, TensorPart, leaves
 from objectives.errors import ObjectiveError, ProblemError
-from objectives.facts import DataFacts, Facts, MetricFacts, Params, Recipe
+from objectives.facts import DataFacts, Facts, LastBatch, MetricFacts, Params, Recipe
 from objectives.gradients import OneByOne, trained
 from objectives.group import Group, Lane
 from objectives.judged import predict, split_batch
@@ -47,6 +47,7 @@ class Description:
     facts: Facts
     epochs: int
     batch_size: int
+    last_batch: LastBatch
 
 
 def describe(
@@ -57,15 +58,17 @@ def describe(
 
 
 def try_out(problem: Problem, module: str | None, given: Mapping[str, Any], *, seed: int) -> Tried:
-    """Try a problem on the CPU and describe it; what is ``given`` (epochs, batch_size, and ranges
-    by name in ``search``) has precedence over what it says itself.
+    """Try a problem on the CPU and describe it; what is ``given`` (epochs, batch_size, last_batch,
+    and ranges by name in ``search``) has precedence over what it says itself.
 
     ``module`` is its source. Raises ProblemError for whatever does not fit together, DataError.
     """
     space = find_space(problem, given.get("search", {}))
     epochs = given.get("epochs") or problem.epochs
     batch_size = given.get("batch_size") or problem.batch_size
-    config = TrainingConfig("", "", seed, batch_size=batch_size, epochs=epochs, device="cpu")
+    config = TrainingConfig(
+        *("", "", seed, batch_size, epochs), last_batch=given.get("last_batch"), device="cpu"
+    )
     params = middle(space)
     with _explaining(f"model{_show(model_params(params))}"):
         model = _build(problem, params)
@@ -89,7 +92,7 @@ def try_out(problem: Problem, module: str | None, given: Mapping[str, Any], *, s
         data=describe_data(ready.parts),
         code=None if module is None else digest_code(module),
     )
-    return Tried(Description(facts, epochs, batch_size), ready, params)
+    return Tried(Description(facts, epochs, batch_size, ready.last_batch), ready, params)
 
 
 def digest_code(source: str) -> str:

@@ -29,6 +29,8 @@ def tell(found: Mapping[str, Any]) -> dict[str, str]:
         "program": _tell_program(found),
         "memory a trial": f"{found['bytes_a_lane'] / 2**20:.1f} MiB, and what a batch takes",
     }
+    if rest := data["n_train"] % found["description"]["batch_size"]:
+        lines["last batch"] = _tell_last_batch(rest, found["description"])
     if found["scale_invariant"]:
         names = ", ".join(found["scale_invariant"])
         lines["scale-free"] = f"{names}: the output does not show their scale, λ only sets their lr"
@@ -46,6 +48,20 @@ def _tell_range(item: tuple[str, Mapping[str, Any]]) -> str:
         return f"{name} of {attributes['choices']}"
     scale = ", log" if attributes["log"] else ""
     return f"{name} {attributes['low']:g} to {attributes['high']:g}{scale}"
+
+
+def _tell_last_batch(rest: int, description: Mapping[str, Any]) -> str:
+    size = description["batch_size"]
+    match description["last_batch"]:
+        case "drop":
+            return f"{rest} of {size} examples are left over: dropped, others in each epoch"
+        case "scale":
+            return f"{rest} of {size} examples: their gradient counts by their number"
+        case _:
+            return (
+                f"{rest} of {size} examples: each counts {size / rest:.1f} times, as the last step "
+                "before the metric is measured; --last-batch drop leaves them out"
+            )
 
 
 def _tell_program(found: Mapping[str, Any]) -> str:

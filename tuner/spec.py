@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from objectives import DATASETS, OBJECTIVES, DataFacts, Facts, MetricFacts, TrainingConfig
+from objectives.facts import LastBatch, choose_last_batch
 from objectives.functions import is_written_well
 from tuner.confirmation.fresh_seeds import MAX_N_TRIALS
 from tuner.errors import ContradictionError, UsageError
@@ -49,6 +50,8 @@ class Spec(BaseModel):
     train_size: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=64, ge=1)
     epochs: int = Field(default=5, ge=1)
+    # Found when the study is created; those of older versions say nothing, and kept it.
+    last_batch: LastBatch | None = Field(default=None, exclude_if=lambda fate: fate is None)
     weight_decay: Range = (1e-5, 1e-2)
     lr: Range = (1e-3, 1.0)
     sampler: SamplerName = "tpe"
@@ -77,6 +80,11 @@ class Spec(BaseModel):
         """Tell whether the objective is somebody's function, of which nothing is known."""
         return self.is_users and self.problem is None
 
+    @property
+    def fate_of_last_batch(self) -> LastBatch | None:
+        """What becomes of an epoch's smaller last batch; None: as the objective has it."""
+        return self.last_batch or (None if self.is_users else "keep")
+
     @cached_property
     def facts(self) -> Facts:
         """What is known of the objective."""
@@ -102,6 +110,7 @@ class Spec(BaseModel):
             seed=self.seed,
             batch_size=self.batch_size,
             epochs=self.epochs,
+            last_batch=self.fate_of_last_batch,
             train_size=self.train_size,
             data_dir=data_dir,
             device=device,
@@ -152,7 +161,7 @@ def _log_uniform(bounds: tuple[float, float]) -> dict[str, Any]:
 
 # What a user's objective states itself; these fields would be silently ignored.
 _NOT_FOR_PROBLEMS = ("dataset", "train_size")
-_NOT_FOR_FUNCTIONS = (*_NOT_FOR_PROBLEMS, "batch_size", "weight_decay", "lr")
+_NOT_FOR_FUNCTIONS = (*_NOT_FOR_PROBLEMS, "batch_size", "last_batch", "weight_decay", "lr")
 _OWN_STATEMENTS = {
     True: "a function states its own search space and data",
     False: "a problem has its own data",
@@ -181,6 +190,15 @@ def build_spec(options: Mapping[str, Any]) -> Spec:
                 f"{_OWN_STATEMENTS[spec.is_function]}"
             )
     return spec
+
+
+def build_new_spec(options: Mapping[str, Any]) -> Spec:
+    """Build the spec of what is trained for the first time; raises UsageError."""
+    spec = build_spec(options)
+    data = spec.facts.data
+    if spec.is_users or spec.last_batch is not None or data is None:
+        return spec
+    return spec.model_copy(update={"last_batch": choose_last_batch(data.n_train, spec.batch_size)})
 
 
 def check_name_and_budget(name: str, n_trials: int | None) -> None:

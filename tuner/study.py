@@ -56,6 +56,7 @@ from tuner.space import find_space
 from tuner.spec import (
     CONFIRM_SUFFIX,
     Spec,
+    build_new_spec,
     build_spec,
     check_name_and_budget,
     check_same_spec,
@@ -273,7 +274,8 @@ def _create(
 ) -> LoadedStudy:
     if options.get("sampler") == "grid":
         options = {**options, "grid": _grid_shape(n_trials)}
-    spec = build_spec(options)
+    # A confirmation trains as what it confirms.
+    spec = build_spec(options) if "confirms" in options else build_new_spec(options)
     check_may_be_adopted(storage, name, spec.direction)
     study = optuna.create_study(
         storage=storage, study_name=name, direction=spec.direction, load_if_exists=True

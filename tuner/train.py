@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 from objectives import EpochResult, Params
 from tuner.compact import unpack_passes
 from tuner.errors import UsageError
-from tuner.spec import build_spec
+from tuner.spec import build_new_spec
 from tuner.study import LoadedStudy
 
 
@@ -32,7 +32,7 @@ def train_once(
     from objectives.alone import Beginning, train_alone
     from objectives.device import choose_device
 
-    spec = build_spec(options)
+    spec = build_new_spec(options)
     if spec.is_function:
         raise UsageError(f"--objective {spec.objective}: only built-in objectives can be trained")
     choose_device(request.device)  # before data is fetched for nothing

@@ -72,7 +72,8 @@ def _train_by_textbook(seed: int, params: dict[str, float]) -> torch.nn.Module:
         order = permutation(N_TRAIN, derive_seed(STUDY_SEED, "order", number))
         for batch in torch.split(torch.from_numpy(order), 64):
             optimizer.zero_grad()
-            functional.cross_entropy(model(images[batch]), labels[batch]).backward()
+            loss = functional.cross_entropy(model(images[batch]), labels[batch])
+            (loss * len(batch) / 64).backward()  # the last batch counts by its size
             optimizer.step()
     return model
 

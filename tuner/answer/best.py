@@ -11,6 +11,7 @@ from typing import Any, Literal
 SCHEMA: Literal["lambda-tuner/best/1"] = "lambda-tuner/best/1"
 
 Rule = Literal["best", "min", "1se"]
+LastBatch = Literal["drop", "scale", "keep"]
 
 
 def _of(description: str, **constraints: Any) -> Any:
@@ -52,6 +53,11 @@ class Meaning:
     batch_size: int | None = _of("Images a step.")
     epochs: int | None = _of("Epochs of a whole training.")
     dataset: Dataset | None = _of("The data set.")
+    last_batch: LastBatch | None = _since_0_2(
+        None,
+        "An epoch's smaller last batch: dropped, its gradient scaled to its size, or kept; null in "
+        "documents that do not say, whose trainings kept it.",
+    )
 
 
 @dataclass(frozen=True)

@@ -229,6 +229,7 @@ def _meaning(spec: Spec) -> Meaning:
             "penalty_formula": _PENALTY if is_penalty else None,
             "batch_size": spec.batch_size,
             "epochs": spec.epochs,
+            "last_batch": spec.fate_of_last_batch,
             "dataset": Dataset(
                 name=spec.objective if spec.is_users else spec.dataset,
                 split_seed=spec.seed,

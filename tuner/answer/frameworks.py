@@ -5,8 +5,8 @@ unless forced. Tests compare one step of each with torch's.
 """
 
 import re
-from collections.abc import Callable
-from typing import Literal, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args
 
 from tuner.answer.document import Document
 from tuner.errors import UsageError
@@ -118,6 +118,7 @@ def _torch(document: Document, optimizer: Optimizer) -> list[str]:
     name = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[optimizer]
     momentum = f"momentum={_momentum(document)!r}, " if optimizer == "sgd" else ""
     return [
+        *_torch_batches(document["meaning"]),
         "# All weights and biases of `model` decay.",
         "import torch",
         "",
@@ -126,6 +127,14 @@ def _torch(document: Document, optimizer: Optimizer) -> list[str]:
         f"weight_decay={document['weight_decay']!r}",
         ")",
     ]
+
+
+def _torch_batches(meaning: Mapping[str, Any]) -> list[str]:
+    size, fate = meaning["batch_size"], meaning["last_batch"]
+    if fate == "scale":
+        return [f"# The loss of a smaller last batch was multiplied by its size / {size}."]
+    own = f"batch_size={size}, shuffle=True, drop_last={fate == 'drop'}"
+    return [f"# Trained by DataLoader(dataset, {own})."]
 
 
 def _keras(document: Document, optimizer: Optimizer) -> list[str]:

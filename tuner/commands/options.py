@@ -209,6 +209,15 @@ _SPEC_OPTIONS: dict[str, Any] = {
     "batch_size": Annotated[
         int | None, _spec_option("--batch-size", "Images a step.", metavar="N")
     ],
+    "last_batch": Annotated[
+        str | None,
+        _spec_option(
+            "--last-batch",
+            "An epoch's smaller last batch: drop it, scale its gradient to its size, or keep it.",
+            metavar="NAME",
+            default="drop if there are ten others, else scale",
+        ),
+    ],
     "epochs": Annotated[int | None, _spec_option("--epochs", "Most epochs a trial.", metavar="N")],
     "weight_decay": Annotated[
         tuple[float, float] | None,

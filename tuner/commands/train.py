@@ -22,7 +22,7 @@ def add_train_command(app: typer.Typer) -> None:
     """Add the command."""
     command = app.command(epilog="Example: tuner train --weight-decay 1e-4 --lr 0.3 --epochs 3")
     with_options = options.with_spec_options(
-        "objective", "dataset", "train_size", "batch_size", "epochs", "seed"
+        "objective", "dataset", "train_size", "batch_size", "last_batch", "epochs", "seed"
     )
     command(with_options(train))
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from objectives.facts import LastBatch
 from tuner.confirmation.fresh_seeds import MAX_N_TRIALS
 from tuner.spec import Direction, PrunerName, SamplerName
 
@@ -70,6 +71,9 @@ class SpecOptions(_Taken):
     dataset: str | None = Field(default=None, max_length=200)
     train_size: Count | None = None
     batch_size: Count | None = None
+    last_batch: LastBatch | None = Field(
+        default=None, description="What becomes of an epoch's smaller last batch."
+    )
     epochs: Count | None = None
     weight_decay: Bounds | None = Field(
         default=None, description="Range of λ searched, log-uniform."

@@ -122,6 +122,8 @@ def look_at_objective(
 
 def _find_given(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return those options that have precedence over what a problem says of itself."""
-    given = {name: options[name] for name in ("epochs", "batch_size") if name in options}
+    given = {
+        name: options[name] for name in ("epochs", "batch_size", "last_batch") if name in options
+    }
     ranges = {name: tuple(options[name]) for name in ("weight_decay", "lr") if name in options}
     return {**given, "search": ranges, "seed": options.get("seed", 0)}
