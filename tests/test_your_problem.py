@@ -36,7 +36,7 @@ def test_check_tells_people(cli: Cli, tmp_path: Path) -> None:
     result = cli("check", "--objective", "churn:problem", "--epochs", "7")
     topics = [line.split("  ")[0] for line in result.stdout.splitlines()]
     expected = ["model", "parameters", "data", "metric", "searched", "program", "memory a trial"]
-    assert topics == [*expected, "clock", "study"]
+    assert topics == [*expected, "last batch", "clock", "study"]
     assert "you train 7" in result.stdout
     assert "2,114, of which 2,114 decay" in result.stdout
     (tmp_path / "bad.py").write_text(_FILES["churn"].replace("scale(features)", "features[:9]"))
