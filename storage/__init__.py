@@ -79,6 +79,7 @@ from storage.studies import (
     find_study,
     list_forsaken,
     list_open,
+    list_over,
     list_studies,
 )
 from storage.totals import StudyTotals, Totals, load_totals
@@ -174,6 +175,7 @@ __all__ = [
     "list_exports",
     "list_forsaken",
     "list_open",
+    "list_over",
     "list_studies",
     "list_tokens",
     "list_trial_rows",

@@ -1,6 +1,8 @@
 """Which studies there are, and which of them has work for a worker that serves all of them."""
 
+import json
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Row, Select, func, select
 
@@ -82,6 +84,25 @@ def list_open(engine: Engine) -> list[StudyRecord]:
     query = _records().where(_is_open, is_unfinished).order_by(*_IN_TURN)
     with reading(engine) as connection:
         return [_record(row) for row in connection.execute(query)]
+
+
+def list_over(engine: Engine, key: str) -> list[tuple[StudyRecord, Any]]:
+    """Return the studies that have come to their end, without anybody's order, with this attribute.
+
+    Their budget is spent or their time is up, and nothing is in training. In the order to serve
+    them, each with the attribute's value.
+    """
+    attrs = tables.study_user_attrs
+    is_over = (budgets.c.n_claimed >= budgets.c.n_trials) | (budgets.c.deadline <= epoch_now())
+    query = (
+        _records()
+        .add_columns(attrs.c.value_json)
+        .join(attrs, attrs.c.study_id == budgets.c.study_id)
+        .where(attrs.c.key == key, budgets.c.state == "open", is_over, _n_leased == 0)
+        .order_by(*_IN_TURN)
+    )
+    with reading(engine) as connection:
+        return [(_record(row), json.loads(row.value_json)) for row in connection.execute(query)]
 
 
 def list_forsaken(engine: Engine) -> list[int]:

@@ -221,14 +221,18 @@ def create(
     timeout: options.Timeout = None,
     max_retries: options.MaxRetries = None,
     priority: options.Priority = None,
+    confirm: answer_options.Confirm = True,
     as_json: options.Json = False,
 ) -> None:
-    """Store a study's spec and budget for workers to join; train nothing."""
+    """Store a study's spec and budget for workers to join; train nothing.
+
+    Workers of all studies (`tuner worker` without --study) confirm λ once its search is over.
+    """
     if (remote := find_remote(context)) is not None:
         check_name_and_budget(study, trials)
         wish = {"spec": options.given(context), "n_trials": trials, "timeout_seconds": timeout}
         wish |= {"max_retries": max_retries, "priority": priority}
-        wish |= {"brakes": brake_options.given(context)}
+        wish |= {"brakes": brake_options.given(context), "confirm": confirm}
         created = remote.with_storage(remote.create(study, wish))
         if as_json:
             print(to_json(created))
@@ -236,6 +240,7 @@ def create(
             print(_progress(study, created["n_finished"], created["n_trials"]))
         return
     from storage import create_storage
+    from tuner.confirmation.wish import ask, find_wish
     from tuner.report import follow_up, load_status
     from tuner.study import create_or_resume
     from tuner.workers.jobs import look_at_new
@@ -252,6 +257,8 @@ def create(
         priority=priority,
         brakes=brake_options.given(context),
     )
+    if confirm and find_wish(loaded.study.user_attrs) is None:
+        ask(loaded)
     status = load_status(loaded)
     if as_json:
         print(to_json({**asdict(status), "spec": loaded.spec.model_dump(mode="json")}))

@@ -67,6 +67,11 @@ class Remote:
             if not page["trials"] or len(rows) >= page["total"]:
                 return rows
 
+    def confirm(self, name: str, n_seeds: int | None) -> dict[str, Any]:
+        """Ask for a confirmation; return the study's status."""
+        body = {} if n_seeds is None else {"n_seeds": n_seeds}
+        return self.with_storage(self._json("POST", _path(name, "confirm"), body=body))
+
     def set_state(self, name: str, command: str) -> None:
         """Pause, resume or stop a study."""
         self._json("POST", _path(name, command))

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from storage import GIVEN_BACK, find_study, is_given_back, list_workers, mask_url
+from tuner.confirmation.wish import find_wish
 from tuner.logs import is_json
 from tuner.selection import find_best_trial
 from tuner.strict_json import write_params
@@ -47,7 +48,8 @@ def progress_console() -> Console:
 class StudyStatus:
     """A study's progress at one moment; ``states`` leaves out trials that were given back.
 
-    ``confirmation_study`` is how far the study of its fresh seeds is; None if there is none.
+    ``confirmation`` is what has become of the wish for one, ``confirmation_study`` how far the
+    study of its fresh seeds is; None if there is none.
     """
 
     study: str
@@ -62,6 +64,7 @@ class StudyStatus:
     workers: list[dict[str, Any]]
     eta_seconds: float | None
     is_spent: bool
+    confirmation: dict[str, Any] | None = None
     confirmation_study: dict[str, Any] | None = None
 
 
@@ -71,6 +74,7 @@ def load_status(loaded: LoadedStudy) -> StudyStatus:
     trials = loaded.study.get_trials(deepcopy=False)
     counted = Counter(t.state.name for t in trials if not is_given_back(t))
     best = find_best_trial(loaded.own(trials), loaded.spec.direction)
+    wish = find_wish(loaded.study.user_attrs)
     return StudyStatus(
         study=loaded.name,
         storage=mask_url(loaded.storage.url),
@@ -86,6 +90,7 @@ def load_status(loaded: LoadedStudy) -> StudyStatus:
         workers=[asdict(worker) for worker in list_workers(loaded.storage.engine, loaded.study_id)],
         eta_seconds=_eta(trials, budget.n_trials - budget.n_finished, budget.n_leased),
         is_spent=budget.is_spent,
+        confirmation=None if wish is None else wish.tell(budget.n_finished),
         confirmation_study=_load_confirmation(loaded, trials),
     )
 
@@ -170,8 +175,9 @@ def status_table(status: StudyStatus) -> RenderableType:
     table.add_row("States", states_text(status))
     table.add_row("Best", _best(status))
     table.add_row("ETA", format_seconds(status.eta_seconds))
-    if status.confirmation_study is not None:
-        table.add_row("Confirmation", _tell_confirmation(status.confirmation_study))
+    if status.confirmation is not None or status.confirmation_study is not None:
+        told = _tell_confirmation(status.confirmation, status.confirmation_study)
+        table.add_row("Confirmation", told)
     for worker in status.workers:
         state = "lost" if worker["is_lost"] else f"{worker['n_trials_in_training']} in training"
         lanes = f"{worker['n_lanes']} lane" + ("s" if worker["n_lanes"] > 1 else "")
@@ -205,7 +211,12 @@ def trials_table(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _tell_confirmation(confirmation: Mapping[str, Any]) -> str:
+def _tell_confirmation(wish: Mapping[str, Any] | None, study: Mapping[str, Any] | None) -> str:
+    parts = [] if wish is None else [": ".join(filter(None, (wish["state"], wish["why_not"])))]
+    return "; ".join(parts if study is None else [*parts, _tell_trials(study)])
+
+
+def _tell_trials(confirmation: Mapping[str, Any]) -> str:
     told = f"{confirmation['n_finished']} of {confirmation['n_trials']} trials finished"
     if confirmation["n_finished"] < confirmation["n_trials"]:
         eta = format_seconds(confirmation["eta_seconds"])

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tuner.remote import Remote
 
 # What the API can do. The others need the database itself, or none.
-COMMANDS = frozenset({"create", "status", "trials", "export", "pause", "resume", "stop"})
+COMMANDS = frozenset({"confirm", "create", "status", "trials", "export", "pause", "resume", "stop"})
 
 _GIVEN = "COMMANDLINE"
 

@@ -14,11 +14,15 @@ from tests.conftest import ROOT
 from tests.tuner.conftest import FUNCTION, Crew, Process, n_reporting, wait_until
 from tuner.allowed import AllowedObjectives
 from tuner.confirmation.plan import make_trial
+from tuner.confirmation.wish import ask
 from tuner.errors import NotAllowedError
-from tuner.study import LoadedStudy, create_or_resume, open_confirmation
+from tuner.report import load_status
+from tuner.selection import find_confirmation
+from tuner.study import LoadedStudy, create_or_resume, load_study, open_confirmation
+from tuner.wishes import fulfil, list_due
 from tuner.workers.config import WorkerConfig
 from tuner.workers.coordinator import run_worker
-from tuner.workers.fleet import run_fleet_worker
+from tuner.workers.fleet import Duty, run_fleet_worker
 from tuner.workers.shutdown import Leaving
 
 _MODULE = """
@@ -226,3 +230,52 @@ def test_fleet_worker_goes_on_when_its_study_is_stopped(crew: Crew) -> None:
     wait_until(lambda: n_finished(other) == 1)
     assert stopped.load_budget().n_leased == 0
     assert worker.popen.poll() is None
+
+
+CONFIRMED = {**DIGITS, "lr": (0.05, 0.5)}
+DUTY = Duty(list_due, fulfil)
+
+
+def _serve_and_confirm(url: str, allowed: AllowedObjectives | None = None) -> None:
+    config = WorkerConfig(url, "", allowed=allowed, n_lanes=16)
+    assert run_fleet_worker(config, Leaving(), exits_when_idle=True, duty=DUTY) == 0
+
+
+def test_fleet_worker_confirms_what_somebody_wishes_once_its_search_is_over(
+    storage_url: str,
+) -> None:
+    """Once; and once more when the search was extended."""
+    loaded = create_or_resume(create_storage(storage_url), "s", CONFIRMED, n_trials=4)
+    plain = create_or_resume(create_storage(storage_url), "plain", CONFIRMED, n_trials=2)
+    ask(loaded, n_seeds=2)
+    assert load_status(loaded).confirmation == {"state": "waiting", "why_not": None}
+    _serve_and_confirm(storage_url)
+    assert load_status(loaded).confirmation == {"state": "done", "why_not": None}
+    assert find_confirmation(load_study(loaded.storage, "s")) is not None
+    assert find_confirmation(load_study(loaded.storage, "plain")) is None
+    assert load_status(plain).confirmation is None
+    assert list_due(loaded.storage.engine) == []
+    create_or_resume(loaded.storage, "s", CONFIRMED, n_trials=5)
+    _serve_and_confirm(storage_url)
+    assert load_status(loaded).confirmation == {"state": "done", "why_not": None}
+
+
+def test_fleet_worker_says_why_a_wish_cannot_be_fulfilled(sqlite_url: str) -> None:
+    """A function without λ has nothing to confirm; nobody tries again until somebody asks."""
+    loaded = _create(sqlite_url, "s")
+    ask(loaded)
+    _serve_and_confirm(sqlite_url, ALLOWED)
+    found = load_status(loaded).confirmation
+    assert found is not None
+    assert found["state"] == "refused"
+    assert "weight_decay" in found["why_not"]
+    assert list_due(loaded.storage.engine) == []
+
+
+def test_fleet_worker_confirms_no_code_that_it_may_not_run(sqlite_url: str) -> None:
+    """What the database names is nobody's order to run it."""
+    loaded = _create(sqlite_url, "s", function="first")
+    _serve(sqlite_url)
+    ask(loaded)
+    _serve_and_confirm(sqlite_url, AllowedObjectives())
+    assert load_status(loaded).confirmation == {"state": "waiting", "why_not": None}

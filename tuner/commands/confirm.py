@@ -9,6 +9,7 @@ import typer
 
 from tuner.commands import answer_options, engine_options, options, worker_options
 from tuner.logs import about, set_level
+from tuner.serving import find_remote
 from tuner.strict_json import to_json
 from tuner.workers.shutdown import Leaving
 
@@ -35,8 +36,15 @@ def confirm(
 
     The trials are those of a study NAME/confirm: workers of other hosts may join it. Ctrl-C gives
     running trials back; the same command resumes. Only at the end the test set is read, once, for
-    the chosen λ.
+    the chosen λ. With --server workers elsewhere do it: `tuner status` says how far.
     """
+    if (remote := find_remote(context)) is not None:
+        asked = remote.confirm(study, seeds)
+        if as_json:
+            print(to_json(asked))
+        else:
+            print(f"Study {study!r} is confirmed by workers of all studies once its search is over")
+        return
     leaving = Leaving()
     with leaving.listening(), about(study=study):
         from tuner.answer.document import build_document

@@ -131,6 +131,17 @@ class NewStudy(_Taken):
     max_retries: MaxRetries | None = None
     priority: Priority | None = None
     brakes: BrakeOptions = Field(default_factory=BrakeOptions)
+    confirm: bool = Field(
+        default=True, description="Let workers of all studies confirm λ once the search is over."
+    )
+
+
+class ConfirmationOptions(_Taken):
+    """How to confirm a study."""
+
+    n_seeds: Annotated[int, Field(ge=2, le=1000)] | None = Field(
+        default=None, description="Fresh seeds that choose λ, but two more, and others to check it."
+    )
 
 
 class StudyChange(_Taken):
@@ -203,6 +214,13 @@ class ConfirmationStudy(_Given):
     eta_seconds: float | None
 
 
+class ConfirmationWish(_Given):
+    """What has become of the wish to confirm a study."""
+
+    state: Literal["waiting", "done", "refused"]
+    why_not: str | None
+
+
 class StudyStatus(_Given):
     """A study's progress, as `tuner status --json` tells it, less where the database is."""
 
@@ -224,6 +242,7 @@ class StudyStatus(_Given):
                 "workers": [],
                 "eta_seconds": 4.2,
                 "is_spent": False,
+                "confirmation": {"state": "waiting", "why_not": None},
                 "confirmation_study": None,
             }
         }
@@ -240,6 +259,7 @@ class StudyStatus(_Given):
     workers: list[WorkerStatus]
     eta_seconds: float | None
     is_spent: bool
+    confirmation: ConfirmationWish | None
     confirmation_study: ConfirmationStudy | None
 
 

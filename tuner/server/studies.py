@@ -7,6 +7,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from storage import StudyState, change_budget, find_study, list_studies, set_study_state
+from tuner.confirmation.wish import ask, find_wish
 from tuner.server.api import (
     Admin,
     Api,
@@ -19,6 +20,7 @@ from tuner.server.api import (
     problems,
 )
 from tuner.server.models import (
+    ConfirmationOptions,
     CreatedStudy,
     NewStudy,
     StateChange,
@@ -88,6 +90,8 @@ def create_study(
         priority=new.priority,
         brakes=new.brakes.given(),
     )
+    if new.confirm and find_wish(loaded.study.user_attrs) is None:
+        ask(loaded)
     api.answers.forget(new.name)
     audit(request, who, api, f"{'resume' if existed else 'create'} study {new.name!r}")
     response.status_code = 200 if existed else 201
@@ -152,6 +156,20 @@ def _add_state_route(command: str, state: StudyState, summary: str) -> None:
 _add_state_route("pause", "paused", "Let a study's workers wait after the epoch they are in")
 _add_state_route("resume", "open", "Let a paused or stopped study's workers go on")
 _add_state_route("stop", "stopped", "Let a study's workers give their trials back and leave it")
+
+
+@router.post("/{name:path}/confirm", responses=problems(404, 409))
+def confirm_study(
+    name: StudyName, wanted: ConfirmationOptions, api: Shared, who: Operator, request: Request
+) -> StudyStatus:
+    """Let workers of all studies confirm λ on fresh seeds once the search is over, or once more."""
+    loaded = api.catalog.get(name)
+    if loaded.spec.confirms is not None:
+        raise HTTPException(409, f"Study {name!r} is a confirmation: name {loaded.spec.confirms!r}")
+    ask(loaded, n_seeds=wanted.n_seeds)
+    api.answers.forget(name)
+    audit(request, who, api, f"confirm study {name!r}")
+    return StudyStatus(**finite(api.catalog.load_status(name)))
 
 
 async def load_status(api: Api, name: str) -> tuple[StudyStatus, str]:

@@ -7,6 +7,7 @@ so once; what code it runs is decided by whoever started it, never by the databa
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -25,7 +26,7 @@ from tuner.allowed import AllowedObjectives
 from tuner.errors import NotAllowedError, StudyNotFoundError
 from tuner.logs import about
 from tuner.workers.config import WorkerConfig, worker_name
-from tuner.workers.coordinator import Guest, Opened, open_study, serve_study
+from tuner.workers.coordinator import Guest, open_study, serve_study
 from tuner.workers.lost_workers import Settler
 from tuner.workers.shutdown import INTERRUPTED_STATUS, Interrupted, Leaving
 
@@ -39,17 +40,29 @@ _LOOK_SECONDS = 5.0
 _TRY_AGAIN_SECONDS = 60.0
 
 
-def run_fleet_worker(config: WorkerConfig, leaving: Leaving, *, exits_when_idle: bool) -> int:
+@dataclass(frozen=True)
+class Duty:
+    """What else is to be done where no study has a free slot, study by study."""
+
+    list_due: Callable[[Engine], list[StudyRecord]]
+    fulfil: Callable[[WorkerConfig, Leaving], None]
+
+
+def run_fleet_worker(
+    config: WorkerConfig, leaving: Leaving, *, exits_when_idle: bool, duty: Duty | None = None
+) -> int:
     """Serve open studies until asked to leave; return the process's exit status.
 
-    With ``exits_when_idle`` it ends as soon as no study is open that it can serve. The config's
+    With ``exits_when_idle`` it ends as soon as no study is open that it can serve, and its duty is
+    done. The config's
     study name counts for nothing. Raises StorageError, or what ends the process.
     """
     retry = config.retry(leaving)
     allowed = config.allowed or AllowedObjectives()
     try:
         database = retry.call("open it", lambda: create_storage(config.storage_url))
-        fleet = _FleetWorker(replace(config, allowed=allowed), database.engine, retry, leaving)
+        config = replace(config, allowed=allowed)
+        fleet = _FleetWorker(config, database.engine, retry, leaving, duty)
         fleet.run(exits_when_idle=exits_when_idle)
     except (Interrupted, UnreachableError):
         if not leaving.leaves_process:  # who leaves waits for no database
@@ -63,6 +76,7 @@ class _FleetWorker:
     engine: Engine
     retry: Retry
     leaving: Leaving
+    duty: Duty | None
     # When a study is tried again that could not be served, by what tells it from all others.
     not_before: dict[tuple[int, float | None], float] = field(default_factory=dict)
     looked_for_better_at: float = -math.inf
@@ -83,7 +97,9 @@ class _FleetWorker:
             studies = self.retry.call("look for open studies", self._list_servable)
             study = next((study for study in studies if study.has_slots), None)
             if study is not None:
-                self._serve(study)
+                self._serve(study, self._train)
+            elif self.duty is not None and (due := self._find_due(self.duty)):
+                self._serve(due, self._fulfil)
             elif exits_when_idle and not studies:
                 return
             else:
@@ -96,26 +112,41 @@ class _FleetWorker:
         time.sleep(_IDLE_SECONDS)
 
     def _list_servable(self) -> list[StudyRecord]:
-        now = time.monotonic()
-        return [s for s in list_open(self.engine) if self.not_before.get(_key(s), now) <= now]
+        return self._less_put_off(list_open(self.engine))
 
-    def _serve(self, study: StudyRecord) -> None:
+    def _find_due(self, duty: Duty) -> StudyRecord | None:
+        due = self.retry.call("look for what is due", lambda: duty.list_due(self.engine))
+        return next(iter(self._less_put_off(due)), None)
+
+    def _less_put_off(self, studies: list[StudyRecord]) -> list[StudyRecord]:
+        now = time.monotonic()
+        return [study for study in studies if self.not_before.get(_key(study), now) <= now]
+
+    def _serve(self, study: StudyRecord, work: Callable[[StudyRecord, WorkerConfig], None]) -> None:
         config = replace(self.config, study_name=study.name)
+        self.is_waiting = False
         with about(study=study.name, worker=worker_name()):
-            self._train(study, config)
+            self._work(study, lambda: work(study, config))
 
     def _train(self, study: StudyRecord, config: WorkerConfig) -> None:
+        opened = open_study(config, self.retry, self.leaving)
+        logger.info("Study %r: joined", study.name)
+        self.is_wanted_elsewhere = False
+        self.looked_for_better_at = time.monotonic()
+        guest = Guest(lambda: self._is_wanted_elsewhere(study))
+        serve_study(opened, config, self.retry, self.leaving, guest=guest)
+        logger.info("Study %r: left", study.name)
+
+    def _fulfil(self, _study: StudyRecord, config: WorkerConfig) -> None:
+        assert self.duty is not None
+        self.duty.fulfil(config, self.leaving)
+
+    def _work(self, study: StudyRecord, work: Callable[[], None]) -> None:
+        """Do something for a study; what cannot be done here is left to others."""
         try:
-            opened = self._open(study, config)
-            if opened is None:
-                return
-            logger.info("Study %r: joined", study.name)
-            self.is_waiting = False
-            self.is_wanted_elsewhere = False
-            self.looked_for_better_at = time.monotonic()
-            guest = Guest(lambda: self._is_wanted_elsewhere(study))
-            serve_study(opened, config, self.retry, self.leaving, guest=guest)
-            logger.info("Study %r: left", study.name)
+            work()
+        except NotAllowedError as error:
+            self._put_off(study, str(error), seconds=math.inf)
         except StudyNotFoundError as error:  # deleted, or its creator is not yet done
             self._put_off(study, str(error))
         except Interrupted:
@@ -125,16 +156,6 @@ class _FleetWorker:
             self._give_up(study, error)
         finally:
             self.leaving.forget_study()
-
-    def _open(self, study: StudyRecord, config: WorkerConfig) -> Opened | None:
-        """Open a study; one that cannot be opened here is left to others."""
-        try:
-            return open_study(config, self.retry, self.leaving)
-        except NotAllowedError as error:
-            self._put_off(study, str(error), seconds=math.inf)
-        except Exception as error:  # noqa: BLE001 (anything: `_give_up` raises what it must)
-            self._give_up(study, error)
-        return None
 
     def _give_up(self, study: StudyRecord, error: Exception) -> None:
         """Leave a study to others, whatever its data, code or spec has led to.

@@ -123,6 +123,10 @@ def test_study_is_created_and_steered_over_the_api(tuner: Tuner, remote: str) ->
     options[5] = "4"
     created = json.loads(tuner("--server", remote, "create", *options, "--json"))
     assert (created["n_trials"], created["priority"], created["storage"]) == (4, 2, remote)
+    assert created["confirmation"] == {"state": "waiting", "why_not": None}
+    asked = json.loads(tuner("--server", remote, "confirm", "--study", name, "--json"))
+    assert asked["confirmation"] == created["confirmation"]
+    assert "once its search is over" in tuner("--server", remote, "confirm", "--study", name)
     for command, state in (("pause", "paused"), ("resume", "open"), ("stop", "stopped")):
         said = tuner("--server", remote, command, "--study", name, "--json")
         assert json.loads(said) == {"study": name, "state": state}

@@ -74,6 +74,7 @@ _OWN: dict[str, str] = {
     "GET /v1/studies/{name:path}/events": "viewer",
     "GET /v1/studies/{name:path}/trials": "viewer",
     "GET /v1/studies/{name:path}/workers": "viewer",
+    "POST /v1/studies/{name:path}/confirm": "operator",
     "POST /v1/studies/{name:path}/pause": "operator",
     "POST /v1/studies/{name:path}/resume": "operator",
     "POST /v1/studies/{name:path}/stop": "operator",

@@ -94,7 +94,7 @@ def test_viewer_cannot_write(served: Served) -> None:
 def test_openapi_document_describes_the_api_alone(served: Served) -> None:
     """Every operation names its errors as problem documents; login and dashboard are not in it."""
     document = json_of(get(served, "/v1/openapi.json"))
-    assert len(document["paths"]) == 9
+    assert len(document["paths"]) == 10
     assert all(path.startswith("/v1/") for path in document["paths"])
     for operations in document["paths"].values():
         for operation in operations.values():

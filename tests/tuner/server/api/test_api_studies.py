@@ -12,6 +12,7 @@ from tests.tuner.server.api.conftest import get, json_of, post, problem_of
 from tests.tuner.server.conftest import DIGITS, ORIGIN, Served
 from tuner.allowed import AllowedObjectives
 from tuner.brakes import Brakes, load_brakes
+from tuner.confirmation.wish import Wish, find_wish
 from tuner.server.app import create_service
 from tuner.server.models import BrakeOptions, SpecOptions
 from tuner.server.settings import ServerSettings
@@ -159,6 +160,24 @@ def test_status_tells_how_far_the_confirmation_is(served: Served) -> None:
             "n_in_training": 0,
             "eta_seconds": 0,
         }
+
+
+def test_confirmation_is_wished_with_a_study_or_later(served: Served) -> None:
+    """By default, unless it is left out; later once more; never of a confirmation."""
+    post(served, "/v1/studies", {"name": "wished", "spec": DIGITS})
+    post(served, "/v1/studies", {"name": "plain", "spec": DIGITS, "confirm": False})
+    waiting = {"state": "waiting", "why_not": None}
+    assert json_of(get(served, "/v1/studies/wished"))["confirmation"] == waiting
+    assert json_of(get(served, "/v1/studies/plain"))["confirmation"] is None
+    asked = post(served, "/v1/studies/plain/confirm", {"n_seeds": 4})
+    assert asked.json()["confirmation"] == waiting
+    loaded = load_study(create_storage(f"{served.engine.url}"), "plain")
+    assert find_wish(loaded.study.user_attrs) == Wish(n_seeds=4)
+    assert "confirm study 'plain'" in [entry.action for entry in list_audit(served.engine)]
+    open_confirmation(loaded)
+    refused = post(served, "/v1/studies/plain/confirm/confirm", {})
+    assert "is a confirmation: name 'plain'" in problem_of(refused, 409)
+    problem_of(post(served, "/v1/studies/plain/confirm", {"n_seeds": 1}), 422)
 
 
 def test_deleted_study_is_gone_and_its_name_free(served: Served) -> None:
