@@ -23,6 +23,7 @@ from objectives.judged import predict, split_batch
 from objectives.parts import Parts, check_apart
 from objectives.problem import Problem
 from objectives.ready import Ready, find_metric, make_ready
+from objectives.scales import find_scale_invariant, find_share
 from objectives.shorthand import find_space, middle, model_params
 
 _OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
@@ -38,6 +39,7 @@ class Tried:
     description: "Description"
     ready: Ready
     params: Params
+    scale_invariant: tuple[str, ...]  # empty, too, if that would take too long to tell
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def try_out(problem: Problem, module: str | None, given: Mapping[str, Any], *, s
     with _explaining("metric"):
         ready = replace(ready, metric=find_metric(ready, lane))
     _check_metric(ready, lane)
+    names = find_scale_invariant(ready, lane)
     facts = Facts(
         metric=_describe_metric(ready),
         space=space,
@@ -90,9 +93,11 @@ def try_out(problem: Problem, module: str | None, given: Mapping[str, Any], *, s
         can_train_again=True,
         recipe=_describe_recipe(problem, model),
         data=describe_data(ready.parts),
+        scale_invariant=None if names is None else find_share(ready, lane, names),
         code=None if module is None else digest_code(module),
     )
-    return Tried(Description(facts, epochs, batch_size, ready.last_batch), ready, params)
+    description = Description(facts, epochs, batch_size, ready.last_batch)
+    return Tried(description, ready, params, names or ())
 
 
 def digest_code(source: str) -> str:

@@ -73,6 +73,7 @@ class Facts:
     ``strength`` is the parameter that is asked about, λ, and ``companion`` the one that is chosen
     anew with it; ``with_zero`` tells whether a strength of 0 can be trained, as a control.
     ``can_train_again``: trials can be replayed, scored on a test part, and trained on fresh seeds.
+    ``scale_invariant`` is the share of decaying parameters whose scale the output does not show.
     ``code`` is a digest of the objective's module.
     """
 
@@ -84,4 +85,5 @@ class Facts:
     can_train_again: bool = False
     recipe: Recipe | None = None
     data: DataFacts | None = None
+    scale_invariant: float | None = None
     code: str | None = None

@@ -63,6 +63,9 @@ def test_rule_is_1se_once_the_study_is_confirmed(loaded: LoadedStudy) -> None:
             "tau_trainings": pytest.approx(1.28),
             "initial_share": pytest.approx(0.4578, abs=1e-4),
             "prior_width": pytest.approx(0.1414, abs=1e-4),
+            "ridge_slope": None,
+            "ridge_interval": None,
+            "scale_invariant": None,
         },
     }
     provenance = document["provenance"]

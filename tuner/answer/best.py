@@ -77,6 +77,19 @@ class Clock:
     tau_trainings: float = _of("The same in trainings.", gt=0)
     initial_share: float = _of("Which part of the initial weights is left at the end.", ge=0)
     prior_width: float = _of("1 / sqrt(weight_decay n_train): the prior's standard deviation.")
+    ridge_slope: float | None = _since_0_2(
+        None,
+        "Slope of log λ against log lr where both are good: 0 if λ itself matters, -1 if only lr λ "
+        "does. Null where fresh seeds did not tell.",
+    )
+    ridge_interval: tuple[float, float] | None = _since_0_2(None, "Its 95 % interval.")
+    scale_invariant: float | None = _since_0_2(
+        None,
+        "Share of the decaying parameters whose scale the output does not show: of those λ only "
+        "sets the learning rate. Null where it was not looked for.",
+        ge=0,
+        le=1,
+    )
 
 
 @dataclass(frozen=True)

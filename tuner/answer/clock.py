@@ -28,13 +28,20 @@ def find_clock(
         tau_trainings=tau / epochs,
         initial_share=math.exp(-epochs / tau),
         prior_width=1 / math.sqrt(weight_decay * data.n_train),
+        scale_invariant=facts.scale_invariant,
     )
 
 
 def tell_clock(clock: Clock) -> str:
     """Return the clock in a sentence."""
-    share = clock.initial_share
-    return (
+    told = (
         f"forgets in {clock.tau_epochs:.3g} epochs, {clock.tau_trainings:.2g} trainings; "
-        f"{share:.1%} of the initial weights are kept; prior width {clock.prior_width:.2g}"
+        f"{clock.initial_share:.1%} of the initial weights are kept; "
+        f"prior width {clock.prior_width:.2g}"
     )
+    if clock.ridge_slope is not None and clock.ridge_interval is not None:
+        low, high = clock.ridge_interval
+        told += f"; ridge slope {clock.ridge_slope:.2f} ({low:.2f} to {high:.2f})"
+    if clock.scale_invariant:
+        told += f"; of {clock.scale_invariant:.0%} of the decaying weights the scale does not show"
+    return told

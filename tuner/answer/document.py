@@ -7,7 +7,7 @@ import functools
 import json
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from storage import is_given_back
 from tuner.answer.best import (
     SCHEMA,
     Best,
+    Clock,
     Dataset,
     Evidence,
     Meaning,
@@ -269,8 +270,18 @@ def _evidence(
         companion=facts.companion,
         companion_range=companions,
         companion_edge=_find_end(companions, companion),
-        clock=find_clock(facts, weight_decay, lr, spec.batch_size, spec.epochs),
+        clock=_find_clock(spec, weight_decay, lr, confirmation),
     )
+
+
+def _find_clock(
+    spec: Spec, weight_decay: float | None, lr: float | None, confirmation: Confirmation | None
+) -> Clock | None:
+    clock = find_clock(spec.facts, weight_decay, lr, spec.batch_size, spec.epochs)
+    if clock is None or confirmation is None or confirmation.ridge_slope is None:
+        return clock
+    slope, *interval = confirmation.ridge_slope
+    return replace(clock, ridge_slope=slope, ridge_interval=(interval[0], interval[1]))
 
 
 @functools.cache

@@ -54,6 +54,7 @@ def judge(check: Check) -> Confirmation:
             for point in choice.profile
         ),
         companions=None if companion is None else (companion.levels[0], companion.levels[-1]),
+        ridge_slope=choice.slope,
         search_trial=box.best.number,
         search_value=box.best.value,
         optimism=sign_of(check.direction) * (box.best.value - choice.search),

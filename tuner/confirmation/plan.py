@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from storage import QueuedTrial, find_key, is_given_back
 from tuner.confirmation.box import Box, Cell
 from tuner.confirmation.fresh_seeds import SEED
+from tuner.confirmation.ridge import find_slope
 from tuner.confirmation.statistics import is_finite, sign_of
 from tuner.confirmation.surface import Floats, Surface
 from tuner.spec import Direction
@@ -71,7 +72,8 @@ class ProfilePoint:
 class Choice:
     """What the surface says: both λ, the best strength but the control, and its profile.
 
-    ``search`` is the surface's value where the search's best trial was.
+    ``search`` is the surface's value where the search's best trial was, ``slope`` that of its ridge
+    with the interval (see ``find_slope``).
     """
 
     minimum: Cell
@@ -80,6 +82,7 @@ class Choice:
     control: Cell
     profile: tuple[ProfilePoint, ...]
     search: float
+    slope: tuple[float, float, float] | None = None
 
     @property
     def cells(self) -> list[Cell]:
@@ -206,6 +209,7 @@ def conclude(
             for top, m in zip(tops, mean[at], strict=True)
         ),
         search=scaled.read(float(search[0]), direction),
+        slope=find_slope(box, scaled.surface),
     )
 
 

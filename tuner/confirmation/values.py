@@ -121,6 +121,7 @@ class Confirmation(_Value):
     lambda_1se: int
     profile: tuple[Point, ...] = ()
     companions: tuple[float, float] | None = None
+    ridge_slope: tuple[float, float, float] | None = None  # and its interval
     search_trial: int  # the best trial's number in the searched study
     search_value: float
     optimism: float | None
