@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from optuna.storages import RDBStorage
 from sqlalchemy import Connection, select, text
 
+from storage.check_rows import find_unreadable
 from storage.check_studies import find_foreign_marks, find_orphans
 from storage.clock import epoch_now
 from storage.engine import open_storage, translated_errors
@@ -94,6 +95,8 @@ def _find_problems(storage: RDBStorage, url: str) -> list[str]:
         problems += _find_merged(connection, url)
         if damage := list(_find_damage(connection)):
             return damage  # what is in a damaged file cannot be trusted, nor always read
+        if unreadable := list(find_unreadable(connection)):
+            return problems + unreadable
         for find in (
             _find_wrong_budgets,
             find_foreign_marks,

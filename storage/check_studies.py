@@ -15,8 +15,12 @@ from sqlalchemy import Connection, text
 from storage.origin import OWN_TRIALS, WITH_ORIGIN
 
 _OURS = """SELECT s.study_id, s.study_name, a.value_json AS spec, b.study_id AS budget
-FROM studies s JOIN study_user_attributes a ON a.study_id = s.study_id AND a.key = 'spec'
-LEFT JOIN tuner_budgets b ON b.study_id = s.study_id ORDER BY s.study_name"""
+FROM studies s
+LEFT JOIN study_user_attributes a ON a.study_id = s.study_id AND a.{key} = 'spec'
+LEFT JOIN tuner_budgets b ON b.study_id = s.study_id
+WHERE a.{key} IS NOT NULL OR (
+    b.study_id IS NOT NULL AND EXISTS (SELECT 1 FROM trials t WHERE t.study_id = s.study_id))
+ORDER BY s.study_name"""
 _DIRECTIONS = "SELECT study_id, direction FROM study_directions ORDER BY study_id, objective"
 _ODD_NUMBERS = """SELECT study_id FROM trials GROUP BY study_id
 HAVING COUNT(*) <> MAX(number) + 1 OR COUNT(*) <> COUNT(DISTINCT number)"""
@@ -44,10 +48,16 @@ def find_foreign_marks(connection: Connection) -> Iterator[str]:
         directions[study_id].append(str(direction).lower())
     names = {}
     functions = set()
-    for study_id, name, stored, budget in connection.execute(text(_OURS)).all():
-        spec = json.loads(stored)
+    key = connection.dialect.identifier_preparer.quote("key")
+    for study_id, name, stored, budget in connection.execute(text(_OURS.format(key=key))).all():
+        spec = json.loads(stored or "null")
         if not isinstance(spec, dict):
-            continue  # another program's, whatever it calls `spec`
+            if budget is not None:  # else it is another program's, whatever it calls `spec`
+                yield (
+                    f"Study {name!r} has lost its spec: another program has deleted or changed its "
+                    "attribute 'spec'; put it back from a copy of the database"
+                )
+            continue
         names[study_id] = name
         if ":" in str(spec.get("objective")):
             functions.add(study_id)

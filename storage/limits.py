@@ -13,6 +13,8 @@ from typing import Any
 _NAME_CHARACTERS = 512
 _MYSQL_TEXT_BYTES = 65_535
 _LONGEST_SHOWN = 60
+# Whoever copies a trial, as Optuna does, goes no deeper than Python's limit of recursion.
+_MOST_LEVELS = 100
 
 _TITLES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL/MariaDB"}
 
@@ -52,6 +54,11 @@ class Limits:
             text = json.dumps(value)
         except TypeError as error:
             raise TypeError(f"{kind} {_shown(key)}: {error}") from error
+        if text.count("[") + text.count("{") > _MOST_LEVELS and _is_deep(value):
+            raise ValueError(
+                f"{kind} {_shown(key)} is nested in more than {_MOST_LEVELS} levels, which nobody "
+                "can copy: keep it in a file and its path here"
+            )
         self._check_text(f"{kind} {_shown(key)}", text)
         return text
 
@@ -103,6 +110,19 @@ class Limits:
                 f"{what} has {len(text):,} bytes of JSON; {self._title} takes at most "
                 f"{self.text_bytes:,}: keep less of it, or keep it in a file and its path here"
             )
+
+
+def _is_deep(value: Any) -> bool:
+    """Tell whether a value of JSON has more levels than are taken."""
+    level = [[value]]
+    for _ in range(_MOST_LEVELS + 1):
+        found = [each for values in level for each in values]
+        level = [
+            list(each.values()) if isinstance(each, dict) else list(each)
+            for each in found
+            if isinstance(each, dict | list | tuple)
+        ]
+    return bool(level)
 
 
 def _shown(name: str) -> str:

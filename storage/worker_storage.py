@@ -178,12 +178,27 @@ class WorkerStorage(StudyStorage):
         self._may_have_claimed = False
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        """Hand out a claimed trial; a template (``enqueue_trial``) is stored by Optuna."""
+        """Hand out a claimed trial; a template (``enqueue_trial``) is stored by Optuna.
+
+        Raises, as the setters below, if the database does not take what a template holds.
+        """
         if template_trial is not None:
+            self._check_template(template_trial)
             return self._inner.create_new_trial(study_id, template_trial)
         if not self._claimed:
             raise RuntimeError("No trial is claimed: call `claim` before `Study.ask`")
         return self._claimed.popleft()
+
+    def _check_template(self, trial: FrozenTrial) -> None:
+        for kind, attrs in (("user", trial.user_attrs), ("system", trial.system_attrs)):
+            for key, value in attrs.items():
+                self._limits.check_attr(key, value, f"{kind} attribute")
+        for name, distribution in trial.distributions.items():
+            value = distribution.to_internal_repr(trial.params[name])
+            row = tables.param_row(name, value, distribution)
+            self._limits.check_param(name, row["distribution_json"], value)
+        for step in trial.intermediate_values:
+            self._limits.check_step(step)
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """Return a trial; one of our own stays as we left it even if it was taken away."""

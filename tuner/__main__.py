@@ -3,14 +3,15 @@
 It is light: what trainers import is begun before what the command itself imports.
 """
 
-import importlib.util
+import os
 import sys
-from pathlib import Path
+
+from tuner.names import ROOT, claim
 
 
 def main() -> None:
     """Run the command line."""
-    _claim_names()
+    _leave_users_folder()
     try:
         if sys.argv[1:2] in (["run"], ["confirm"]) and not {"-h", "--help"} & set(sys.argv):
             _run()
@@ -23,24 +24,16 @@ def main() -> None:
         sys.exit(130)
 
 
-def _claim_names() -> None:
-    """Let `storage` and `objectives` be ours, whatever is called so in somebody's folder.
+def _leave_users_folder() -> None:
+    """Import nothing from the current directory: its modules may be called as ours, or any.
 
-    A current directory on the path (PYTHONPATH, ``python -m``) may come before our packages.
+    It is on the path by ``python -m``, or by PYTHONPATH.
     """
-    root = Path(__file__).resolve().parent.parent
+    folder = os.getcwd()
+    sys.path[:] = [each for each in sys.path if each and each != folder]
+    sys.path.append(str(ROOT))
     for name in ("storage", "objectives"):
-        file = root / name / "__init__.py"
-        found = importlib.util.find_spec(name)  # finds, and imports nothing
-        if found is not None and found.origin == str(file):
-            continue
-        spec = importlib.util.spec_from_file_location(
-            name, file, submodule_search_locations=[str(file.parent)]
-        )
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        claim(name)
 
 
 def _run() -> None:

@@ -14,6 +14,13 @@ from storage import Limits, limits
 SQLITE, POSTGRES, MYSQL = (Limits.of(name) for name in ("sqlite", "postgresql", "mysql"))
 
 
+def _nested(levels: int) -> Any:
+    value: Any = {}
+    for level in range(levels - 1):
+        value = [value, {}] if level % 2 else {"inner": value}
+    return value
+
+
 def _attr(key: str, value: Any = 0) -> Callable[[Limits], object]:
     return lambda limits: limits.check_attr(key, value, "user attribute")
 
@@ -39,6 +46,7 @@ def _step(step: int) -> Callable[[Limits], object]:
         (MYSQL, _param("a\udc80"), "parameter .* lone surrogate"),
         (POSTGRES, _step(2**31), "step 2,147,483,648 is beyond 2,147,483,647"),
         (MYSQL, _step(-(2**31) - 1), "step -2,147,483,649"),
+        (SQLITE, _attr("tree", _nested(101)), "'tree' is nested in more than 100 levels"),
         (SQLITE, _step(2**70), "is beyond 9,223,372,036,854,775,807, .* SQLite"),
     ],
 )
@@ -61,6 +69,8 @@ def test_value_beyond_a_limit_is_refused_with_the_limit(
         (SQLITE, _attr("a\0b")),
         (MYSQL, _attr("a\0b")),
         (POSTGRES, _attr("text", "a\0\ud800")),
+        (SQLITE, _attr("tree", _nested(100))),
+        (SQLITE, _attr("wide", [[]] * 1000)),
         (POSTGRES, _step(2**31 - 1)),
         (SQLITE, _step(2**63 - 1)),
     ],

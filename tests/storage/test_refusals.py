@@ -1,5 +1,6 @@
 """A write that fails for good costs its own trial only: case 06."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -204,6 +205,29 @@ def test_what_the_database_does_not_take_fails_its_trial_only(
     assert set(ended) == {0, 1, 2}
     assert takes == (ERROR not in study.trials()[1].user_attrs)
     assert (study.budget().n_finished, study.budget().n_leased) == (3, 0)
+
+
+_CURVE = {"curve": [number / 7 for number in range(5000)]}
+_TEMPLATES: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "a long attribute": ({"user_attrs": _CURVE}, {"sqlite", "postgresql"}),
+    "a long name": ({"user_attrs": {_LONG_KEY: 1}}, {"sqlite"}),
+    "a far step": ({"intermediate_values": {3_000_000_000: 0.5}}, {"sqlite"}),
+    "queued parameters": ({"system_attrs": {"fixed_params": _CURVE}}, {"sqlite", "postgresql"}),
+}
+
+
+@pytest.mark.parametrize(("given", "takers"), _TEMPLATES.values(), ids=_TEMPLATES)
+def test_trial_that_an_objective_adds_is_refused_as_its_own_would_be(
+    study: WorkedStudy, given: dict[str, Any], takers: set[str]
+) -> None:
+    """By a ValueError in the objective, before anything of it is stored."""
+    added = optuna.trial.create_trial(value=0.5, **given)
+    takes = study.engine.dialect.name in takers
+    with study.open() as storage:
+        refused = contextlib.nullcontext() if takes else pytest.raises(ValueError, match="takes")
+        with refused:
+            _load(storage, study).add_trial(added)
+    assert len(study.trials()) == takes
 
 
 def _train(study: optuna.Study, trial: optuna.Trial, act: Callable[[optuna.Trial], None]) -> None:

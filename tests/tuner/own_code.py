@@ -1,13 +1,17 @@
 """Objectives as people write them, and worse: each is copied into a user's folder as `mine`."""
 
 import argparse
+import builtins
+import contextvars
 import ctypes
 import decimal
 import logging
 import multiprocessing
 import os
 import random
+import resource
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -81,6 +85,23 @@ def returns_what_cannot_be_shown(trial):
     return Shy() if _spoils(trial) else 1.0
 
 
+class Leaver(Exception):
+    def __str__(self):
+        sys.exit(3)
+
+    __repr__ = __float__ = __str__
+
+
+def raises_what_leaves_when_shown(trial):
+    if _spoils(trial):
+        raise Leaver
+    return 1.0
+
+
+def returns_what_leaves_when_read(trial):
+    return Leaver() if _spoils(trial) else 1.0
+
+
 def returns_nan(trial):
     return float("nan") if _spoils(trial) else float("inf")
 
@@ -99,6 +120,25 @@ def a_coroutine(trial):
 def takes_too_many_arguments(trial, config=None):
     if _spoils(trial):
         raise TypeError("takes_too_many_arguments() missing 1 required positional argument")
+    return 1.0
+
+
+def _nested(levels):
+    value = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def keeps_what_is_too_deep(trial):
+    if _spoils(trial):
+        trial.set_user_attr("tree", _nested(900))
+    return 1.0
+
+
+def queues_what_is_too_deep(trial):
+    if _spoils(trial):
+        trial.study.enqueue_trial({"x": 0.5}, user_attrs={"tree": _nested(900)})
     return 1.0
 
 
@@ -243,7 +283,45 @@ def _look_around():
         "numpy": numpy.geterr()["divide"],
         "mask": os.umask(os.umask(0)),
         "recursion": sys.getrecursionlimit(),
+        "late logger": _describe(logging.getLogger("mine.late")),
+        "print": str(print),
+        "blocked": [str(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
+        "files": [os.readlink(f"/proc/self/fd/{number}") for number in (0, 1, 2)],
+        "limit": resource.getrlimit(resource.RLIMIT_NOFILE),
+        "timeout": socket.getdefaulttimeout(),
+        "cores": sorted(os.sched_getaffinity(0)),
+        "niceness": os.nice(0),
+        "variable": _variable.get(),
+        "tracebacks": hasattr(sys, "tracebacklimit"),
+        "autocast": torch.is_autocast_enabled("cpu"),
     }
+
+
+_variable = contextvars.ContextVar("mine", default=0)
+
+
+def _describe(logger):
+    return [logger.level, len(logger.handlers), logger.propagate]
+
+
+def _leave_more_changed():
+    import torch
+
+    logger = logging.getLogger("mine.late")
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(logging.NullHandler())
+    builtins.print = None
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    for number in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_RDWR), number)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, most))
+    socket.setdefaulttimeout(1)
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+    os.nice(1)
+    _variable.set(1)
+    sys.tracebacklimit = 0
+    torch.set_autocast_enabled("cpu", True)
 
 
 def leaves_everything_changed(trial):
@@ -274,6 +352,14 @@ def leaves_everything_changed(trial):
     numpy.seterr(divide="raise")
     os.umask(0o777)
     sys.setrecursionlimit(5000)
+    _leave_more_changed()
+    return 1.0
+
+
+def closes_its_streams(trial):
+    sys.stdout.write("still here\n")
+    sys.stdout.close()
+    sys.stderr.close()
     return 1.0
 
 

@@ -17,7 +17,11 @@ from tuner.answer.best import Pin
 from tuner.answer.document import build_document
 from tuner.confirmation.box import make_box
 from tuner.errors import NoResultError, TunerError, UsageError
-from tuner.exponents import find_reason_against_range, find_reason_against_trial
+from tuner.exponents import (
+    find_reason_against,
+    find_reason_against_range,
+    find_reason_against_trial,
+)
 from tuner.study import LoadedStudy, create_or_resume
 
 REMEDY = "is it an exponent? Suggest λ itself (log=True), or name the parameter otherwise"
@@ -54,6 +58,19 @@ def test_range_below_zero_is_refused_with_the_remedy() -> None:
     reason = find_reason_against_range("lr", -3.5, 0, log=False)
     assert reason is not None
     assert reason.startswith("lr was suggested in [-3.5, 0]: is it an exponent? Suggest the learn")
+
+
+@pytest.mark.parametrize(
+    ("choices", "is_refused"),
+    [([-6, -5, -4.5], True), ([0, 1e-4, 1e-3], False), (["none", None, True], False)],
+)
+def test_choices_below_zero_are_refused_with_the_remedy(
+    choices: list[Any], *, is_refused: bool
+) -> None:
+    """As ranges are, before anything is trained."""
+    reason = find_reason_against("weight_decay", CategoricalDistribution(choices))
+    assert (reason is not None) == is_refused
+    assert not is_refused or str(reason).startswith("weight_decay was suggested in [-6, -4.5]: ")
 
 
 @pytest.mark.parametrize(

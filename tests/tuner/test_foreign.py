@@ -439,6 +439,33 @@ def test_check_finds_what_other_programs_have_done(call: Cli, storage_url: str) 
     assert [line.partition("'s': trial ")[2][:5] for line in left] == ["1 is ", "0 has"]
 
 
+_SPEC = "study_user_attributes SET value_json ="
+_OF_TRIAL = "trial_id = (SELECT trial_id FROM trials WHERE number = 0)"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (f"UPDATE {_SPEC} '{{x' WHERE value_json LIKE '%dataset%'", "'spec' that is no JSON: mend"),
+        (f"UPDATE {_SPEC} '7' WHERE value_json LIKE '%dataset%'", "has lost its spec: another"),
+        ("DELETE FROM study_user_attributes", "has lost its spec: another"),
+        ("UPDATE trial_user_attributes SET value_json = '{x'", "trial 0 has an attribute 'worker'"),
+        (f"DELETE FROM trial_values WHERE {_OF_TRIAL}", "trial 0 is COMPLETE without a value: put"),
+        ("UPDATE trials SET number = NULL WHERE number = 0", "has lost its number: give it one"),
+    ],
+)
+def test_check_finds_what_nobody_can_read(
+    call: Cli, sqlite_url: str, change: str, words: str
+) -> None:
+    """Whatever plain SQL has left; without a traceback."""
+    _train(sqlite_url, 1)
+    _execute(sqlite_url, change)
+    check = call("storage", "check", TUNER_STORAGE=sqlite_url)
+    assert check.returncode == 1
+    assert words in check.stderr
+    assert "Traceback" not in check.stderr
+
+
 def test_check_finds_rows_that_a_deleted_study_has_left(call: Cli, sqlite_url: str) -> None:
     """Optuna deletes without foreign keys on SQLite: the next study of that id would have them."""
     _train(sqlite_url, 1)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from objectives import ObjectiveError, UnknownNameError
 from storage import GIVEN_BACK, create_storage
+from tests.conftest import ROOT
 from tests.tuner.conftest import Crew, n_reporting, wait_until
 from tuner.errors import StudyFailedError
 from tuner.study import LoadedStudy, create_or_resume
@@ -70,6 +72,10 @@ def _errors(loaded: LoadedStudy) -> list[str | None]:
         ("returns_text", "the objective returned 'abc', not a number"),
         ("returns_two_values", "the objective returned (1, 2), 2 values: studies here have one"),
         ("returns_what_cannot_be_shown", "the objective returned a Shy, not a number"),
+        ("raises_what_leaves_when_shown", "Leaver: a Leaver"),
+        ("returns_what_leaves_when_read", "the objective returned a Leaver, not a number"),
+        ("keeps_what_is_too_deep", "user attribute 'tree' is nested in more than 100 levels"),
+        ("queues_what_is_too_deep", "user attribute 'tree' is nested in more than 100 levels"),
         ("returns_nan", "the objective returned NaN"),
         ("a_coroutine", "not a number"),
         ("takes_too_many_arguments", "TypeError: takes_too_many_arguments() missing 1 required"),
@@ -197,6 +203,11 @@ def test_nothing_that_a_trial_sets_is_there_in_the_next(sqlite_url: str) -> None
     loaded = _run(sqlite_url, "leaves_everything_changed", 3)
     first, second, third = [trial.user_attrs["found"] for trial in _trials(loaded)]
     assert first == second == third
+
+
+def test_trial_that_closes_its_streams_leaves_the_next_its_own(sqlite_url: str) -> None:
+    """It has a process of its own: what cannot be put back is renewed."""
+    assert _errors(_run(sqlite_url, "closes_its_streams", 3)) == [None] * 3
 
 
 def test_generators_begin_anew_in_each_trial_by_its_number(tmp_path: Path) -> None:
@@ -382,6 +393,55 @@ def test_module_may_be_called_as_ours(tmp_path: Path, sqlite_url: str, name: str
         assert _trials(loaded)[0].value == 0.75
 
 
+@pytest.fixture
+def hidden(tmp_path: Path) -> Path:
+    """Return the user's folder, with modules of the names of ours and of what we import."""
+    for name in ("storage", "objectives", "optuna", "rich", "torch"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong one')\n")
+    return tmp_path
+
+
+def test_command_by_its_module_imports_nothing_of_the_users_folder(hidden: Path) -> None:
+    """`python -m` and PYTHONPATH put it on the path."""
+    program = [sys.executable, "-m", "tuner", "train", "--dataset", "digits", "--epochs", "1"]
+    options = ["--train-size", "64", "--weight-decay", "1e-4", "--lr", "0.1"]
+    path = os.pathsep.join([str(hidden), str(ROOT)])
+    found = subprocess.run(
+        [*program, *options],
+        cwd=hidden,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout.startswith("Epoch 1,")
+
+
+def test_users_script_beside_an_objectives_of_its_own_reads_answers(hidden: Path) -> None:
+    """What needs our own package of that name says which file hides it."""
+    (hidden / "script.py").write_text(
+        "import tuner\n"
+        "for read in (lambda: tuner.load_best('none.json'), lambda: tuner.Problem):\n"
+        "    try:\n"
+        "        read()\n"
+        "    except (tuner.AnswerError, ImportError) as error:\n"
+        "        print(error)\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=hidden,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.splitlines() == [
+        "Cannot read none.json: No such file or directory",
+        f"lambda-tuner's package 'objectives' is hidden by {hidden / 'objectives.py'}: rename it",
+    ]
+
+
 def test_objective_may_be_a_file(tmp_path: Path, sqlite_url: str) -> None:
     """Named by its path, it finds the modules beside it."""
     folder = tmp_path / "my code"
@@ -408,8 +468,6 @@ def test_coordinator_imports_neither_torch_nor_the_users_module(
         "from tuner import run\n"
         "print(sorted({'torch', 'mine'} & set(sys.modules)))\n"
     )
-    import subprocess
-
     found = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, check=True
     )

@@ -89,8 +89,10 @@ def test_check_finds_what_disagrees_on_each_database(call: Cli, storage_url: str
     storage = create_storage(storage_url)
     for name in ("a", "b"):
         study = optuna.create_study(storage=storage, study_name=name)
+        study.set_user_attr("spec", {})
         create_budget(storage.engine, storage.get_study_id_from_name(name), 5)
-        study.add_trial(optuna.trial.create_trial(value=1.0))
+        ours = {"worker": "host:1"}
+        study.add_trial(optuna.trial.create_trial(value=1.0, user_attrs=ours))
     _execute(storage_url, "UPDATE tuner_budgets SET n_claimed = 1")
     assert call("storage", "check", TUNER_STORAGE=storage_url).returncode == 0
 

@@ -149,6 +149,15 @@ def taken_away_silently(trial):
 def taken_away_noticed_at_the_end(trial):
     return taken_away(trial, reports=True)
 
+def taken_away_noticed_by_a_question(trial):
+    if trial.number == 0:
+        taken_away(trial, reports=True)
+        try:
+            trial.suggest_float("x", 0, 1)
+        except optuna.exceptions.UpdateFinishedTrialError as error:
+            raise RuntimeError("an error that hides it") from error
+    return 1.0
+
 def sometimes(trial):
     x = trial.suggest_float("x", 0, 1)
     trial.report(x, step=1)
@@ -232,7 +241,14 @@ def test_worker_whose_trial_another_program_failed_goes_on(sqlite_url: str, obje
 
 
 @pytest.mark.usefixtures("_user_code")
-@pytest.mark.parametrize("objective", ["taken_away_silently", "taken_away_noticed_at_the_end"])
+@pytest.mark.parametrize(
+    "objective",
+    [
+        "taken_away_silently",
+        "taken_away_noticed_at_the_end",
+        "taken_away_noticed_by_a_question",
+    ],
+)
 def test_worker_whose_function_ends_after_its_trial_was_given_to_others_says_so_once(
     sqlite_url: str, objective: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -242,6 +258,7 @@ def test_worker_whose_function_ends_after_its_trial_was_given_to_others_says_so_
     assert status == 0
     assert _states(loaded) == ["FAIL", "COMPLETE", "COMPLETE"]
     assert caplog.text.count("Trial 0 was taken away meanwhile") == 1
+    assert "ERROR" not in caplog.text
 
 
 def test_worker_drops_a_trial_that_was_taken_away(

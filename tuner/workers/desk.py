@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from storage import WorkerStorage
 from tuner.errors import StudyFailedError
-from tuner.exponents import find_reason_against_range
+from tuner.exponents import find_reason_against
 from tuner.workers.messages import Reply
 from tuner.workers.remote_study import make_trial
 
@@ -48,10 +48,8 @@ class Desk:
             distribution = (_here(trial).relative_search_space or {})[name]
         else:
             distribution = json_to_distribution(text)
-        if isinstance(distribution, FloatDistribution | IntDistribution):
-            bounds = distribution.low, distribution.high, distribution.log
-            if (reason := find_reason_against_range(name, *bounds)) is not None:
-                raise StudyFailedError(reason)
+        if (reason := find_reason_against(name, distribution)) is not None:
+            raise StudyFailedError(reason)
         value = suggest(_here(trial), name, distribution)
         if isinstance(distribution, CategoricalDistribution):  # 1, 1.0 and True are equal
             for index, choice in enumerate(distribution.choices):

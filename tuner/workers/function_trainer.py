@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 import optuna
-from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
+from optuna.exceptions import TrialPruned
 
 from objectives.errors import ObjectiveError
 from objectives.functions import (
@@ -46,12 +46,12 @@ def train_functions(link: Link, work: FunctionWork, device: str, folder: str) ->
     pid, surroundings = os.getpid(), Surroundings()
     while isinstance(start := link.find_start(wait=True), StartFunction):
         threads = list_running_threads()
-        with surroundings.kept():
+        with surroundings.kept() as run:
             seed_generators(work.seed, start.number)
-            outcome = _call(function, study, start)
+            outcome = run(_call, function, study, start)
         if os.getpid() != pid:
             os._exit(0)  # a child that the function has forked, and let return
-        has_leftovers = bool(list_running_threads() - threads)
+        has_leftovers = bool(list_running_threads() - threads) or surroundings.is_spoilt
         link.tell("ended", start.number, {**vars(outcome), "wants_new_process": has_leftovers})
 
 
@@ -101,8 +101,7 @@ def _call(function: ObjectiveFunction, study: RemoteStudy, start: StartFunction)
     except TrialPruned:
         return Outcome("PRUNED")
     except BaseException as error:  # noqa: BLE001 (the trial boundary: whatever it raises)
-        is_lost = isinstance(error, UpdateFinishedTrialError) and study.has_lost(start.number)
-        return Outcome("LOST") if is_lost else failed(error)
+        return Outcome("LOST") if study.has_lost(start.number) else failed(error)
     return _with_value(value, len(study.directions))
 
 
@@ -128,7 +127,7 @@ def _with_value(value: Any, n_directions: int) -> Outcome:
     is_one = not isinstance(value, Sequence) or isinstance(value, str)
     try:
         numbers = [float(each) for each in ([value] if is_one else value)]
-    except Exception:  # noqa: BLE001 (its conversion is the user's)
+    except BaseException:  # noqa: BLE001 (its conversion is the user's)
         return Outcome("FAIL", error=_not_taken(value, "not a number"))
     if len(numbers) != n_directions:
         reason = f"{len(numbers)} values: studies here have one"

@@ -34,6 +34,8 @@ class Link:
         self._lost: set[int] = set()
         self._is_paused = False
         self._has_ended = False
+        # What the coordinator's errors are raised as, by name; others are a RuntimeError.
+        self.errors = dict(_ERRORS)
         self._has_to_ask = False  # whether to prune
         self._is_shared = False  # with other processes, whose reports are not known here
         self._relay: tuple[Any, bytes] | None = None
@@ -65,7 +67,7 @@ class Link:
                 pass
         if reply.error is not None:
             kind, message = reply.error
-            raise _ERRORS.get(kind, RuntimeError)(message)
+            raise self.errors.get(kind, RuntimeError)(message)
         return reply.result
 
     def find_start(self, *, wait: bool) -> StartFunction | StartLane | None:

@@ -32,6 +32,7 @@ Relative = Mapping[str, tuple[BaseDistribution, Any]]
 
 def open_study(link: Link, work: FunctionWork) -> "RemoteStudy":
     """Return the study of a trainer."""
+    link.errors[UpdateFinishedTrialError.__name__] = UpdateFinishedTrialError
     storage = _RemoteStorage(link, work)
     return RemoteStudy(work.study_name, storage, _RemoteSampler(link), _RemotePruner(link))
 

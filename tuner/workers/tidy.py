@@ -3,15 +3,19 @@
 Leaves to others: what cannot be put back, as a thread that runs on. Its process is renewed.
 """
 
+import builtins
 import contextlib
-import decimal
+import contextvars
+import functools
 import gc
 import locale
 import logging
 import multiprocessing
 import os
 import random
+import resource
 import signal
+import socket
 import sys
 import threading
 import time
@@ -20,46 +24,127 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from objectives.seeds import derive_seed
+from tuner.workers.torch_modes import remember_torch
 
 _Restore = Callable[[], object]
+_LoggerState = tuple[int, list[logging.Handler], bool, bool]
 
-_SIGNALS = [
-    getattr(signal, name)
-    for name in (
-        "SIGINT",
-        "SIGTERM",
-        "SIGHUP",
-        "SIGUSR1",
-        "SIGUSR2",
-        "SIGALRM",
-        "SIGPIPE",
-        "SIGCHLD",
-    )
-    if hasattr(signal, name)
+_SIGNALS = sorted(set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP})
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+_STREAMS = ("stdin", "stdout", "stderr")
+# What is put back by the name of its module's attribute.
+_ATTRIBUTES: list[tuple[Any, tuple[str, ...]]] = [
+    (sys, (*_STREAMS, "excepthook", "unraisablehook", "displayhook", "breakpointhook")),
+    (sys, ("dont_write_bytecode",)),
+    (threading, ("excepthook",)),
+    (logging, ("lastResort", "raiseExceptions", "_warnings_showwarning")),
 ]
+# What is read and written by calls.
+_SETTINGS: list[tuple[Callable[[], Any], Callable[[Any], object]]] = [
+    (sys.getrecursionlimit, sys.setrecursionlimit),
+    (sys.getswitchinterval, sys.setswitchinterval),
+    (sys.get_int_max_str_digits, sys.set_int_max_str_digits),
+    (sys.getdlopenflags, sys.setdlopenflags),
+    (sys.gettrace, sys.settrace),
+    (sys.getprofile, sys.setprofile),
+    (threading.gettrace, threading.settrace),
+    (threading.getprofile, threading.setprofile),
+    (threading.stack_size, threading.stack_size),
+    (socket.getdefaulttimeout, socket.setdefaulttimeout),
+    (gc.isenabled, lambda is_on: gc.enable() if is_on else gc.disable()),
+    (gc.get_threshold, lambda numbers: gc.set_threshold(*numbers)),
+    (logging.getLoggerClass, logging.setLoggerClass),
+    (logging.getLogRecordFactory, logging.setLogRecordFactory),
+    (lambda: logging.root.manager.disable, logging.disable),
+    (lambda: locale.setlocale(locale.LC_ALL), lambda place: locale.setlocale(locale.LC_ALL, place)),
+    (
+        lambda: multiprocessing.get_start_method(allow_none=True),
+        lambda method: multiprocessing.set_start_method(method, force=True),
+    ),
+    (lambda: os.umask(os.umask(0o77)), os.umask),
+    (lambda: os.nice(0), lambda niceness: os.setpriority(os.PRIO_PROCESS, 0, niceness)),
+    (
+        lambda: signal.pthread_sigmask(signal.SIG_BLOCK, []),
+        lambda mask: signal.pthread_sigmask(signal.SIG_SETMASK, mask),
+    ),
+    *(
+        (
+            functools.partial(resource.getrlimit, number),
+            functools.partial(resource.setrlimit, number),
+        )
+        for number in (getattr(resource, name) for name in dir(resource) if "RLIMIT_" in name)
+    ),
+]
+if hasattr(os, "sched_getaffinity"):
+    _SETTINGS.append(
+        (lambda: os.sched_getaffinity(0), lambda cores: os.sched_setaffinity(0, cores))
+    )
 
 
 class Surroundings:
-    """What a process is like before its first trial; each trial leaves it so."""
+    """What a process is like before its first trial; each trial leaves it so.
+
+    ``is_spoilt`` once a trial has changed what cannot be put back, as a lower priority, or a stream
+    that it has closed: the next one needs a new process.
+    """
+
+    is_spoilt = False
 
     def __init__(self) -> None:
+        self._settings = [(get, put, get()) for get, put in _SETTINGS]
+        self._files = [os.dup(number) for number in (0, 1, 2)]
+        self._which_files = _identify_files()
         self._restores: list[_Restore] = [
-            *_remember_surroundings(),
+            *_remember_environment(),
             *_remember_interpreter(),
-            *_remember_logging(),
-            *_remember_torch(),
+            _remember_loggers(),
+            *remember_torch(),
         ]
 
     @contextlib.contextmanager
-    def kept(self) -> Iterator[None]:
-        """Run a trial; afterwards the process is as it was, as far as that can be."""
+    def kept(self) -> Iterator[Callable[..., Any]]:
+        """Run a trial by what this yields; afterwards the process is as it was, if it can be."""
         try:
             with warnings.catch_warnings():
-                yield
+                yield contextvars.copy_context().run
         finally:
+            is_as_before = [self._put_back(*each) for each in self._settings]
             for restore in self._restores:
                 with contextlib.suppress(Exception):  # one that fails keeps no other from its turn
                     restore()
+            self._restore_files()
+            self.is_spoilt = not all(is_as_before) or any(
+                getattr(sys, name).closed for name in _STREAMS
+            )
+
+    @staticmethod
+    def _put_back(get: Callable[[], Any], put: Callable[[Any], object], before: Any) -> bool:
+        """Tell whether a setting is as it was, by now."""
+        try:
+            if get() == before:
+                return True
+            put(before)
+            return bool(get() == before)
+        except Exception:  # noqa: BLE001 (one that fails keeps no other from its turn)
+            return False
+
+    def _restore_files(self) -> None:
+        if _identify_files() != self._which_files:
+            for number, kept in enumerate(self._files):
+                os.dup2(kept, number)
+
+
+def _identify_files() -> list[tuple[int, int, int] | None]:
+    """Return what tells the files of standard input, output and error from others."""
+    return [_identify(number) for number in (0, 1, 2)]
+
+
+def _identify(number: int) -> tuple[int, int, int] | None:
+    try:
+        status = os.fstat(number)
+    except OSError:  # it is closed
+        return None
+    return status.st_dev, status.st_ino, status.st_rdev
 
 
 def seed_generators(study_seed: int, trial_number: int) -> None:
@@ -83,8 +168,8 @@ def list_running_threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if not thread.daemon}
 
 
-def _remember_surroundings() -> Iterator[_Restore]:
-    """Yield what puts back the current directory, the environment, mask and limits."""
+def _remember_environment() -> Iterator[_Restore]:
+    """Yield what puts back the current directory and the environment."""
     folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
     yield lambda: os.fchdir(folder)
     variables = os.environ  # as bytes: decoding a hundred takes longer than all the rest here
@@ -97,39 +182,28 @@ def _remember_surroundings() -> Iterator[_Restore]:
             time.tzset()
 
     yield restore_environment
-    mask = os.umask(0)
-    os.umask(mask)
-    yield lambda: os.umask(mask)
 
 
 def _remember_interpreter() -> Iterator[_Restore]:
     """Yield what puts back what Python keeps for the whole process."""
-    for numbered in _SIGNALS:
-        yield _restore_signal(numbered, signal.getsignal(numbered))
-    yield lambda: signal.setitimer(signal.ITIMER_REAL, 0)
+    for number in _SIGNALS:
+        yield _restore_signal(number, signal.getsignal(number))
+    for timer in _TIMERS:
+        yield functools.partial(signal.setitimer, timer, 0)
     for name in ("path", "argv", "meta_path", "path_hooks"):
         yield _restore_list(sys, name)
-    for name in ("stdin", "stdout", "stderr", "excepthook", "displayhook", "dont_write_bytecode"):
-        yield _restore_attribute(sys, name)
-    yield _restore_attribute(threading, "excepthook")
-    limit, interval = sys.getrecursionlimit(), sys.getswitchinterval()
-    yield lambda: sys.setrecursionlimit(limit)
-    yield lambda: sys.setswitchinterval(interval)
-    yield lambda: sys.settrace(None)
-    yield lambda: sys.setprofile(None)
-    yield gc.enable if gc.isenabled() else gc.disable
-    context = decimal.getcontext().copy()
-    yield lambda: decimal.setcontext(context.copy())
-    place = locale.setlocale(locale.LC_ALL)
-    yield lambda: locale.setlocale(locale.LC_ALL, place)
-    method = multiprocessing.get_start_method(allow_none=True)
-    yield lambda: multiprocessing.set_start_method(method, force=True)
-    if (numpy := sys.modules.get("numpy")) is not None:
+    for owner, names in _ATTRIBUTES:
+        for name in names:
+            yield _restore_attribute(owner, name)
+    yield lambda: vars(sys).pop("tracebacklimit", None)
+    names_of_all = dict(vars(builtins))
+    yield lambda: vars(builtins).update(names_of_all)
+    if (numpy := sys.modules.get("numpy")) is not None:  # before 2.0 no context variable
         errors = numpy.geterr()
         yield lambda: numpy.seterr(**errors)
 
 
-def _restore_signal(number: signal.Signals, handler: Any) -> _Restore:
+def _restore_signal(number: int, handler: Any) -> _Restore:
     def restore() -> None:
         if handler is not None and signal.getsignal(number) is not handler:
             signal.signal(number, handler)
@@ -153,77 +227,35 @@ def _restore_attribute(owner: Any, name: str) -> _Restore:
     return lambda: setattr(owner, name, before)
 
 
-def _remember_logging() -> Iterator[_Restore]:
-    """Yield what puts back each logger's level, handlers and propagation."""
-    manager = logging.root.manager
-    disabled = manager.disable
-    yield lambda: setattr(manager, "disable", disabled)
-    known = [item for item in manager.loggerDict.values() if isinstance(item, logging.Logger)]
-    loggers = [logging.root, *known]
-    before = [(each.level, list(each.handlers), each.propagate, each.disabled) for each in loggers]
+def _remember_loggers() -> _Restore:
+    """Return what puts back each logger's level, handlers and propagation.
 
-    def restore() -> None:
-        for each, (level, handlers, propagate, is_disabled) in zip(loggers, before, strict=True):
-            if each.level != level:
-                each.setLevel(level)
-            each.handlers[:], each.propagate, each.disabled = handlers, propagate, is_disabled
-
-    yield restore
-
-
-def _remember_torch() -> Iterator[_Restore]:
-    """Yield what puts back torch's modes, where an objective has imported it before.
-
-    Where one imports it now, they are its defaults.
+    One that a trial has made is as new, unless a package has that was imported by a trial, which
+    sets its loggers up once.
     """
-    imported_before = "torch" in sys.modules
-    before = _read_torch_modes() if imported_before else None
+    known = {logger: _read_logger(logger) for logger in _list_loggers()}
+    imported = set(sys.modules)
+    as_new: _LoggerState = (logging.NOTSET, [], True, False)
 
     def restore() -> None:
-        if "torch" in sys.modules:
-            _write_torch_modes(before)
+        for logger in _list_loggers():
+            state = known.get(logger)
+            if state is None:
+                package = logger.name.partition(".")[0]
+                if package in sys.modules and package not in imported:
+                    continue
+            level, handlers, propagate, is_disabled = state or as_new
+            if logger.level != level:
+                logger.setLevel(level)
+            logger.handlers[:], logger.propagate, logger.disabled = handlers, propagate, is_disabled
 
-    yield restore
-
-
-def _read_torch_modes() -> dict[str, Any]:
-    import torch
-
-    return {
-        "dtype": torch.get_default_dtype(),
-        "is_grad_enabled": torch.is_grad_enabled(),
-        "is_deterministic": torch.are_deterministic_algorithms_enabled(),
-        "warns_only": torch.is_deterministic_algorithms_warn_only_enabled(),
-        "n_threads": torch.get_num_threads(),
-        "device": torch.get_default_device(),
-        "precision": torch.get_float32_matmul_precision(),
-        "cudnn": (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic),
-        "detects_anomaly": torch.is_anomaly_enabled(),
-    }
+    return restore
 
 
-def _write_torch_modes(before: dict[str, Any] | None) -> None:
-    import torch
+def _list_loggers() -> list[logging.Logger]:
+    made = logging.root.manager.loggerDict.values()
+    return [logging.root, *(each for each in made if isinstance(each, logging.Logger))]
 
-    modes = before or {
-        "dtype": torch.float32,
-        "is_grad_enabled": True,
-        "is_deterministic": False,
-        "warns_only": False,
-        "n_threads": int(os.environ.get("OMP_NUM_THREADS", "1")),
-        "device": torch.device("cpu"),
-        "precision": "highest",
-        "cudnn": (False, False),
-        "detects_anomaly": False,
-    }
-    if modes == _read_torch_modes():
-        return
-    torch.set_default_dtype(modes["dtype"])
-    torch.set_grad_enabled(modes["is_grad_enabled"])
-    torch.use_deterministic_algorithms(modes["is_deterministic"], warn_only=modes["warns_only"])
-    torch.set_num_threads(modes["n_threads"])
-    if torch.get_default_device() != modes["device"]:
-        torch.set_default_device(None)
-    torch.set_float32_matmul_precision(modes["precision"])
-    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = modes["cudnn"]
-    torch.autograd.set_detect_anomaly(modes["detects_anomaly"])
+
+def _read_logger(logger: logging.Logger) -> _LoggerState:
+    return logger.level, list(logger.handlers), logger.propagate, logger.disabled

@@ -18,6 +18,8 @@ def forget_our_names(folder: str) -> Iterator[None]:
 
     What is ours has been imported by now and stays with those that use it.
     """
+    from tuner import Metric, Problem, tune  # noqa: F401 (a user's module may ask for them)
+
     for name in ("tuner", "storage", "objectives"):
         is_theirs = any(
             os.path.exists(os.path.join(folder, candidate))
@@ -49,5 +51,5 @@ def show(value: object, as_text: Callable[[object], str]) -> str:
     """Return what a user's object says of itself, if it can."""
     try:
         return as_text(value)[:_LONGEST_ERROR]
-    except Exception:  # noqa: BLE001 (it is the user's)
+    except BaseException:  # noqa: BLE001 (it is the user's, and may leave the program)
         return f"a {type(value).__name__}"
