@@ -38,7 +38,9 @@ _N_LANES = 8
 
 @dataclass(frozen=True)
 class Table:
-    """Accuracies in percent, ``(lr, λ, seed, epoch, part)``; parts are validation and test."""
+    """Accuracies in percent, ``(lr, λ, seed, epoch, part)``; parts are validation and test, which
+    is known after the last epoch alone.
+    """
 
     lrs: list[float]
     strengths: list[float]
@@ -46,12 +48,10 @@ class Table:
     accuracies: Floats
 
 
-def read_table(names: Sequence[str]) -> Table:
-    """Read files of a table; seeds that were not measured at all cells are left out."""
-    rows = []
-    for name in names:
-        with gzip.open(TABLES / f"{name}.csv.gz", "rt") as file:
-            rows += list(csv.DictReader(file))
+def read_table(name: str) -> Table:
+    """Read a table; seeds that were not measured at all cells are left out."""
+    with gzip.open(TABLES / f"{name}.csv.gz", "rt") as file:
+        rows = list(csv.DictReader(file))
     lrs = sorted({float(row["lr"]) for row in rows})
     strengths = sorted({float(row["weight_decay"]) for row in rows})
     epochs = sorted({int(row["epoch"]) for row in rows})
@@ -64,8 +64,9 @@ def read_table(names: Sequence[str]) -> Table:
             seeds.index(int(row["seed"])),
             epochs.index(int(row["epoch"])),
         )
-        found[at] = 100 * float(row["val"]), 100 * float(row["test"])
-    is_whole = ~np.isnan(found).any(axis=(0, 1, 3, 4))
+        found[at] = 100 * float(row["val"]), 100 * float(row["test"] or "nan")
+    values = np.concatenate([found[..., 0], found[..., -1:, 1]], axis=3)
+    is_whole = ~np.isnan(values).any(axis=(0, 1, 3))
     return Table(lrs, strengths, epochs, found[:, :, is_whole])
 
 
@@ -80,8 +81,8 @@ class Seed:
 class World:
     """A table made continuous; accuracies in percent."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        table = read_table(names)
+    def __init__(self, name: str) -> None:
+        table = read_table(name)
         self.epochs = table.epochs
         accuracies, n = table.accuracies, table.accuracies.shape[2]
         self._u, self._l = _place(table.strengths), np.log10(table.lrs)
@@ -100,7 +101,9 @@ class World:
             np.linspace(self._u[0], self._u[-1], 121),
             indexing="ij",
         )
-        self.best = float(self._truth(np.array(fine).reshape(2, -1).T).max())
+        by_strength = self._truth(np.array(fine).reshape(2, -1).T).reshape(fine[0].shape).max(0)
+        self.best = float(by_strength.max())
+        self.gain = self.best - float(by_strength[0])  # over λ = 0, the first
 
     def _smooth(self, truth: Floats, errors: Floats) -> Floats:
         """Return a Gaussian process's mean through the cells, with half their errors."""
