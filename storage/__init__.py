@@ -24,6 +24,7 @@ from storage.causes import Cause
 from storage.check import StorageReport, check_storage
 from storage.claims import Claimant
 from storage.clock import read_uptime
+from storage.copying import Copied, copy_studies
 from storage.credentials import (
     SESSION_SECONDS,
     Bearer,
@@ -119,6 +120,7 @@ __all__ = [
     "Budget",
     "Cause",
     "Claimant",
+    "Copied",
     "EmptyStorageError",
     "Export",
     "Lease",
@@ -146,6 +148,7 @@ __all__ = [
     "begin_login",
     "change_budget",
     "check_storage",
+    "copy_studies",
     "create_budget",
     "create_session",
     "create_storage",

@@ -30,6 +30,7 @@ from tuner.commands.path import add_path_command
 from tuner.commands.serve import add_serve_commands
 from tuner.commands.state import add_state_commands
 from tuner.commands.storage import storage_app
+from tuner.commands.study import study_app
 from tuner.commands.tokens import token_app
 from tuner.commands.train import add_train_command
 from tuner.commands.users import user_app
@@ -55,6 +56,7 @@ app = typer.Typer(
 )
 
 app.add_typer(storage_app, name="storage")
+app.add_typer(study_app, name="study")
 app.add_typer(user_app, name="user")
 app.add_typer(token_app, name="token")
 
