@@ -68,6 +68,8 @@ from storage.founding import (
     set_direction,
     set_study_attrs,
 )
+from storage.guests import fits
+from storage.importing import import_trials
 from storage.leases import LEASE_SECONDS, Lease, find_leases_of
 from storage.limits import Limits
 from storage.logins import begin_login, find_wait, paces_of, take_back
@@ -167,10 +169,12 @@ __all__ = [
     "find_study",
     "find_tokens",
     "find_wait",
+    "fits",
     "found_study",
     "give_back",
     "give_back_expired",
     "has_accounts",
+    "import_trials",
     "is_current",
     "is_given_back",
     "is_own",

@@ -166,6 +166,7 @@ def run(
     trials: options.Trials = None,
     timeout: options.Timeout = None,
     max_retries: options.MaxRetries = None,
+    warm_start: options.WarmStart = None,
     confirm: answer_options.Confirm = True,
     seeds: answer_options.Seeds = None,
     workers: options.Workers = None,
@@ -196,6 +197,7 @@ def run(
             timeout_seconds=timeout,
             max_retries=max_retries,
             brakes=brake_options.given(context),
+            warm_start=warm_start,
             n_workers=workers,
             output=output,
             n_seeds=seeds,
@@ -223,6 +225,7 @@ def create(
     timeout: options.Timeout = None,
     max_retries: options.MaxRetries = None,
     priority: options.Priority = None,
+    warm_start: options.WarmStart = None,
     confirm: answer_options.Confirm = True,
     as_json: options.Json = False,
 ) -> None:
@@ -232,9 +235,14 @@ def create(
     """
     if (remote := find_remote(context)) is not None:
         check_name_and_budget(study, trials)
-        wish = {"spec": options.given(context), "n_trials": trials, "timeout_seconds": timeout}
+        wish: dict[str, Any] = {
+            "spec": options.given(context),
+            "n_trials": trials,
+            "timeout_seconds": timeout,
+        }
         wish |= {"max_retries": max_retries, "priority": priority}
         wish |= {"brakes": brake_options.given(context), "confirm": confirm}
+        wish |= {"warm_start": warm_start}
         created = remote.with_storage(remote.create(study, wish))
         if as_json:
             print(to_json(created))
@@ -258,6 +266,7 @@ def create(
         max_retries=max_retries,
         priority=priority,
         brakes=brake_options.given(context),
+        warm_start=warm_start,
     )
     if confirm and find_wish(loaded.study.user_attrs) is None:
         ask(loaded)

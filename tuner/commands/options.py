@@ -341,6 +341,15 @@ MaxRetries = Annotated[
         show_default="2",
     ),
 ]
+WarmStart = Annotated[
+    str | None,
+    option(
+        "--warm-start",
+        "Study of this storage whose complete trials teach the sampler (tpe, gp).",
+        metavar="STUDY",
+        show_default="none",
+    ),
+]
 Workers = Annotated[
     int | None,
     option(
