@@ -41,7 +41,7 @@ def test_create_is_idempotent_and_a_contradiction_is_a_conflict(served: Served) 
 
 def test_study_is_taught_by_an_earlier_one(served: Served) -> None:
     """Its complete trials are there, and count for no budget; one that is missing is 404."""
-    body = {"name": "new", "spec": DIGITS}
+    body = {"name": "taught", "spec": DIGITS}
     missing = {**body, "warm_start": "none"}
     assert "no study 'none'" in problem_of(post(served, "/v1/studies", missing), 404)
     earlier = create_or_resume(served.service.storage, "earlier", DIGITS)
