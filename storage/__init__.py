@@ -24,6 +24,7 @@ from storage.causes import Cause
 from storage.check import StorageReport, check_storage
 from storage.claims import Claimant
 from storage.clock import read_uptime
+from storage.copying import Copied, copy_studies
 from storage.credentials import (
     SESSION_SECONDS,
     Bearer,
@@ -67,6 +68,8 @@ from storage.founding import (
     set_direction,
     set_study_attrs,
 )
+from storage.guests import fits
+from storage.importing import import_trials
 from storage.leases import LEASE_SECONDS, Lease, find_leases_of
 from storage.limits import Limits
 from storage.logins import begin_login, find_wait, paces_of, take_back
@@ -119,6 +122,7 @@ __all__ = [
     "Budget",
     "Cause",
     "Claimant",
+    "Copied",
     "EmptyStorageError",
     "Export",
     "Lease",
@@ -146,6 +150,7 @@ __all__ = [
     "begin_login",
     "change_budget",
     "check_storage",
+    "copy_studies",
     "create_budget",
     "create_session",
     "create_storage",
@@ -164,10 +169,12 @@ __all__ = [
     "find_study",
     "find_tokens",
     "find_wait",
+    "fits",
     "found_study",
     "give_back",
     "give_back_expired",
     "has_accounts",
+    "import_trials",
     "is_current",
     "is_given_back",
     "is_own",

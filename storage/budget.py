@@ -50,19 +50,21 @@ class Budget:
 
 
 def create_budget(engine: Engine, study_id: int, n_trials: int) -> None:
-    """Give a new study its budget.
-
-    Rows of a deleted study with the same id go first: SQLite reuses ids.
-    """
+    """Give a new study its budget."""
     with engine.begin() as connection:
         begin_budget(connection, study_id, n_trials)
 
 
 def begin_budget(connection: Connection, study_id: int, n_trials: int) -> None:
     """Do what `create_budget` does in the caller's transaction."""
+    forget_leftovers(connection, study_id)
+    add_budget(connection, study_id, n_trials, n_claimed=0)
+
+
+def forget_leftovers(connection: Connection, study_id: int) -> None:
+    """Delete rows of a deleted study with the id of a new one: SQLite reuses ids."""
     for table in (exports, leases, workers, budgets):
         connection.execute(delete(table).where(table.c.study_id == study_id))
-    add_budget(connection, study_id, n_trials, n_claimed=0)
 
 
 def add_budget(connection: Connection, study_id: int, n_trials: int, n_claimed: int) -> None:

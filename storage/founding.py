@@ -18,7 +18,7 @@ from storage.schema import budgets
 from storage.withdrawal import give_back_unheld
 from storage.writes import GIVEN_BACK
 
-_COPIED = "it was in training when the study was copied"
+COPIED = "it was in training when the study was copied"
 _FORSAKEN = "nobody was training it"
 
 # A trial that spends a slot of the budget: see `storage.withdrawal.is_given_back`.
@@ -97,7 +97,7 @@ def mend_budget(engine: Engine, study_id: int, default: int) -> int | None:
         n_claimed = n_finished + connection.execute(_N_HELD, of_study).scalar_one()
         n_claimed += len(unheld_ids)  # which giving them back takes away again
         add_budget(connection, study_id, max(default, n_finished), n_claimed)
-        give_back_unheld(connection, study_id, unheld_ids, _COPIED)
+        give_back_unheld(connection, study_id, unheld_ids, COPIED)
         return int(n_finished)
 
 

@@ -9,6 +9,7 @@ are. Nothing is changed in the database.
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
@@ -67,14 +68,19 @@ def _fit(guest: FrozenTrial, space: Mapping[str, BaseDistribution]) -> FrozenTri
     shown = copy.copy(guest)
     shown.params, shown.distributions = dict(guest.params), dict(guest.distributions)
     for name, own in others.items():
-        try:
-            internal = own.to_internal_repr(guest.params[name])
-        except (TypeError, ValueError):
+        if not fits(own, guest.params[name]):
             return _hidden(guest)
-        if not own._contains(internal):
-            return _hidden(guest)
+        internal = own.to_internal_repr(guest.params[name])
         shown.params[name], shown.distributions[name] = own.to_external_repr(internal), own
     return shown
+
+
+def fits(distribution: BaseDistribution, value: Any) -> bool:
+    """Tell whether a value is one that this distribution can give."""
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except (TypeError, ValueError):
+        return False
 
 
 def _hidden(guest: FrozenTrial) -> FrozenTrial:

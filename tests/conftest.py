@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL
 
 from objectives.datasets import load_training_data
 from tests import servers
+from tests.poolers import PgBouncer, require_pgbouncer
 from tuner import cli as command
 from tuner.workers import nursery
 
@@ -136,9 +137,13 @@ def _database(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterat
     if kind == "sqlite":
         yield f"sqlite:///{folder / 'tuner.db'}"
         return
-    fixture = {"postgresql": "postgres_server", "mysql": "mysql_server"}[kind]
-    with servers.new_database(request.getfixturevalue(fixture)) as url:
-        yield url
+    if kind == "pgbouncer":
+        require_pgbouncer()
+    server = "mysql_server" if kind == "mysql" else "postgres_server"
+    with servers.new_database(request.getfixturevalue(server)) as url:
+        pooler = PgBouncer(url) if kind == "pgbouncer" else contextlib.nullcontext()
+        with pooler as pooled:
+            yield url if pooled is None else pooled.url
 
 
 @pytest.fixture(params=DATABASES)
@@ -148,7 +153,14 @@ def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]
         yield url
 
 
-@pytest.fixture(scope="session", params=DATABASES)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Let the promises of a database be kept behind a pooler, too, by tests marked `pooled`."""
+    if "shared_url" in metafunc.fixturenames:
+        pooled = ["pgbouncer"] if metafunc.definition.get_closest_marker("pooled") else []
+        metafunc.parametrize("shared_url", DATABASES + pooled, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def shared_url(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:

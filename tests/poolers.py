@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlalchemy.engine import make_url
 
 from benchmarks.postgres import free_port, unprivileged
+from tests import servers
 
 # The least with which tables can be created: one holds the lock, Optuna takes two at a time.
 _POOL_SIZE = 3
@@ -33,6 +34,12 @@ query_wait_timeout = 30
 def find_pgbouncer() -> str | None:
     """Return the program, if it is installed; Debian puts it where a user's PATH has nothing."""
     return shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+
+
+def require_pgbouncer() -> None:
+    """Skip a test that needs the program, or fail it where it must be there."""
+    if find_pgbouncer() is None:
+        servers.skip_or_fail("pgbouncer", "pgbouncer is not installed")
 
 
 class PgBouncer:

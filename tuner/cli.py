@@ -30,6 +30,7 @@ from tuner.commands.path import add_path_command
 from tuner.commands.serve import add_serve_commands
 from tuner.commands.state import add_state_commands
 from tuner.commands.storage import storage_app
+from tuner.commands.study import study_app
 from tuner.commands.tokens import token_app
 from tuner.commands.train import add_train_command
 from tuner.commands.users import user_app
@@ -55,6 +56,7 @@ app = typer.Typer(
 )
 
 app.add_typer(storage_app, name="storage")
+app.add_typer(study_app, name="study")
 app.add_typer(user_app, name="user")
 app.add_typer(token_app, name="token")
 
@@ -164,6 +166,7 @@ def run(
     trials: options.Trials = None,
     timeout: options.Timeout = None,
     max_retries: options.MaxRetries = None,
+    warm_start: options.WarmStart = None,
     confirm: answer_options.Confirm = True,
     seeds: answer_options.Seeds = None,
     workers: options.Workers = None,
@@ -194,6 +197,7 @@ def run(
             timeout_seconds=timeout,
             max_retries=max_retries,
             brakes=brake_options.given(context),
+            warm_start=warm_start,
             n_workers=workers,
             output=output,
             n_seeds=seeds,
@@ -221,6 +225,7 @@ def create(
     timeout: options.Timeout = None,
     max_retries: options.MaxRetries = None,
     priority: options.Priority = None,
+    warm_start: options.WarmStart = None,
     confirm: answer_options.Confirm = True,
     as_json: options.Json = False,
 ) -> None:
@@ -230,9 +235,14 @@ def create(
     """
     if (remote := find_remote(context)) is not None:
         check_name_and_budget(study, trials)
-        wish = {"spec": options.given(context), "n_trials": trials, "timeout_seconds": timeout}
+        wish: dict[str, Any] = {
+            "spec": options.given(context),
+            "n_trials": trials,
+            "timeout_seconds": timeout,
+        }
         wish |= {"max_retries": max_retries, "priority": priority}
         wish |= {"brakes": brake_options.given(context), "confirm": confirm}
+        wish |= {"warm_start": warm_start}
         created = remote.with_storage(remote.create(study, wish))
         if as_json:
             print(to_json(created))
@@ -256,6 +266,7 @@ def create(
         max_retries=max_retries,
         priority=priority,
         brakes=brake_options.given(context),
+        warm_start=warm_start,
     )
     if confirm and find_wish(loaded.study.user_attrs) is None:
         ask(loaded)

@@ -73,7 +73,8 @@ def load_status(loaded: LoadedStudy) -> StudyStatus:
     budget = loaded.load_budget()  # first: it tells a deleted study
     trials = loaded.study.get_trials(deepcopy=False)
     counted = Counter(t.state.name for t in trials if not is_given_back(t))
-    best = find_best_trial(loaded.own(trials), loaded.spec.direction)
+    own = loaded.own(trials)
+    best = find_best_trial(own, loaded.spec.direction)
     wish = find_wish(loaded.study.user_attrs)
     return StudyStatus(
         study=loaded.name,
@@ -88,7 +89,7 @@ def load_status(loaded: LoadedStudy) -> StudyStatus:
         if best is None
         else {"trial": best.number, "value": best.value, "params": write_params(best.params)},
         workers=[asdict(worker) for worker in list_workers(loaded.storage.engine, loaded.study_id)],
-        eta_seconds=_eta(trials, budget.n_trials - budget.n_finished, budget.n_leased),
+        eta_seconds=_eta(own, budget.n_trials - budget.n_finished, budget.n_leased),
         is_spent=budget.is_spent,
         confirmation=None if wish is None else wish.tell(budget.n_finished),
         confirmation_study=_load_confirmation(loaded, trials),

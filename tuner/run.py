@@ -47,6 +47,7 @@ class RunRequest:
     timeout_seconds: float | None
     max_retries: int | None
     brakes: Mapping[str, Any]
+    warm_start: str | None  # the study whose trials teach this one's sampler
     n_workers: int | None
     output: Path | None  # where the answer is written to
     n_seeds: int | None  # of the confirmation
@@ -100,6 +101,7 @@ def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunRes
         timeout_seconds=request.timeout_seconds,
         max_retries=request.max_retries,
         brakes=request.brakes,
+        warm_start=request.warm_start,
     )
     was_finished_before = loaded.load_budget().is_spent
     retry = request.worker.retry(leaving)

@@ -23,7 +23,7 @@ from optuna.samplers import (
     RandomSampler,
 )
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from objectives.seeds import derive_seed
 from storage import (
@@ -61,6 +61,7 @@ from tuner.spec import (
     check_name_and_budget,
     check_same_spec,
 )
+from tuner.warm_start import Teacher
 
 DEFAULT_N_TRIALS = 50
 
@@ -126,6 +127,7 @@ def create_or_resume(  # noqa: PLR0913 (keywords that may be left out)
     max_retries: int | None = None,
     priority: int | None = None,
     brakes: Mapping[str, Any] | None = None,
+    warm_start: str | None = None,
 ) -> LoadedStudy:
     """Create the study with these spec options, or resume it if it exists.
 
@@ -133,19 +135,23 @@ def create_or_resume(  # noqa: PLR0913 (keywords that may be left out)
     its budget (None: the default for a new study, unchanged for an old one), ``timeout_seconds``
     the time it has from now on, ``max_retries`` how often a trial is run again whose worker died,
     ``priority`` the place among others for workers that serve all studies, ``brakes`` those fields
-    of ``tuner.brakes.Brakes`` that were given. A function objective is not imported: see
+    of ``tuner.brakes.Brakes`` that were given, ``warm_start`` the study of this storage whose
+    complete trials teach the sampler. A function objective is not imported: see
     ``tuner.workers.jobs``. What other programs have made of the study is mended: its direction, a
     budget that a copy has not got.
     Safe when many processes create the same study at once.
     """
     check_name_and_budget(name, n_trials)
+    teacher = None if warm_start is None else _load_teacher(storage, warm_start)
     with creation_lock(storage.url):
         found = _find(storage, name)
         if found is None:
             n_trials = n_trials or DEFAULT_N_TRIALS
-            found = _create(storage, name, options, n_trials)
+            found = _create(storage, name, options, n_trials, teacher)
         else:
             check_same_spec(name, found.spec, options)
+            if teacher is not None:
+                teacher.check(name, found.spec)
             mend(storage.engine, found.study_id, name, found.spec, DEFAULT_N_TRIALS)
         change_budget(
             storage.engine,
@@ -156,7 +162,15 @@ def create_or_resume(  # noqa: PLR0913 (keywords that may be left out)
             priority=priority,
         )
         change_brakes(found.study, brakes or {})
+        if teacher is not None:
+            teacher.teach(storage.engine, found.study_id, found.spec)
     return found
+
+
+def _load_teacher(storage: RDBStorage, name: str) -> Teacher:
+    loaded = load_study(storage, name)
+    trials = loaded.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return Teacher(name, loaded.spec, trials)
 
 
 def open_confirmation(searched: LoadedStudy) -> LoadedStudy:
@@ -271,11 +285,14 @@ def _create(
     name: str,
     options: Mapping[str, Any],
     n_trials: int,
+    teacher: Teacher | None = None,
 ) -> LoadedStudy:
     if options.get("sampler") == "grid":
         options = {**options, "grid": _grid_shape(n_trials)}
     # A confirmation trains as what it confirms.
     spec = build_spec(options) if "confirms" in options else build_new_spec(options)
+    if teacher is not None:
+        teacher.check(name, spec)
     check_may_be_adopted(storage, name, spec.direction)
     study = optuna.create_study(
         storage=storage, study_name=name, direction=spec.direction, load_if_exists=True

@@ -98,6 +98,7 @@ def tune(  # noqa: PLR0913 (keywords that may be left out)
         timeout_seconds=timeout,
         max_retries=None,
         brakes={},
+        warm_start=None,
         n_workers=workers,
         output=None,
         n_seeds=seeds,

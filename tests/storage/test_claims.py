@@ -14,7 +14,7 @@ from storage.schema import budgets
 from tests.storage.studies import WorkedStudy, counted, lost_commits
 from tests.storage.together import run_together
 
-pytestmark = pytest.mark.db
+pytestmark = [pytest.mark.db, pytest.mark.pooled]
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from storage.outbox import Outbox
 from tests.storage.studies import WorkedStudy
 from tests.storage.together import run_together
 
-pytestmark = pytest.mark.db
+pytestmark = [pytest.mark.db, pytest.mark.pooled]
 
 
 @pytest.fixture

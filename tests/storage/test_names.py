@@ -75,13 +75,13 @@ def merged_url(mysql_server: URL) -> Iterator[str]:
     with servers.new_database(mysql_server) as url:
         storage = create_storage(url)
         study = optuna.create_study(storage=storage, study_name="s")
+        study.set_user_attr("spec", {})
         create_budget(storage.engine, study._study_id, 1)
         study.add_trial(optuna.trial.create_trial(value=1.0, user_attrs={"Acc": 1}))
         _execute(
             url,
             _UNDONE.format("trial_params", "param_name"),
             _UNDONE.format("trial_user_attributes", "`key`"),
-            "UPDATE tuner_budgets SET n_claimed = 1",
             f"UPDATE {VERSION_TABLE} SET version_num = '6'",
         )
         yield url

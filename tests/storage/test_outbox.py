@@ -12,7 +12,7 @@ from storage import optuna_tables as tables
 from storage.outbox import Outbox
 from tests.storage.studies import WorkedStudy, counted, lost_commits
 
-pytestmark = pytest.mark.db
+pytestmark = [pytest.mark.db, pytest.mark.pooled]
 
 
 @pytest.fixture

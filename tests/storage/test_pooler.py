@@ -10,9 +10,8 @@ from sqlalchemy import text
 
 from storage import UnreachableError, create_storage, creation_lock, open_storage
 from storage.causes import Cause, classify
-from tests import servers
 from tests.conftest import Cli
-from tests.poolers import PgBouncer, find_pgbouncer
+from tests.poolers import PgBouncer, require_pgbouncer
 from tests.storage.databases import bare_engine
 from tests.storage.together import run_together
 
@@ -37,14 +36,9 @@ with creation_lock(sys.argv[1]):
 @pytest.fixture
 def pooler(postgres_url: str) -> Iterator[PgBouncer]:
     """Return a pooler in transaction mode before an empty database."""
-    _require_pgbouncer()
+    require_pgbouncer()
     with PgBouncer(postgres_url) as pooler:
         yield pooler
-
-
-def _require_pgbouncer() -> None:
-    if find_pgbouncer() is None:
-        servers.skip_or_fail("pgbouncer", "pgbouncer is not installed")
 
 
 def _ask(url: str, query: str) -> object:
@@ -114,7 +108,7 @@ def test_statements_are_prepared_only_without_a_pooler(
 
 def test_pooler_of_single_statements_is_refused_with_the_remedy(postgres_url: str) -> None:
     """Transactions cannot be had there: one line says which setting to change, at once."""
-    _require_pgbouncer()
+    require_pgbouncer()
     with (
         PgBouncer(postgres_url, "statement") as pooler,
         pytest.raises(UnreachableError, match="set the pooler's pool_mode to transaction") as said,

@@ -17,7 +17,7 @@ from storage import (
 from storage.leases import renew_leases
 from tests.storage.studies import WorkedStudy, lost_commits
 
-pytestmark = pytest.mark.db
+pytestmark = [pytest.mark.db, pytest.mark.pooled]
 
 
 @pytest.fixture

@@ -43,8 +43,8 @@ def deaf(trial):
             pass
 """
 FUNCTION = {"objective": "theirs:until_told", "pruner": "none"}
-# Trials of about a second.
-LANES = {"dataset": "digits", "train_size": 128, "epochs": 150, "pruner": "none"}
+# Trials of some seconds.
+LANES = {"dataset": "digits", "train_size": 128, "epochs": 1500, "pruner": "none"}
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 300) -> None:

@@ -328,6 +328,7 @@ def _run(url: str, folder: Path, options: dict[str, Any]) -> RunResult:
         timeout_seconds=None,
         max_retries=None,
         brakes={},
+        warm_start=None,
         n_workers=1,
         output=folder / "best.json",
         n_seeds=N_SEEDS,

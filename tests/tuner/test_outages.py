@@ -17,7 +17,7 @@ WORK = pytest.mark.parametrize(
     ("command", "options"),
     [
         pytest.param("worker", FUNCTION, id="worker of a function"),
-        pytest.param("run", {**LANES, "epochs": 200}, id="run of lanes"),
+        pytest.param("run", {**LANES, "epochs": 3000}, id="run of lanes"),
     ],
 )
 

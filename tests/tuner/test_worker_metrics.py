@@ -32,7 +32,7 @@ def _read(port: int) -> Counter[tuple[str, ...]]:
 @pytest.mark.slow
 def test_numbers_of_workers_add_up_to_those_of_the_study(crew: Crew) -> None:
     """Lanes while they are busy; epochs, claims and ends as the database has them."""
-    loaded = crew.create({**LANES, "epochs": 200}, n_trials=40)
+    loaded = crew.create(LANES, n_trials=40)
     ports = [free_port(), free_port()]
     workers = [crew.start("worker", "--lanes", "2", "--metrics-port", str(port)) for port in ports]
     busy = ("tuner_worker_lanes_busy",)

@@ -96,17 +96,21 @@ def _commands_of(group: Any) -> list[Any]:
     return found
 
 
-def _fill_in_password(context: typer.Context, url: str) -> str:
-    """Put the password of --storage-password-file, which is read before, into the URL.
+def fill_in_password(file_option: str) -> Callable[[typer.Context, str], str]:
+    """Return what puts the password of another option's file, which is read before, into a URL.
 
     Where a service is asked, the storage counts for nothing.
     """
-    file = context.params.get("storage_password_file")
-    if file is None or context.find_root().obj is not None:
-        return url
-    from storage import with_password
 
-    return with_password(url, file)
+    def fill_in(context: typer.Context, url: str) -> str:
+        file = context.params.get(file_option)
+        if file is None or context.find_root().obj is not None:
+            return url
+        from storage import with_password
+
+        return with_password(url, file)
+
+    return fill_in
 
 
 def check_new_study(storage_url: str, context: typer.Context) -> None:
@@ -269,7 +273,7 @@ Storage = Annotated[
         "--storage",
         "Database: sqlite:///FILE, postgresql://..., mysql://...",
         metavar="URL",
-        callback=_fill_in_password,
+        callback=fill_in_password("storage_password_file"),
     ),
 ]
 StoragePasswordFile = Annotated[
@@ -335,6 +339,15 @@ MaxRetries = Annotated[
         metavar="N",
         min=0,
         show_default="2",
+    ),
+]
+WarmStart = Annotated[
+    str | None,
+    option(
+        "--warm-start",
+        "Study of this storage whose complete trials teach the sampler (tpe, gp).",
+        metavar="STUDY",
+        show_default="none",
     ),
 ]
 Workers = Annotated[

@@ -131,6 +131,9 @@ class NewStudy(_Taken):
     max_retries: MaxRetries | None = None
     priority: Priority | None = None
     brakes: BrakeOptions = Field(default_factory=BrakeOptions)
+    warm_start: str | None = Field(
+        default=None, max_length=250, description="Study whose complete trials teach the sampler."
+    )
     confirm: bool = Field(
         default=True, description="Let workers of all studies confirm λ once the search is over."
     )

@@ -63,7 +63,7 @@ def list_all_studies(
 @router.post(
     "",
     status_code=201,
-    responses={**problems(409), 200: {"model": CreatedStudy, "description": "It was there."}},
+    responses={**problems(404, 409), 200: {"model": CreatedStudy, "description": "It was there."}},
 )
 def create_study(
     new: NewStudy, api: Shared, who: Operator, request: Request, response: Response
@@ -89,6 +89,7 @@ def create_study(
         max_retries=new.max_retries,
         priority=new.priority,
         brakes=new.brakes.given(),
+        warm_start=new.warm_start,
     )
     if new.confirm and find_wish(loaded.study.user_attrs) is None:
         ask(loaded)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from optuna.trial import create_trial
 from sqlalchemy import text
 
 from storage import create_storage, list_audit
@@ -16,6 +17,7 @@ from tuner.confirmation.wish import Wish, find_wish
 from tuner.server.app import create_service
 from tuner.server.models import BrakeOptions, SpecOptions
 from tuner.server.settings import ServerSettings
+from tuner.space import find_space
 from tuner.spec import Spec
 from tuner.study import create_or_resume, load_study, open_confirmation
 from tuner.workers.config import WorkerConfig
@@ -35,6 +37,19 @@ def test_create_is_idempotent_and_a_contradiction_is_a_conflict(served: Served) 
     assert "created with epochs 2, not 3" in detail
     actions = [entry.action for entry in list_audit(served.engine)]
     assert "create study 'new'" in actions
+
+
+def test_study_is_taught_by_an_earlier_one(served: Served) -> None:
+    """Its complete trials are there, and count for no budget; one that is missing is 404."""
+    body = {"name": "taught", "spec": DIGITS}
+    missing = {**body, "warm_start": "none"}
+    assert "no study 'none'" in problem_of(post(served, "/v1/studies", missing), 404)
+    earlier = create_or_resume(served.service.storage, "earlier", DIGITS)
+    space = find_space(earlier.spec)
+    params = {"weight_decay": 1e-3, "lr": 0.1}
+    earlier.study.add_trial(create_trial(value=0.9, params=params, distributions=space))
+    created = json_of(post(served, "/v1/studies", {**body, "warm_start": "earlier"}), 201)
+    assert (created["n_finished"], created["states"], created["best"]) == (0, {"COMPLETE": 1}, None)
 
 
 @pytest.mark.parametrize("name", ["s/part", "ä ö", "x?y#z", "trials", "100%"])

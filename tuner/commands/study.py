@@ -1,0 +1,108 @@
+"""The commands that take a study elsewhere: `tuner study copy`, `tuner study dump` and `load`.
+
+A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tuner.commands import options
+from tuner.strict_json import to_json
+
+if TYPE_CHECKING:
+    from storage import Copied
+
+study_app = typer.Typer(
+    help="Copy a study to another database, or to a file and back.",
+    epilog="Example: tuner study dump --study digits --file digits.db",
+    no_args_is_help=True,
+)
+
+To = Annotated[
+    str,
+    options.option(
+        "--to",
+        "Database that a study is copied to, written as --storage.",
+        metavar="URL",
+        callback=options.fill_in_password("to_password_file"),
+    ),
+]
+ToPasswordFile = Annotated[
+    Path | None,
+    options.option(
+        "--to-password-file",
+        "File with the password of --to.",
+        metavar="FILE",
+        show_default="none",
+        is_eager=True,  # before --to
+    ),
+]
+File = Annotated[
+    Path,
+    options.option("--file", "SQLite file that holds a study of its own.", metavar="FILE"),
+]
+OnlyStudyName = Annotated[
+    str | None,
+    options.option("--study", "Name of the study.", metavar="NAME", show_default="the only one"),
+]
+
+
+@study_app.command(epilog="Example: tuner study copy --to postgresql://user@host/tuner")
+def copy(
+    to: To,
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
+    study: options.StudyName = options.DEFAULT_STUDY,
+    to_password_file: ToPasswordFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Copy a study to another database: its trials, budget, spec, exports, pins, confirmation."""
+    from storage import mask_url
+    from tuner.copying import copy_study
+
+    _tell(copy_study(storage, study, to), mask_url(to), as_json=as_json)
+
+
+@study_app.command(epilog="Example: tuner study dump --study digits --file digits.db")
+def dump(
+    file: File,
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
+    study: options.StudyName = options.DEFAULT_STUDY,
+    as_json: options.Json = False,
+) -> None:
+    """Copy a study to a new file, which every command takes as --storage sqlite:///FILE."""
+    from tuner.copying import dump_study
+
+    _tell(dump_study(storage, study, file), str(file), as_json=as_json)
+
+
+@study_app.command(epilog="Example: tuner study load --file digits.db")
+def load(
+    file: File,
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
+    study: OnlyStudyName = None,
+    as_json: options.Json = False,
+) -> None:
+    """Copy a study from such a file to the storage."""
+    from storage import mask_url
+    from tuner.copying import load_dump
+
+    _tell(load_dump(file, study, storage), mask_url(storage), as_json=as_json)
+
+
+def _tell(copied: Sequence["Copied"], where: str, *, as_json: bool) -> None:
+    if as_json:
+        print(to_json({"to": where, "studies": [asdict(each) for each in copied]}))
+        return
+    for each in copied:
+        given_back = f", {each.n_given_back} of them given back" if each.n_given_back else ""
+        print(f"Study {each.study!r} is in {where} now: {each.n_trials} trials{given_back}")
