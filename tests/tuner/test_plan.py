@@ -129,3 +129,22 @@ def test_more_lanes_draw_more_seeds_at_a_time() -> None:
     """As many trainings, in fewer rounds."""
     _, _, n_wanted = _finish(sizes=replace(SIZES, per_round=8))
     assert n_wanted[:2] == [16, 56]
+
+
+def test_where_the_profile_is_flat_the_choice_hardly_depends_on_noise() -> None:
+    """From 1e-5 to 1e-3 nothing changes, beyond all is worse: λ_min is between, noise or not."""
+
+    def flat(cell: Cell, seed: int, study: int) -> float:
+        assert cell[1] is not None
+        own = [study, seed, round(1e8 * cell[0]), round(1e8 * cell[1])]
+        worse = max(0.0, math.log10(cell[0] + 1e-5) + 3)
+        noise = np.random.default_rng(own).normal(0, 2e-3)
+        return 0.9 - 0.02 * worse - 0.03 * (math.log10(cell[1]) + 0.4) ** 2 + float(noise)
+
+    places = []
+    for study in range(6):
+        progress, *_ = _finish(value=lambda cell, seed, study=study: flat(cell, seed, study))
+        assert progress.choice is not None
+        places.append(math.log10(progress.choice.minimum[0] + 1e-5))
+    assert -5 < min(places) <= max(places) < -3
+    assert np.std(places) < 0.25  # of the highest cells it is 0.40

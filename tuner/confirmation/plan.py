@@ -34,6 +34,9 @@ _N_FINE = 41  # companions among which the best is chosen
 _QUANTILE = 0.75
 # λ_1se may cost this part of what one training varies by: nobody sees that.
 _CHEAP = 0.1
+# Surfaces that are drawn for the choice; they lie this much further apart than the fit believes,
+# which takes its own scales for known (``python -m benchmarks.selection``).
+_N_DRAWS, _DOUBT = 400, 1.5
 
 # A training on a fresh seed; and by key the values of those that have ended (None: diverged or
 # failed).
@@ -165,8 +168,7 @@ def _draw(box: Box, scaled: _Scaled, seeds: Sequence[int], study_seed: int) -> l
     """
     cells = box.cells
     mean, covariance = scaled.surface.predict(box.place(cells))
-    jitter = 1e-7 * np.trace(covariance) / len(covariance) + 1e-12
-    factor = np.linalg.cholesky(covariance + jitter * np.eye(len(covariance)))
+    factor = _factorise(covariance)
     drawn: list[Training] = []
     for seed in seeds:
         rng = np.random.default_rng([study_seed, seed])
@@ -178,13 +180,20 @@ def _draw(box: Box, scaled: _Scaled, seeds: Sequence[int], study_seed: int) -> l
     return drawn
 
 
+def _factorise(covariance: Floats) -> Floats:
+    jitter = 1e-7 * np.trace(covariance) / len(covariance) + 1e-12
+    factor: Floats = np.linalg.cholesky(covariance + jitter * np.eye(len(covariance)))
+    return factor
+
+
 def conclude(
     box: Box, trained: Sequence[Training], results: Results, direction: Direction
 ) -> Choice:
-    """Return λ_min, where the surface is highest, and λ_1se, each at its best companion.
+    """Return λ_min and λ_1se, each at its best companion.
 
-    λ_1se is the largest strength that loses at most a tenth of what one training varies by, even if
-    it loses a standard error more than estimated.
+    λ_min is where the surface is highest, λ_1se the largest strength that loses at most a tenth of
+    what one training varies by: each the mean over surfaces that are drawn from the posterior. So
+    where the profile is flat, the answer is its middle, and hardly depends on the noise.
     """
     scaled, strengths = _fit(box, trained, results, direction), box.strength.levels
     companions = box.companion.refine(_N_FINE) if box.companion else (None,)
@@ -192,17 +201,26 @@ def conclude(
     mean, covariance = scaled.surface.predict(box.place(cells))
     of_strength = mean.reshape(len(strengths), -1)
     at = of_strength.argmax(1) + of_strength.shape[1] * np.arange(len(strengths))
-    tops, best = [cells[k] for k in at], _last_max(mean[at])
-    own = covariance[np.ix_(at, at)]
-    errors = np.sqrt(np.maximum(own[best, best] + np.diag(own) - 2 * own[best], 0))
-    is_cheap = mean[at][best] - mean[at] + errors <= _CHEAP * scaled.surface.one_training
-    is_cheap[best] = True
+    tops = [cells[k] for k in at]
+    noise = np.random.default_rng(0).standard_normal((len(mean), _N_DRAWS))
+    drawn = mean[:, None] + _DOUBT * _factorise(covariance) @ noise
+    heights = drawn.T.reshape(_N_DRAWS, len(strengths), -1).max(2)
+    is_cheap = heights >= heights.max(1, keepdims=True) - _CHEAP * scaled.surface.one_training
+    largest = len(strengths) - 1 - is_cheap[:, ::-1].argmax(1)
+    places = box.strength.place(strengths)
+    best, cheap = (
+        int(np.abs(places - places[found].mean()).argmin())
+        for found in (heights.argmax(1), largest)
+    )
     others = np.where(np.array(strengths) == box.control, -np.inf, mean[at])
+    rival = best if strengths[best] != box.control else _last_max(others)
+    if (highest := _last_max(mean[at])) == len(strengths) - 1:  # what lies beyond is not known
+        best, cheap, rival = highest, highest, highest
     search, _ = scaled.surface.predict(box.place([box.best_cell]))
     return Choice(
         minimum=tops[best],
-        largest=tops[int(np.flatnonzero(is_cheap).max())],
-        rival=tops[_last_max(others)] if len(strengths) > 1 else tops[best],
+        largest=tops[cheap],
+        rival=tops[rival],
         control=(box.control, tops[best][1]),
         profile=tuple(
             ProfilePoint(top, scaled.read(float(m), direction))
