@@ -28,6 +28,7 @@ class TrainingConfig:
     # What the study's own problem was when it was created.
     code: str | None = None
     data: DataFacts | None = None
+    space: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ def open_problem_lanes(
 ) -> ProblemLanes:
     """Open lanes that train a problem; raises ObjectiveError."""
     ready = make_ready(problem, config)
-    example = middle(find_space(problem, {}))
+    example = middle(config.space or find_space(problem, {}))
     ready = replace(ready, metric=find_metric(ready, ready.build(example, seed=0)))
     choice = choose_program(ready, example, n_lanes)
     return ProblemLanes(ready, replace(choice, n_lanes=n_lanes or choice.n_lanes))

@@ -33,7 +33,7 @@ def find_space(problem: Problem, given: Mapping[str, Any]) -> Space:
         elif name not in stated:
             raise ProblemError(f"strength or companion {name!r} is not in the space: add its range")
     _check_names(problem.model, stated)
-    return {name: _read(name, stated[name]) for name in sorted(stated, key=_rank(asked))}
+    return {name: read_range(name, stated[name]) for name in sorted(stated, key=_rank(asked))}
 
 
 def model_params(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def model_params(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in params.items() if name not in TRAINING_NAMES}
 
 
-def middle(space: Space) -> dict[str, Any]:
+def middle(space: Mapping[str, Any]) -> dict[str, Any]:
     """Return one point of a space, to try a problem with."""
     return {name: _middle_of(**each) for name, each in space.items()}
 
@@ -78,8 +78,11 @@ def _keywords(model: Callable[..., Any]) -> list[str] | None:
     ]
 
 
-def _read(name: str, stated: Any) -> dict[str, Any]:
-    """Return a distribution: Optuna's own, a range as a tuple, or choices as a list."""
+def read_range(name: str, stated: Any) -> dict[str, Any]:
+    """Return a distribution that a space states: Optuna's own, a tuple, or choices as a list.
+
+    Raises ProblemError for what is none.
+    """
     match stated:
         case list():
             return _check_choices(name, stated)

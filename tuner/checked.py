@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from itertools import starmap
 from typing import Any
 
 from optuna.distributions import FloatDistribution
@@ -9,6 +10,7 @@ from pydantic import TypeAdapter
 
 from objectives import Facts
 from tuner.answer.clock import find_clock
+from tuner.ranges import tell_range
 from tuner.space import read_space
 
 _N_TRIALS = 50
@@ -25,7 +27,7 @@ def tell(found: Mapping[str, Any]) -> dict[str, str]:
             f"{data['n_train']:,} train, {data['n_validation']:,} validate, {data['n_test']:,} test"
         ),
         "metric": f"{metric['name']}, {metric['direction']}",
-        "searched": ", ".join(map(_tell_range, facts["space"].items())),
+        "searched": ", ".join(starmap(tell_range, facts["space"].items())),
         "program": _tell_program(found),
         "memory a trial": f"{found['bytes_a_lane'] / 2**20:.1f} MiB, and what a batch takes",
     }
@@ -40,14 +42,6 @@ def tell(found: Mapping[str, Any]) -> dict[str, str]:
         f"{_N_TRIALS} trials take about {_round(seconds)} of one processor, less by pruning"
     )
     return lines
-
-
-def _tell_range(item: tuple[str, Mapping[str, Any]]) -> str:
-    name, attributes = item[0], item[1]["attributes"]
-    if "choices" in attributes:
-        return f"{name} of {attributes['choices']}"
-    scale = ", log" if attributes["log"] else ""
-    return f"{name} {attributes['low']:g} to {attributes['high']:g}{scale}"
 
 
 def _tell_last_batch(rest: int, description: Mapping[str, Any]) -> str:

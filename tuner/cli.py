@@ -236,7 +236,7 @@ def create(
     if (remote := find_remote(context)) is not None:
         check_name_and_budget(study, trials)
         wish: dict[str, Any] = {
-            "spec": options.given(context),
+            "spec": options.given_to_service(context),
             "n_trials": trials,
             "timeout_seconds": timeout,
         }

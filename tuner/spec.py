@@ -20,6 +20,7 @@ from objectives.facts import LastBatch, choose_last_batch
 from objectives.functions import is_written_well
 from tuner.confirmation.fresh_seeds import MAX_N_TRIALS
 from tuner.errors import ContradictionError, UsageError
+from tuner.ranges import as_fields, check_same_ranges, take_ranges
 
 _MAX_NAME_LENGTH = 250  # a little less than Optuna's column takes
 # Ends the name of the study in which another one's candidates meet fresh seeds.
@@ -116,6 +117,7 @@ class Spec(BaseModel):
             device=device,
             code=None if self.problem is None else self.problem.code,
             data=None if self.problem is None else self.problem.data,
+            space=None if self.problem is None else self.problem.space,
         )
 
     @property
@@ -132,8 +134,6 @@ class Spec(BaseModel):
                     f"objective {self.objective!r} is not written as package.module:function or "
                     "file.py:function"
                 )
-            if self.sampler == "grid":
-                raise ValueError("sampler 'grid' needs a built-in objective, whose space it knows")
             return self
         if self.objective not in OBJECTIVES:
             names = ", ".join(OBJECTIVES)
@@ -161,7 +161,10 @@ def _log_uniform(bounds: tuple[float, float]) -> dict[str, Any]:
 
 # What a user's objective states itself; these fields would be silently ignored.
 _NOT_FOR_PROBLEMS = ("dataset", "train_size")
-_NOT_FOR_FUNCTIONS = (*_NOT_FOR_PROBLEMS, "batch_size", "last_batch", "weight_decay", "lr")
+_NOT_FOR_FUNCTIONS = (
+    *_NOT_FOR_PROBLEMS,
+    *("batch_size", "last_batch", "weight_decay", "lr", "search"),
+)
 _OWN_STATEMENTS = {
     True: "a function states its own search space and data",
     False: "a problem has its own data",
@@ -179,10 +182,9 @@ def build_spec(options: Mapping[str, Any]) -> Spec:
 
     Raises UsageError, in one line with the value and the remedy. A function is not imported.
     """
-    try:
-        spec = Spec(**options)
-    except ValidationError as error:
-        raise UsageError(_first_message(error)) from error
+    spec = read_options(options)
+    if spec.is_function and spec.sampler == "grid":
+        raise UsageError("Sampler 'grid' needs a search space that is known before any trial")
     for name in _without_effect(spec):
         if name in options:
             raise UsageError(
@@ -190,6 +192,18 @@ def build_spec(options: Mapping[str, Any]) -> Spec:
                 f"{_OWN_STATEMENTS[spec.is_function]}"
             )
     return spec
+
+
+def read_options(options: Mapping[str, Any]) -> Spec:
+    """Build a spec whose objective may turn out to be a problem; raises UsageError.
+
+    ``search`` holds ranges by name; those of a problem stand in what it says of itself.
+    """
+    try:
+        spec = Spec(**{name: value for name, value in options.items() if name != "search"})
+        return spec if spec.is_users else Spec(**as_fields(spec.objective, options))
+    except ValidationError as error:
+        raise UsageError(_first_message(error)) from error
 
 
 def build_new_spec(options: Mapping[str, Any]) -> Spec:
@@ -224,6 +238,11 @@ def _letters(name: str) -> str:
 
 def check_same_spec(study_name: str, stored: Spec, options: Mapping[str, Any]) -> None:
     """Refuse options that contradict the study they are meant to resume (ContradictionError)."""
+    ranges: Mapping[str, Any] = {}
+    if stored.problem is not None:
+        ranges, options = take_ranges(options)
+    elif not stored.is_users:
+        options = as_fields(stored.objective, options)
     asked = build_spec({**stored.model_dump(exclude_defaults=True), **options})
     for name in options:
         was, now = getattr(stored, name), getattr(asked, name)
@@ -232,6 +251,7 @@ def check_same_spec(study_name: str, stored: Spec, options: Mapping[str, Any]) -
                 f"Study {study_name!r} was created with {name} {_show(was)}, not {_show(now)}: "
                 "leave the option out to resume it, or choose another --study"
             )
+    check_same_ranges(study_name, stored.facts.space or {}, ranges)
 
 
 def _show(value: object) -> str:

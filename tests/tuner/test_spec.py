@@ -25,7 +25,7 @@ from tuner.spec import Spec, build_spec, check_same_spec
         ({"train_size": 60_000}, "--train-size 60000: mnist has 50000 training images"),
         ({"seed": -1}, "--seed -1"),
         ({"direction": "minimize"}, "simplenet reports an accuracy"),
-        ({"objective": "json:loads", "sampler": "grid"}, "needs a built-in objective"),
+        ({"objective": "json:loads", "sampler": "grid"}, "needs a search space"),
         ({"objective": "json:loads", "lr": (1e-3, 1)}, "--lr has no effect on json:loads"),
     ],
     ids=str,

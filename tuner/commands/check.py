@@ -13,7 +13,16 @@ from tuner.strict_json import to_json
 def add_check_command(app: typer.Typer) -> None:
     """Add the command."""
     command = app.command("check", epilog="Example: tuner check --objective churn.py:problem")
-    fields = ("objective", "batch_size", "last_batch", "epochs", "weight_decay", "lr", "seed")
+    fields = (
+        "objective",
+        "batch_size",
+        "last_batch",
+        "epochs",
+        "weight_decay",
+        "lr",
+        "search",
+        "seed",
+    )
     command(options.with_spec_options(*fields)(_check))
 
 

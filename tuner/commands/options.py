@@ -16,8 +16,10 @@ from typing import Annotated, Any
 import typer
 
 from objectives import DATASETS, OBJECTIVES
+from tuner.errors import UsageError
 from tuner.logs import LOG_FORMATS, set_up_logging
-from tuner.spec import Spec, build_spec, check_name_and_budget
+from tuner.ranges import as_fields, read_ranges
+from tuner.spec import Spec, check_name_and_budget, read_options
 
 DEFAULT_STORAGE = "sqlite:///tuner.db"
 DEFAULT_STUDY = "simplenet-mnist"
@@ -120,17 +122,31 @@ def check_new_study(storage_url: str, context: typer.Context) -> None:
     """
     prefix = "sqlite:///"
     if storage_url.startswith(prefix) and not Path(storage_url.removeprefix(prefix)).exists():
-        build_spec(given(context))
+        read_options(given(context))
     check_name_and_budget(context.params["study"], context.params["trials"])
 
 
 def given(context: typer.Context) -> dict[str, Any]:
     """Return the options of the spec that were given, by flag, environment or study file."""
-    return {
+    found = {
         name: context.params[name]
         for name in Spec.model_fields
         if context.params.get(name) is not None
     }
+    if texts := context.params.get("search"):
+        found["search"] = read_ranges(texts)
+    return found
+
+
+def given_to_service(context: typer.Context) -> dict[str, Any]:
+    """Return the options of the spec for a service, which knows ranges of built-ins alone."""
+    found = given(context)
+    objective = found.get("objective", Spec.model_fields["objective"].default)
+    if ":" not in objective:
+        return as_fields(objective, found)
+    if "search" in found:
+        raise UsageError(f"--search has no effect on {objective} by way of a service")
+    return found
 
 
 def with_spec_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -185,7 +201,7 @@ def _spec_option(flag: str, help_text: str, **settings: Any) -> Any:
     return option(
         flag,
         help_text,
-        show_default=settings.pop("default", _default(name)),
+        show_default=settings.pop("default", None) or _default(name),
         rich_help_panel="Study (kept with it)",
         **settings,
     )
@@ -231,6 +247,16 @@ _SPEC_OPTIONS: dict[str, Any] = {
         tuple[float, float] | None,
         _spec_option(
             "--lr", "Range of the learning rate searched, log-uniform.", metavar="LOW HIGH"
+        ),
+    ],
+    "search": Annotated[
+        list[str] | None,
+        _spec_option(
+            "--search",
+            "What is searched of a problem of yours: NAME=LOW..HIGH, LOW..HIGH:log, or NAME=a,b,c; "
+            "may be repeated.",
+            metavar="NAME=RANGE",
+            default="as the problem has it",
         ),
     ],
     "sampler": Annotated[

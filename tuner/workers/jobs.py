@@ -13,6 +13,8 @@ from typing import Any
 from objectives import DataError, ObjectiveError, ProblemError, UnknownNameError
 from storage import EmptyStorageError, SchemaError, find_study, open_storage
 from tuner.errors import WorkersFailedError
+from tuner.ranges import take_ranges
+from tuner.spec import build_new_spec
 from tuner.workers.config import WorkerConfig
 from tuner.workers.messages import Job
 from tuner.workers.nursery import FOR_LANES, ROOT, open_nursery
@@ -68,9 +70,10 @@ def look_at_new(storage_url: str, study_name: str, options: Mapping[str, Any]) -
         return options
     description = look_at_objective(objective, options)
     if description is None:
+        build_new_spec(options)  # or a database would be made for what a function does not take
         return options
-    facts = description.pop("facts")
-    return {**description, **options, "problem": facts, "direction": facts["metric"]["direction"]}
+    facts, (_, others) = description.pop("facts"), take_ranges(options)
+    return {**description, **others, "problem": facts, "direction": facts["metric"]["direction"]}
 
 
 def _is_new(storage_url: str, study_name: str) -> bool:
@@ -125,5 +128,4 @@ def _find_given(options: Mapping[str, Any]) -> dict[str, Any]:
     given = {
         name: options[name] for name in ("epochs", "batch_size", "last_batch") if name in options
     }
-    ranges = {name: tuple(options[name]) for name in ("weight_decay", "lr") if name in options}
-    return {**given, "search": ranges, "seed": options.get("seed", 0)}
+    return {**given, "search": take_ranges(options)[0], "seed": options.get("seed", 0)}
