@@ -30,8 +30,9 @@ def test_example_is_searched_confirmed_and_exported(path: Path, tmp_path: Path, 
     assert answer["meaning"]["dataset"]["n_train"] > 0
     assert answer["evidence"]["strength"] in answer["params"]
     replayed = cli("train", "--study", "s", "--trial", "1", "--json")
+    name = answer["evidence"]["metric"].replace(" ", "_")
     for epoch in json.loads(replayed.stdout):
-        assert epoch["validation_accuracy"] == pytest.approx(epoch["recorded"], abs=2e-3, rel=2e-3)
+        assert epoch[name] == pytest.approx(epoch["recorded"], abs=2e-3, rel=2e-3)
 
 
 def test_examples_are_short_and_have_no_loop_over_epochs() -> None:

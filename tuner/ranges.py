@@ -89,18 +89,27 @@ def _explain_unknown(name: str, known: Iterable[str]) -> str:
 def _read(text: str, stated: str) -> Any:
     low, dots, high = stated.partition("..")
     if not dots:
-        choices = [_read_choice(each.strip()) for each in stated.split(",")]
+        choices = [_read_value(each.strip()) for each in stated.split(",")]
         if len(choices) == 1 or "" in choices:
             raise UsageError(f"--search {text!r}: {_FORMS}")
         return choices
     high, colon, scale = high.partition(":")
-    bounds = _read_choice(low.strip()), _read_choice(high.strip())
+    bounds = _read_value(low.strip()), _read_value(high.strip())
     if colon and scale != "log":
         raise UsageError(f"--search {text!r}: the scale is ':log', or none")
     return (*bounds, "log") if colon else bounds
 
 
-def _read_choice(text: str) -> Any:
+def read_values(texts: Iterable[str]) -> dict[str, Any]:
+    """Return the values of ``NAME=VALUE`` by name; raises UsageError."""
+    pairs = [text.partition("=") for text in texts]
+    for (name, _, value), text in zip(pairs, texts, strict=True):
+        if not (name.strip().isidentifier() and value.strip()):
+            raise UsageError(f"--set {text!r}: write NAME=VALUE")
+    return {name.strip(): _read_value(value.strip()) for name, _, value in pairs}
+
+
+def _read_value(text: str) -> Any:
     for kind in (int, float):
         try:
             number = kind(text)

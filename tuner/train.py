@@ -10,8 +10,12 @@ from optuna.trial import FrozenTrial
 from objectives import EpochResult, Params
 from tuner.compact import unpack_passes
 from tuner.errors import UsageError
-from tuner.spec import build_new_spec
+from tuner.ranges import tell_range
+from tuner.spec import Spec, build_new_spec
 from tuner.study import LoadedStudy
+from tuner.workers.jobs import describe_problem
+
+_OPTIONS = {"weight_decay": "--weight-decay X", "lr": "--lr X"}
 
 
 @dataclass(frozen=True)
@@ -23,23 +27,53 @@ class TrainRequest:
     n_threads: int
 
 
+def plan_training(options: Mapping[str, Any], params: Params) -> Spec:
+    """Return the spec of a training outside of any search; a problem is tried with its parameters.
+
+    Raises UsageError for a function, and where parameters are missing, ObjectiveError.
+    """
+    if ":" in options.get("objective", ""):
+        given = {"search": {name: [value] for name, value in params.items()}}
+        described = describe_problem({**options, **given})
+        if described is None:
+            raise UsageError(
+                f"--objective {options['objective']}: a function of a trial is trained by a study "
+                "alone, a problem by itself, too"
+            )
+        options = described
+    spec = build_new_spec(options)
+    space = spec.facts.space or {}
+    if missing := [name for name in space if name not in params]:
+        told = ", ".join(tell_range(name, space[name]) for name in missing)
+        flags = " ".join(_OPTIONS.get(name, f"--set {name}=VALUE") for name in missing)
+        raise UsageError(f"{spec.objective} searches {told}: give {flags}")
+    if spec.problem is None and (unknown := params.keys() - space.keys()):
+        raise UsageError(f"--set {min(unknown)}: {spec.objective} takes {', '.join(space)}")
+    return spec
+
+
 def train_once(
-    options: Mapping[str, Any], params: Params, request: TrainRequest
+    spec: Spec, params: Params, request: TrainRequest
 ) -> Iterator[tuple[EpochResult, float]]:
-    """Train with the training split of a search; yield each epoch with its test accuracy."""
+    """Train with the training split of a search; yield each epoch with its value on the test part.
+
+    Where there is none it is that on the validation part.
+    """
     import torch
 
     from objectives.alone import Beginning, train_alone
     from objectives.device import choose_device
 
-    spec = build_new_spec(options)
-    if spec.is_function:
-        raise UsageError(f"--objective {spec.objective}: only built-in objectives can be trained")
     choose_device(request.device)  # before data is fetched for nothing
     torch.set_num_threads(request.n_threads)
     config = spec.training_config(data_dir=request.data_dir, device=request.device)
     for trained in train_alone(config, Beginning(params), range(spec.epochs)):
-        yield trained.result, trained.test_value()
+        yield trained.result, trained.test_value() if has_test_part(spec) else trained.result.value
+
+
+def has_test_part(spec: Spec) -> bool:
+    """Tell whether an objective's data has examples that no search sees."""
+    return spec.facts.data is not None and spec.facts.data.n_test > 0
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["export"], 1, "There is no database tuner.db"),
     (["export", "--format", "xml"], 2, "Unknown format 'xml'"),
     (["train", "--trial", "1", "--lr", "0.1"], 2, "leave the other settings out"),
-    (["train", "--lr", "0.1"], 2, "Give --weight-decay and --lr"),
+    (["train", "--lr", "0.1"], 2, "give --weight-decay"),
     (
         ["train", "--lr", "1", "--weight-decay", "0", "--device", "tpu9", *DIGITS],
         2,

@@ -9,9 +9,10 @@ from objectives import Facts
 from objectives.shorthand import read_range
 from storage import create_storage
 from tuner.errors import ContradictionError, UsageError
-from tuner.ranges import read_ranges, take_ranges
+from tuner.ranges import read_ranges, read_values, take_ranges
 from tuner.spec import Spec, build_spec, check_same_spec
 from tuner.study import create_or_resume
+from tuner.train import TrainRequest, has_test_part, plan_training, train_once
 from tuner.workers.config import WorkerConfig
 from tuner.workers.coordinator import run_worker
 from tuner.workers.jobs import look_at_new
@@ -126,3 +127,32 @@ def test_search_states_what_a_problem_left_open(
     assert create_or_resume(loaded.storage, "s", asked).spec == loaded.spec
     with pytest.raises(UsageError, match="--search has no effect on mine:function"):
         look_at_new(sqlite_url, "f", {"objective": "mine:function", "search": {"x": (0.0, 0.5)}})
+
+
+def test_training_outside_of_a_search_needs_all_that_is_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is missing is named with its range; its values have the metric's name."""
+    (tmp_path / "mine.py").write_text(
+        _PROBLEM.replace("epochs=1", "epochs=1, test=0, metric='mae'")
+    )
+    monkeypatch.chdir(tmp_path)
+    options, params = {"objective": "mine:problem"}, {"width": 4, **read_values(["lr=0.1"])}
+    with pytest.raises(UsageError, match=r"weight_decay 1e-05 to 0\.01, log: give --wei"):
+        plan_training(options, params)
+    params["weight_decay"] = 0.0
+    spec = plan_training(options, params)
+    assert spec.facts.metric.name == "validation mae"
+    assert not has_test_part(spec)
+    ((result, value),) = train_once(spec, params, TrainRequest(tmp_path, "cpu", 1))
+    assert value == result.value > 0
+
+
+def test_built_in_objective_trains_with_its_own_parameters_alone() -> None:
+    """Each that is missing or unknown is named."""
+    with pytest.raises(UsageError, match=r"lr 0\.001 to 1, log: give --lr X"):
+        plan_training({}, {"weight_decay": 0.0})
+    with pytest.raises(UsageError, match="--set width: simplenet takes weight_decay, lr"):
+        plan_training({}, {"weight_decay": 0.0, "lr": 0.1, "width": 3})
+    with pytest.raises(UsageError, match="write NAME=VALUE"):
+        read_values(["width"])

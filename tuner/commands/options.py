@@ -393,14 +393,3 @@ TrialNumber = Annotated[
     int | None,
     option("--trial", "Replay this trial of --study.", metavar="N", show_default="none"),
 ]
-# One value each, where a search has a range: so with environment variables of their own.
-TrainWeightDecay = Annotated[
-    float | None,
-    typer.Option(
-        "--weight-decay", envvar="TUNER_TRAIN_WEIGHT_DECAY", help="λ.", metavar="X", min=0
-    ),
-]
-TrainLr = Annotated[
-    float | None,
-    typer.Option("--lr", envvar="TUNER_TRAIN_LR", help="Learning rate.", metavar="X", min=0),
-]

@@ -65,13 +65,19 @@ def look_at_new(storage_url: str, study_name: str, options: Mapping[str, Any]) -
     Its objective is loaded here, and a problem is tried, before anything is stored. A study that
     exists has been looked at: workers tell what they cannot load. Raises ObjectiveError.
     """
-    objective = options.get("objective")
-    if objective is None or ":" not in objective or not _is_new(storage_url, study_name):
+    if ":" not in options.get("objective", "") or not _is_new(storage_url, study_name):
         return options
-    description = look_at_objective(objective, options)
+    if (described := describe_problem(options)) is not None:
+        return described
+    build_new_spec(options)  # or a database would be made for what a function does not take
+    return options
+
+
+def describe_problem(options: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return options with what a user's problem says of itself; None if it is a function."""
+    description = look_at_objective(options["objective"], options)
     if description is None:
-        build_new_spec(options)  # or a database would be made for what a function does not take
-        return options
+        return None
     facts, (_, others) = description.pop("facts"), take_ranges(options)
     return {**description, **others, "problem": facts, "direction": facts["metric"]["direction"]}
 
