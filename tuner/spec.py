@@ -59,8 +59,8 @@ class Spec(BaseModel):
     pruner: PrunerName = "median"
     seed: int = Field(default=0, ge=0)
     direction: Direction = "maximize"
-    # Points of the grid sampler: (weight_decay, lr). Chosen when the study is created.
-    grid: tuple[int, int] | None = None
+    # Points of the grid sampler, by parameter of the space. Chosen when the study is created.
+    grid: tuple[int, ...] | None = None
     # The searched study whose candidates this one trains on fresh seeds.
     # Not stored when None: older workers know no such field, and a spec keeps its hash.
     confirms: str | None = Field(default=None, exclude_if=lambda name: name is None)

@@ -1,12 +1,10 @@
 """Create or load a study: its spec, its budget, and the sampler and pruner that the spec names."""
 
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import (
@@ -18,7 +16,6 @@ from optuna.pruners import (
 from optuna.samplers import (
     BaseSampler,
     GPSampler,
-    GridSampler,
     QMCSampler,
     RandomSampler,
 )
@@ -50,6 +47,7 @@ from tuner.foreign import (
     read_spec,
 )
 from tuner.sampling.cmaes import SafeCmaEsSampler
+from tuner.sampling.grid import Grid, find_points, find_shape
 from tuner.sampling.median import IncrementalMedianPruner
 from tuner.sampling.tpe import IncrementalTPESampler
 from tuner.space import find_space
@@ -287,12 +285,12 @@ def _create(
     n_trials: int,
     teacher: Teacher | None = None,
 ) -> LoadedStudy:
-    if options.get("sampler") == "grid":
-        options = {**options, "grid": _grid_shape(n_trials)}
     # A confirmation trains as what it confirms.
     spec = build_spec(options) if "confirms" in options else build_new_spec(options)
     if teacher is not None:
         teacher.check(name, spec)
+    if spec.sampler == "grid":
+        spec = spec.model_copy(update={"grid": find_shape(find_space(spec), n_trials)})
     check_may_be_adopted(storage, name, spec.direction)
     study = optuna.create_study(
         storage=storage, study_name=name, direction=spec.direction, load_if_exists=True
@@ -350,7 +348,8 @@ def make_sampler(spec: Spec, worker_ordinal: int = 0) -> BaseSampler:
             case "cmaes":
                 return SafeCmaEsSampler(seed=own)
             case "grid":
-                return _Grid(_grid_points(spec), seed=shared)
+                assert spec.grid is not None  # set by _create for this sampler
+                return Grid(find_points(find_space(spec), spec.grid), seed=shared)
 
 
 def make_pruner(spec: Spec) -> BasePruner:
@@ -367,30 +366,3 @@ def make_pruner(spec: Spec) -> BasePruner:
             return HyperbandPruner(min_resource=1, max_resource=spec.epochs)
         case "none":
             return NopPruner()
-
-
-class _Grid(GridSampler):
-    """Optuna's grid sampler, less its attempt to stop the study: the budget does that.
-
-    ``Study.stop`` raises RuntimeError outside ``Study.optimize``.
-    """
-
-    def after_trial(self, *args: Any) -> None:
-        """Do nothing."""
-
-
-def _grid_shape(n_trials: int) -> tuple[int, int]:
-    """Return numbers of (weight_decay, lr) points whose product is at least the budget."""
-    n_lr = max(2, math.isqrt(n_trials))
-    return max(2, math.ceil(n_trials / n_lr)), n_lr
-
-
-def _grid_points(spec: Spec) -> dict[str, list[float]]:
-    assert spec.grid is not None  # set by _create for this sampler
-    points = {}
-    for name, bounds, n in zip(
-        ("weight_decay", "lr"), (spec.weight_decay, spec.lr), spec.grid, strict=True
-    ):
-        inner = np.geomspace(*bounds, n)[1:-1]  # the ends exactly, rounding would leave the range
-        points[name] = [bounds[0], *map(float, inner), bounds[1]]
-    return points

@@ -1,11 +1,16 @@
 """A study is created once with its spec, and resumed with the same; samplers come from it."""
 
+import math
+
 import optuna
 import pytest
 
+from objectives import Facts
+from objectives.shorthand import read_range
 from storage import create_storage
 from tuner.errors import StudyNotFoundError, UsageError
-from tuner.space import find_space, suggest
+from tuner.sampling.grid import Grid, find_points, find_shape
+from tuner.space import find_space, read_space, suggest
 from tuner.spec import build_spec
 from tuner.study import create_or_resume, load_study, make_pruner, make_sampler
 
@@ -88,6 +93,49 @@ def test_grid_reaches_both_ends_of_each_range() -> None:
         study.tell(trial, 0.0)
         seen.add((round(point["weight_decay"], 9), point["lr"]))
     assert seen == {(wd, lr) for wd in (1e-5, 1e-4, 1e-3) for lr in (1e-3, 1.0)}
+
+
+_SPACES = {
+    "two": {"weight_decay": (1e-5, 1e-2), "lr": (1e-3, 1.0)},
+    "mixed": {"l1": (1e-5, 1e-2), "width": (8, 64, "log"), "act": ["a", "b", None], "off": [0.5]},
+    "counted": {"width": (1, 3), "layers": (1, 2)},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "n_trials", "shape"),
+    [
+        ("two", 20, (5, 4)),
+        ("two", 1, (2, 2)),
+        ("mixed", 50, (5, 4, 3, 1)),
+        ("counted", 50, (3, 2)),
+        ("counted", 3, (2, 2)),
+    ],
+)
+def test_grid_over_any_space_is_as_large_as_the_budget(
+    name: str, n_trials: int, shape: tuple[int, ...]
+) -> None:
+    """Choices and small ranges have all their values; each point is one that Optuna takes."""
+    space = read_space(Facts(space={n: read_range(n, each) for n, each in _SPACES[name].items()}))
+    assert find_shape(space, n_trials) == shape
+    points = find_points(space, shape)
+    assert tuple(map(len, points.values())) == shape
+    study = optuna.create_study(sampler=Grid(points))
+    seen = set()
+    for _ in range(math.prod(shape)):
+        trial = study.ask()
+        seen.add(tuple(suggest(trial, space).values()))
+        study.tell(trial, 0.0)
+    assert len(seen) == math.prod(shape)
+
+
+def test_problem_is_searched_on_a_grid(sqlite_url: str) -> None:
+    """It has stated its space, so that the grid's shape is chosen when its study is created."""
+    facts = Facts(space={n: read_range(n, each) for n, each in _SPACES["mixed"].items()})
+    options = {"objective": "m:problem", "problem": facts, "sampler": "grid"}
+    loaded = create_or_resume(create_storage(sqlite_url), "s", options, n_trials=50)
+    assert loaded.spec.grid == (5, 4, 3, 1)
+    assert isinstance(make_sampler(loaded.spec), Grid)
 
 
 @pytest.mark.parametrize("pruner", ["asha", "hyperband"])
