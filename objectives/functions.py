@@ -62,7 +62,7 @@ def load_function(path: str, folder: str) -> ObjectiveFunction:
     if isinstance(found, LoadedProblem):
         raise ObjectiveError(
             f"Objective {path!r} makes a problem, and its study was created where nobody looked: "
-            "create it by `tuner run` or `tuner study create` on a machine that has the module"
+            "create it by `tuner run` or `tuner create` on a machine that has the module"
         )
     return found
 
