@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL
 
 from objectives.datasets import load_training_data
 from tests import servers
+from tests.forked import Tuner
 from tests.poolers import PgBouncer, require_pgbouncer
 from tuner import cli as command
 from tuner.workers import nursery
@@ -182,6 +183,29 @@ def cli(tmp_path: Path) -> Cli:
             text=True,
             timeout=180,
             check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def fork(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    """Return a function that does what `cli` does, without the start of a Python.
+
+    For what must not stay in this process, such as a user's module: it is of another text the next
+    time. What begins before `tuner` is imported, and how a Python ends, only `cli` sees.
+    """
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        logs = tmp_path_factory.mktemp("logs")
+        stdout, stderr = logs / "stdout", logs / "stderr"
+        process = Tuner(arguments, tmp_path, clean_environment(**environment), stdout, stderr)
+        try:
+            status = process.wait(180)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(
+            arguments, status, stdout.read_text(), stderr.read_text()
         )
 
     return run

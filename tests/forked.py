@@ -47,15 +47,23 @@ def start_server() -> None:
 class Tuner:
     """`python -m tuner` without the start of a Python; used as a `subprocess.Popen` is.
 
-    It leads a process group of its own, as a command of a terminal does, and writes to a log.
+    It leads a process group of its own, as a command of a terminal does, and writes to a log;
+    results alone, if errors have a log of theirs.
     """
 
     def __init__(
-        self, arguments: tuple[str, ...], folder: Path, environment: Mapping[str, str], log: Path
+        self,
+        arguments: tuple[str, ...],
+        folder: Path,
+        environment: Mapping[str, str],
+        log: Path,
+        errors: Path | None = None,
     ) -> None:
         start_server()
-        log.touch()
-        given = (arguments, folder, dict(environment), log)
+        logs = (log, errors or log)
+        for file in logs:
+            file.touch()
+        given = (arguments, folder, dict(environment), logs)
         self._process = context.Process(target=_run_command, args=given)
         self._process.start()
         assert self._process.pid is not None
@@ -89,7 +97,7 @@ class Tuner:
 
 
 def _run_command(
-    arguments: tuple[str, ...], folder: Path, environment: dict[str, str], log: Path
+    arguments: tuple[str, ...], folder: Path, environment: dict[str, str], logs: tuple[Path, Path]
 ) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the server does with it
@@ -97,9 +105,8 @@ def _run_command(
     os.environ.update(environment)
     time.tzset()
     os.chdir(folder)
-    file = os.open(log, os.O_WRONLY | os.O_APPEND)
-    for stream in (1, 2):
-        os.dup2(file, stream)
+    for stream, log in enumerate(logs, start=1):
+        os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), stream)
     if arguments[0] in ("confirm", "run", "worker"):
         nursery.open_nursery(_TrainersServer)
     passwords._hasher = QUICK

@@ -18,18 +18,18 @@ _CASES = [
 
 
 @pytest.mark.parametrize("path", _CASES)
-def test_example_is_searched_confirmed_and_exported(path: Path, tmp_path: Path, cli: Cli) -> None:
+def test_example_is_searched_confirmed_and_exported(path: Path, tmp_path: Path, fork: Cli) -> None:
     """What is exported holds all parameters, a test value, and what is known of the problem."""
     (tmp_path / path.name).write_text(path.read_text())
     sizes = ("--trials", "4", "--epochs", "2", "--seeds", "2", "--pruner", "none")
-    result = cli("run", "--objective", f"{path.name}:problem", "--study", "s", *sizes, "--json")
+    result = fork("run", "--objective", f"{path.name}:problem", "--study", "s", *sizes, "--json")
     assert result.returncode == 0, result.stderr
     answer = json.loads((tmp_path / "best_lambda.json").read_text())
     assert answer["evidence"]["n_seeds"] == 2
     assert answer["evidence"]["test_accuracy"] is not None
     assert answer["meaning"]["dataset"]["n_train"] > 0
     assert answer["evidence"]["strength"] in answer["params"]
-    replayed = cli("train", "--study", "s", "--trial", "1", "--json")
+    replayed = fork("train", "--study", "s", "--trial", "1", "--json")
     name = answer["evidence"]["metric"].replace(" ", "_")
     for epoch in json.loads(replayed.stdout):
         assert epoch[name] == pytest.approx(epoch["recorded"], abs=2e-3, rel=2e-3)

@@ -19,10 +19,10 @@ _PROBLEMS = [name for name, block in _FILES.items() if "Problem" in block]
 
 
 @pytest.mark.parametrize("name", _PROBLEMS)
-def test_problem_of_the_page_can_be_tuned(name: str, cli: Cli, tmp_path: Path) -> None:
+def test_problem_of_the_page_can_be_tuned(name: str, fork: Cli, tmp_path: Path) -> None:
     """`tuner check` finds nothing wrong with it, and says what it is."""
     (tmp_path / f"{name}.py").write_text(_FILES[name])
-    result = cli("check", "--objective", f"{name}.py:problem", "--json")
+    result = fork("check", "--objective", f"{name}.py:problem", "--json")
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
     assert found["description"]["facts"]["data"]["n_train"] > 0
@@ -30,10 +30,10 @@ def test_problem_of_the_page_can_be_tuned(name: str, cli: Cli, tmp_path: Path) -
     assert not list(tmp_path.glob("*.db"))
 
 
-def test_check_tells_people(cli: Cli, tmp_path: Path) -> None:
+def test_check_tells_people(fork: Cli, tmp_path: Path) -> None:
     """A line each on what decides about a study, and one on each fault."""
     (tmp_path / "churn.py").write_text(_FILES["churn"])
-    result = cli("check", "--objective", "churn:problem", "--epochs", "7")
+    result = fork("check", "--objective", "churn:problem", "--epochs", "7")
     topics = [line.split("  ")[0] for line in result.stdout.splitlines()]
     expected = ["model", "parameters", "data", "metric", "searched", "program", "memory a trial"]
     assert topics == [*expected, "last batch", "clock", "study"]
@@ -41,7 +41,7 @@ def test_check_tells_people(cli: Cli, tmp_path: Path) -> None:
     assert "2,114, of which 2,114 decay" in result.stdout
     (tmp_path / "bad.py").write_text(_FILES["churn"].replace("scale(features)", "features[:9]"))
     for command in ("check", "run"):
-        result = cli(command, "--objective", "bad:problem")
+        result = fork(command, "--objective", "bad:problem")
         assert result.returncode == 2
         assert result.stderr.strip() == (
             "tuner: data: its tensors have 9 and 569 examples: give as many targets as inputs"
@@ -49,15 +49,15 @@ def test_check_tells_people(cli: Cli, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.db"))
 
 
-def test_function_and_generator_of_the_page_are_no_problems(cli: Cli, tmp_path: Path) -> None:
+def test_function_and_generator_of_the_page_are_no_problems(fork: Cli, tmp_path: Path) -> None:
     """They load, and are searched."""
     (tmp_path / "mine.py").write_text(_FILES["mine"])
-    assert "is a function of a trial" in cli("check", "--objective", "mine.py:objective").stdout
-    run = cli("run", "--objective", "mine.py:objective", "--trials", "3", "--no-confirm", "--json")
+    assert "is a function of a trial" in fork("check", "--objective", "mine.py:objective").stdout
+    run = fork("run", "--objective", "mine.py:objective", "--trials", "3", "--no-confirm", "--json")
     assert json.loads(run.stdout)["n_finished"] == 3
 
 
-def test_tune_of_the_page_gives_the_answer(cli: Cli, tmp_path: Path) -> None:
+def test_tune_of_the_page_gives_the_answer(fork: Cli, tmp_path: Path) -> None:
     """From a script without a guard, with a problem that no module holds; the study is like any."""
     (script,) = [block for block in _BLOCKS if "tuner.tune(" in block]
     (tmp_path / "script.py").write_text(
@@ -77,26 +77,26 @@ def test_tune_of_the_page_gives_the_answer(cli: Cli, tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stderr
     assert "weight_decay" in ran.stdout
-    status = json.loads(cli("status", "--study", "notebook", "--json").stdout)
+    status = json.loads(fork("status", "--study", "notebook", "--json").stdout)
     assert status["n_finished"] == 6
-    replayed = json.loads(cli("train", "--study", "notebook", "--trial", "0", "--json").stdout)
+    replayed = json.loads(fork("train", "--study", "notebook", "--trial", "0", "--json").stdout)
     assert replayed[-1]["validation_accuracy"] == pytest.approx(replayed[-1]["recorded"], abs=1e-3)
 
 
-def test_worker_with_other_code_or_data_is_refused(cli: Cli, tmp_path: Path) -> None:
+def test_worker_with_other_code_or_data_is_refused(fork: Cli, tmp_path: Path) -> None:
     """With both digests and the remedy; comments are free."""
     file = tmp_path / "churn.py"
     file.write_text(_FILES["churn"])
-    created = cli("create", "--objective", "churn:problem", "--study", "s", "--trials", "2")
+    created = fork("create", "--objective", "churn:problem", "--study", "s", "--trials", "2")
     assert created.returncode == 0, created.stderr
     for old, new, what in (
         ("64", "32", "was created with"),
         ("scale(features)", "scale(features) * 2", "was created with"),
     ):
         file.write_text(_FILES["churn"].replace(old, new))
-        result = cli("worker", "--study", "s")
+        result = fork("worker", "--study", "s")
         assert result.returncode != 0
         assert what in result.stderr
         assert "Traceback" not in result.stderr
     file.write_text(f"# a comment\n{_FILES['churn']}")
-    assert cli("worker", "--study", "s", "--workers", "1").returncode == 0
+    assert fork("worker", "--study", "s", "--workers", "1").returncode == 0

@@ -70,13 +70,13 @@ def test_study_that_another_process_resumes_ends_as_if_there_had_been_one(
 
 
 def test_commands_of_a_terminal_do_what_optimize_does(
-    sqlite_url: str, cli: Cli, tmp_path: Path
+    sqlite_url: str, cli: Cli, fork: Cli, tmp_path: Path
 ) -> None:
     """`tuner create` and `tuner worker` as they are typed, with an objective that spawns."""
     case = Case("elsewhere:spawned", 1)
     of_study = ("--storage", sqlite_url, "--study", case.name)
     spec = ("--objective", case.path, "--direction", "minimize", "--sampler", "random")
-    created = cli("create", *of_study, *spec, "--pruner", "none", "--trials", "1")
+    created = fork("create", *of_study, *spec, "--pruner", "none", "--trials", "1")
     assert created.returncode == 0, created.stderr
     worked = cli("worker", *of_study)
     assert worked.returncode == 0, worked.stderr

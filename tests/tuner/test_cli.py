@@ -149,11 +149,11 @@ def _with_driver(url: str) -> sqlalchemy.URL:
 
 
 @pytest.mark.slow
-def test_study_from_first_run_to_extension(cli: Cli, call: Cli, tmp_path: Path) -> None:
+def test_study_from_first_run_to_extension(fork: Cli, call: Cli, tmp_path: Path) -> None:
     """A first run, the looks at it, a second run that has nothing to do, and an extension."""
     study = ("--study", "d")
     run = ("run", *study, "--no-confirm")
-    first = cli(*run, "--trials", "4", "--workers", "2", *DIGITS)
+    first = fork(*run, "--trials", "4", "--workers", "2", *DIGITS)
     assert first.returncode == 0, first.stderr
     assert "4 of 4 trials finished" in first.stdout
     assert "test accuracy" in first.stdout
@@ -212,7 +212,7 @@ def test_run_on_mnist_writes_a_json_that_loads_without_torch(
     assert accuracy > 0.4
 
 
-def test_json_of_a_chatty_objective_is_one_document(cli: Cli, tmp_path: Path) -> None:
+def test_json_of_a_chatty_objective_is_one_document(fork: Cli, tmp_path: Path) -> None:
     """What a user's module and objective print goes to stderr, the result alone to stdout."""
     (tmp_path / "theirs.py").write_text(
         "print('imported')\n"
@@ -220,7 +220,7 @@ def test_json_of_a_chatty_objective_is_one_document(cli: Cli, tmp_path: Path) ->
         "    print('called')\n"
         "    return trial.suggest_float('x', 0, 1)\n"
     )
-    result = cli("run", "--objective", "theirs:objective", "--trials", "2", "--json")
+    result = fork("run", "--objective", "theirs:objective", "--trials", "2", "--json")
     assert json.loads(result.stdout)["n_finished"] == 2
     assert "called" in result.stderr
 

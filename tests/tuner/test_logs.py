@@ -58,14 +58,12 @@ def _with(lines: list[dict[str, Any]], part: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_run_logs_each_line_as_json_with_study_worker_and_trial(cli: Cli, tmp_path: Path) -> None:
+def test_run_logs_each_line_as_json_with_study_worker_and_trial(fork: Cli, tmp_path: Path) -> None:
     """Progress, workers, and what an objective prints, warns of and raises."""
     (tmp_path / "theirs.py").write_text(_THEIRS)
     options = ("--study", "s", "--trials", "3", "--workers", "1", "--no-confirm", "--verbose")
-    where = {"PYTHONPATH": f"{Path.cwd()}:{tmp_path}", "FORCE_COLOR": "1"}
-    result = cli(
-        "run", "--objective", "theirs:objective", *options, "--log-format", "json", **where
-    )
+    logging = ("--log-format", "json")
+    result = fork("run", "--objective", "theirs:objective", *options, *logging, FORCE_COLOR="1")
     assert result.returncode == 0, result.stderr
     lines = _lines(result.stderr)
     for line in lines:
@@ -111,18 +109,18 @@ def test_progress_bar_is_logged_as_its_last_state() -> None:
     ],
     ids=["wrong usage", "failure"],
 )
-def test_failure_is_told_as_json(cli: Cli, options: list[str], status: int, message: str) -> None:
+def test_failure_is_told_as_json(fork: Cli, options: list[str], status: int, message: str) -> None:
     """The one line that says why a command failed is for programs then, too."""
-    result = cli("run", *options, TUNER_LOG_FORMAT="json")
+    result = fork("run", *options, TUNER_LOG_FORMAT="json")
     assert result.returncode == status
     (line,) = _lines(result.stderr)
     assert line["level"] == "ERROR"
     assert message in line["message"]
 
 
-def test_unknown_format_is_wrong_usage(cli: Cli) -> None:
+def test_unknown_format_is_wrong_usage(fork: Cli) -> None:
     """One line that names those there are."""
-    result = cli("worker", "--log-format", "xml")
+    result = fork("worker", "--log-format", "xml")
     assert result.returncode == 2
     assert result.stderr.endswith("'xml' is none of text, json\n")
     assert result.stderr.count("\n") == 1
