@@ -19,6 +19,8 @@ from tuner.answer.export import check_form
 from tuner.answer.frameworks import FRAMEWORKS, write_lines
 from tuner.errors import UsageError
 
+pytestmark = pytest.mark.xdist_group("frameworks")
+
 N, N_INPUTS, N_HIDDEN, N_CLASSES = 64, 6, 5, 3  # N: one batch, as long as the study's
 LR, WEIGHT_DECAY = 0.1, 0.01
 

@@ -16,6 +16,8 @@ from tests.tuner.server.conftest import Server, StartServer, add_study
 from tests.tuner.server.watched import Watched, add_people, watching
 from tuner import cli
 
+pytestmark = pytest.mark.xdist_group("nginx")
+
 _REMEDY = "proxy_set_header Host $http_host;"
 
 _DEFAULT = "location / {{ proxy_pass http://127.0.0.1:{port}; }}"
