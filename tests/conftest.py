@@ -181,7 +181,7 @@ def cli(tmp_path: Path) -> Cli:
             env=clean_environment(**environment),
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=500,
             check=False,
         )
 
@@ -201,7 +201,7 @@ def fork(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Cli:
         stdout, stderr = logs / "stdout", logs / "stderr"
         process = Tuner(arguments, tmp_path, clean_environment(**environment), stdout, stderr)
         try:
-            status = process.wait(180)
+            status = process.wait(500)
         finally:
             process.kill()
         return subprocess.CompletedProcess(

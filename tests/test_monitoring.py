@@ -159,7 +159,7 @@ def test_commands_of_the_page_run_as_written(tmp_path: Path) -> None:
         env=clean_environment(PATH=path, TUNER_PORT=ports["8080"]),
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=500,
         check=False,
     )
     assert result.returncode == 0, result.stderr

@@ -72,7 +72,7 @@ def test_tune_of_the_page_gives_the_answer(fork: Cli, tmp_path: Path) -> None:
         env=clean_environment(PYTHONPATH=str(ROOT)),
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=500,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr

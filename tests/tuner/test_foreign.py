@@ -49,7 +49,7 @@ _NO_BUDGET = "has no budget, since another program has copied or renamed it: `tu
 def _optuna(*arguments: str) -> None:
     """Run Optuna's own command line."""
     command = [str(Path(sys.executable).with_name("optuna")), *arguments]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, check=True, capture_output=True, timeout=500)
 
 
 def _execute(url: str, *statements: str) -> None:
