@@ -34,6 +34,7 @@ from tuner.study import LoadedStudy, create_or_resume
 from tuner.workers.config import WorkerConfig
 from tuner.workers.jobs import look_at_new
 from tuner.workers.launchers.launch import train_study
+from tuner.workers.local import StudyRun
 from tuner.workers.shutdown import Leaving
 
 
@@ -111,7 +112,7 @@ def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunRes
         config = replace(request.worker, models_dir=Path(models_dir))
         if not was_finished_before:
             set_study_state(storage.engine, loaded.study_id, "open")  # it may be paused or stopped
-            train_study(loaded, config, request.n_workers, _ignore, (console, leaving))
+            train_study(StudyRun(loaded, config, request.n_workers, console, leaving))
         if request.confirms:
             confirmation, unconfirmed = _confirm(loaded, request, console, leaving)
         if confirmation is None:
@@ -128,10 +129,6 @@ def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunRes
         time.monotonic() - started,
         was_finished_before,
     )
-
-
-def _ignore(_view: LoadedStudy) -> None:
-    pass
 
 
 def _confirm(

@@ -30,6 +30,7 @@ from tuner.study import LoadedStudy, create_or_resume, load_study
 from tuner.workers.config import WorkerConfig
 from tuner.workers.coordinator import run_worker
 from tuner.workers.launchers.launch import train_study
+from tuner.workers.local import StudyRun
 from tuner.workers.shutdown import Leaving
 
 QUICK = {"dataset": "digits", "train_size": 200, "epochs": 2, "pruner": "none", "lr": (0.05, 0.5)}
@@ -299,7 +300,7 @@ def test_crew_goes_on_if_more_is_granted_when_it_has_seen_the_end(sqlite_url: st
             create_or_resume(searched.storage, "s", {}, n_trials=3)
 
     screen = Console(file=io.StringIO()), _Granting()
-    train_study(searched, WorkerConfig(sqlite_url, "s"), 1, lambda _: None, screen)
+    train_study(StudyRun(searched, WorkerConfig(sqlite_url, "s"), 1, *screen))
     assert searched.load_budget().n_finished == 3
 
 

@@ -38,6 +38,7 @@ from tuner.selection import find_confirmation, get_best_trial, score_on_test
 from tuner.study import LoadedStudy, load_study, open_confirmation
 from tuner.workers.config import WorkerConfig
 from tuner.workers.launchers.launch import train_study
+from tuner.workers.local import StudyRun
 from tuner.workers.shutdown import Leaving
 
 _PLAN = "plan"
@@ -246,7 +247,7 @@ def _train(
     n = race.sizes.n_seeds
     screen[0].print(f"Confirming λ: {n + 2} fresh seeds choose, {n} others check", highlight=False)
     while race.missing:
-        train_study(confirming, config, n_workers, race.on_tick, screen)
+        train_study(StudyRun(confirming, config, n_workers, *screen, race.on_tick))
         if retry.call("read the budget", confirming.load_budget).state == "stopped":
             raise NoResultError(
                 f"The confirmation of study {race.searched.name!r} was stopped: `tuner confirm` "

@@ -1,19 +1,13 @@
 """Have a study trained: by a crew that is this very process, or by those that an engine places."""
 
 import time
-from collections.abc import Callable
-
-from rich.console import Console
 
 from storage import Budget
 from tuner.errors import UsageError, WorkersFailedError
 from tuner.report import show_progress
-from tuner.study import LoadedStudy
-from tuner.workers.config import WorkerConfig
 from tuner.workers.engine_choice import LOCAL, EngineChoice
 from tuner.workers.launchers.engine import Engine, EngineStatus
-from tuner.workers.local import train_locally
-from tuner.workers.shutdown import Leaving
+from tuner.workers.local import StudyRun, train_locally
 
 _TICK_SECONDS = 0.2
 _BUDGET_SECONDS = 1.0
@@ -21,43 +15,31 @@ _BUDGET_SECONDS = 1.0
 _STOP_SECONDS = 10.0
 
 
-def train_study(
-    loaded: LoadedStudy,
-    config: WorkerConfig,
-    n_workers: int | None,
-    on_tick: Callable[[LoadedStudy], None],
-    screen: tuple[Console, Leaving],
-) -> None:
-    """Train until the budget is spent or the study is stopped, where ``config.engine`` says.
+def train_study(run: StudyRun) -> None:
+    """Train until the budget is spent or the study is stopped, where ``run.config.engine`` says.
 
     Raises as `run_worker` does, UsageError for an engine that cannot work here, and Interrupted
-    when asked to leave. ``on_tick`` is called a few times a second with the study.
+    when asked to leave.
     """
     while True:
-        _train_until_crews_end(loaded, config, n_workers, on_tick, screen)
-        budget = config.retry(screen[1]).call("read the budget", loaded.load_budget)
+        _train_until_crews_end(run)
+        budget = run.config.retry(run.leaving).call("read the budget", run.loaded.load_budget)
         # Somebody else, say a second confirmation, may have granted more since they saw it spent.
         if budget.is_spent or budget.is_past_deadline or budget.state == "stopped":
             return
 
 
-def _train_until_crews_end(
-    loaded: LoadedStudy,
-    config: WorkerConfig,
-    n_workers: int | None,
-    on_tick: Callable[[LoadedStudy], None],
-    screen: tuple[Console, Leaving],
-) -> None:
-    if config.engine is None or config.engine.name == LOCAL:
-        train_locally(loaded, config, n_workers, on_tick, screen)
+def _train_until_crews_end(run: StudyRun) -> None:
+    choice = run.config.engine
+    if choice is None or choice.name == LOCAL:
+        train_locally(run)
         return
-    engine = make_engine(config.engine)
-    leaving = screen[1]
-    with leaving.listening():
+    engine = make_engine(choice)
+    with run.leaving.listening():
         try:
-            engine.start(config, n_workers)
-            with leaving.listening():  # Ray has taken SIGTERM for itself
-                _watch(engine, loaded, config, on_tick, screen)
+            engine.start(run.config, run.n_workers)
+            with run.leaving.listening():  # Ray has taken SIGTERM for itself
+                _watch(engine, run)
         finally:
             engine.stop(_STOP_SECONDS)
 
@@ -74,23 +56,17 @@ def make_engine(choice: EngineChoice) -> Engine:
     return RayEngine(choice)
 
 
-def _watch(
-    engine: Engine,
-    loaded: LoadedStudy,
-    config: WorkerConfig,
-    on_tick: Callable[[LoadedStudy], None],
-    screen: tuple[Console, Leaving],
-) -> None:
+def _watch(engine: Engine, run: StudyRun) -> None:
     """Show how far the study is until its crews have ended, or nothing is left to do for them.
 
-    Crews end well when they see the budget spent; before ``on_tick`` grants more, perhaps.
+    Crews end well when they see the budget spent; before ``run.on_tick`` grants more, perhaps.
     """
-    console, leaving = screen
-    retry = config.retry(leaving)
+    loaded, console = run.loaded, run.console
+    retry = run.config.retry(run.leaving)
     looked_at, has_waited = float("-inf"), False
     with show_progress(loaded, console) as show:
         while True:
-            leaving.check()
+            run.leaving.check()
             status = engine.poll()
             if status.n_crews == 0 or time.monotonic() - looked_at >= _BUDGET_SECONDS:
                 looked_at = time.monotonic()
@@ -101,7 +77,7 @@ def _watch(
                     has_waited = True
                     console.print("Waiting for nodes with free CPUs", highlight=False)
             retry.attempt(lambda: show(loaded), None)
-            retry.attempt(lambda: on_tick(loaded), None)
+            retry.attempt(lambda: run.on_tick(loaded), None)
             time.sleep(_TICK_SECONDS)
 
 
