@@ -13,7 +13,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from storage import QueuedTrial, find_key, is_given_back
-from tuner.confirmation.box import Box, Cell
+from tuner.confirmation.box import Axis, Box, Cell
 from tuner.confirmation.fresh_seeds import SEED
 from tuner.confirmation.ridge import find_slope
 from tuner.confirmation.statistics import is_finite, sign_of
@@ -167,8 +167,7 @@ def _draw(box: Box, scaled: _Scaled, seeds: Sequence[int], study_seed: int) -> l
     it may be.
     """
     cells = box.cells
-    mean, covariance = scaled.surface.predict(box.place(cells))
-    factor = _factorise(covariance)
+    mean, factor = scaled.surface.posterior(box.place(cells))
     drawn: list[Training] = []
     for seed in seeds:
         rng = np.random.default_rng([study_seed, seed])
@@ -178,12 +177,6 @@ def _draw(box: Box, scaled: _Scaled, seeds: Sequence[int], study_seed: int) -> l
             own.append(next(int(k) for k in order if k not in own))
         drawn += [(cells[k], seed) for k in own]
     return drawn
-
-
-def _factorise(covariance: Floats) -> Floats:
-    jitter = 1e-7 * np.trace(covariance) / len(covariance) + 1e-12
-    factor: Floats = np.linalg.cholesky(covariance + jitter * np.eye(len(covariance)))
-    return factor
 
 
 def conclude(
@@ -198,20 +191,14 @@ def conclude(
     scaled, strengths = _fit(box, trained, results, direction), box.strength.levels
     companions = box.companion.refine(_N_FINE) if box.companion else (None,)
     cells: list[Cell] = [(s, c) for s in strengths for c in companions]
-    mean, covariance = scaled.surface.predict(box.place(cells))
+    mean, factor = scaled.surface.posterior(box.place(cells))
     of_strength = mean.reshape(len(strengths), -1)
     at = of_strength.argmax(1) + of_strength.shape[1] * np.arange(len(strengths))
     tops = [cells[k] for k in at]
     noise = np.random.default_rng(0).standard_normal((len(mean), _N_DRAWS))
-    drawn = mean[:, None] + _DOUBT * _factorise(covariance) @ noise
+    drawn = mean[:, None] + _DOUBT * factor @ noise
     heights = drawn.T.reshape(_N_DRAWS, len(strengths), -1).max(2)
-    is_cheap = heights >= heights.max(1, keepdims=True) - _CHEAP * scaled.surface.one_training
-    largest = len(strengths) - 1 - is_cheap[:, ::-1].argmax(1)
-    places = box.strength.place(strengths)
-    best, cheap = (
-        int(np.abs(places - places[found].mean()).argmin())
-        for found in (heights.argmax(1), largest)
-    )
+    best, cheap = _find_means(box.strength, heights, _CHEAP * scaled.surface.one_training)
     others = np.where(np.array(strengths) == box.control, -np.inf, mean[at])
     rival = best if strengths[best] != box.control else _last_max(others)
     if (highest := _last_max(mean[at])) == len(strengths) - 1:  # what lies beyond is not known
@@ -229,6 +216,20 @@ def conclude(
         search=scaled.read(float(search[0]), direction),
         slope=find_slope(box, scaled.surface),
     )
+
+
+def _find_means(strength: Axis, heights: Floats, cheap: float) -> tuple[int, int]:
+    """Return the levels nearest to where rows of heights ``(draws, levels)`` are best on average,
+    and to the largest that lose at most so much.
+    """
+    places = strength.place(strength.levels)
+    is_cheap = heights >= heights.max(1, keepdims=True) - cheap
+    largest = len(places) - 1 - is_cheap[:, ::-1].argmax(1)
+    best, last = (
+        int(np.abs(places - places[found].mean()).argmin())
+        for found in (heights.argmax(1), largest)
+    )
+    return best, last
 
 
 def _last_max(values: Floats) -> int:

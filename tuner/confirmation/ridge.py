@@ -23,9 +23,7 @@ def find_slope(box: Box, surface: Surface) -> tuple[float, float, float] | None:
     strengths = np.geomspace(lowest, axes[0].levels[-1], _N_FINE)
     companions = np.geomspace(axes[1].levels[0], axes[1].levels[-1], _N_FINE)
     cells = [(float(s), float(c)) for c in companions for s in strengths]
-    mean, covariance = surface.predict(box.place(cells))
-    jitter = 1e-6 * np.trace(covariance) / len(covariance) + 1e-12
-    factor = np.linalg.cholesky(covariance + jitter * np.eye(len(covariance)))
+    mean, factor = surface.posterior(box.place(cells))
     noise = np.random.default_rng(0).standard_normal((len(mean), _N_DRAWS))
     drawn = np.column_stack([mean, mean[:, None] + factor @ noise])
     by_companion = drawn.T.reshape(-1, _N_FINE, _N_FINE)

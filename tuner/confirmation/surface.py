@@ -83,6 +83,17 @@ class Surface:
         mean = self.values.mean() + across @ solve_triangular(fit.factor.T, fit.residuals)
         return mean, fit.variance * (_kernel(points, points, scales) - half.T @ half)
 
+    def posterior(self, points: Floats) -> tuple[Floats, Floats]:
+        """Return the mean at these points, and a factor ``(n, n)`` of their covariance.
+
+        The mean plus the factor times standard normal noise is a surface that the values leave
+        possible.
+        """
+        mean, covariance = self.predict(points)
+        jitter = 1e-7 * np.trace(covariance) / len(covariance) + 1e-12
+        factor: Floats = np.linalg.cholesky(covariance + jitter * np.eye(len(covariance)))
+        return mean, factor
+
     @property
     def one_training(self) -> float:
         """The standard deviation of one training's value, by seed and noise."""
