@@ -250,7 +250,7 @@ def create(
             print(_progress(study, created["n_finished"], created["n_trials"]))
         return
     from storage import create_storage
-    from tuner.confirmation.wish import ask, find_wish
+    from tuner.confirmation.wish import ask_once
     from tuner.report import follow_up, load_status
     from tuner.study import create_or_resume
     from tuner.workers.jobs import look_at_new
@@ -268,8 +268,8 @@ def create(
         brakes=brake_options.given(context),
         warm_start=warm_start,
     )
-    if confirm and find_wish(loaded.study.user_attrs) is None:
-        ask(loaded)
+    if confirm:
+        ask_once(loaded)
     status = load_status(loaded)
     if as_json:
         print(to_json({**asdict(status), "spec": loaded.spec.model_dump(mode="json")}))

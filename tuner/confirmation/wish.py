@@ -36,6 +36,12 @@ def ask(loaded: LoadedStudy, *, n_seeds: int | None = None) -> None:
     loaded.study.set_user_attr(WISH, asdict(Wish(n_seeds)))
 
 
+def ask_once(loaded: LoadedStudy) -> None:
+    """Ask unless somebody has: who creates a study may do so again."""
+    if find_wish(loaded.study.user_attrs) is None:
+        ask(loaded)
+
+
 def find_wish(attrs: Mapping[str, Any]) -> Wish | None:
     """Return what was asked for, by a study's user attributes."""
     stored = attrs.get(WISH)

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from storage import StudyState, change_budget, find_study, list_studies, set_study_state
-from tuner.confirmation.wish import ask, find_wish
+from tuner.confirmation.wish import ask, ask_once
 from tuner.server.api import (
     Admin,
     Api,
@@ -91,8 +91,8 @@ def create_study(
         brakes=new.brakes.given(),
         warm_start=new.warm_start,
     )
-    if new.confirm and find_wish(loaded.study.user_attrs) is None:
-        ask(loaded)
+    if new.confirm:
+        ask_once(loaded)
     api.answers.forget(new.name)
     audit(request, who, api, f"{'resume' if existed else 'create'} study {new.name!r}")
     response.status_code = 200 if existed else 201
