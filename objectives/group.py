@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from objectives.data import batch_length, join, map_tensors
 from objectives.facts import Params
 from objectives.gradients import Gradients, OneByOne, Stacked, flatten, trained
 from objectives.judged import Judged, split_batch
 from objectives.optimizers import Rule, find_moments, schedule_factor
-from objectives.problem import Metric, Problem
+from objectives.problem import FastProgram, Metric, Problem
 from objectives.shorthand import model_params
 
 Program = type[OneByOne] | type[Stacked]
@@ -121,6 +123,12 @@ class Group:
             lane.step = self._steps[index]
             lane.moments = {name: each[index] for name, each in self._rule.moments.items()}
             lane.epoch += 1
+
+
+def train_by(program: FastProgram, lanes: Sequence[Lane], order: NDArray[np.int64]) -> Any:
+    """Train lanes for a pass by a problem's own program; return losses and metrics by lane."""
+    models, params = [lane.model.model for lane in lanes], [lane.params for lane in lanes]
+    return program.train(models, params, torch.from_numpy(order))
 
 
 def find_decays(problem: Problem, model: Judged) -> torch.Tensor:

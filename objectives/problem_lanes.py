@@ -14,7 +14,7 @@ from objectives.data import Part
 from objectives.errors import ProblemError
 from objectives.facts import Params
 from objectives.gradients import OneByOne
-from objectives.group import Group, Lane, Program, find_decays, go_on_from, state_of
+from objectives.group import Group, Lane, Program, find_decays, go_on_from, state_of, train_by
 from objectives.parts import Parts
 from objectives.problem import FastProgram, Problem
 from objectives.program_choice import Choice, choose_program
@@ -91,12 +91,11 @@ class ProblemLanes:
         return results
 
     def _train_fast(self, program: FastProgram) -> dict[int, EpochResult]:
-        order = torch.from_numpy(self._ready.order(self._next_pass))
+        order = self._ready.order(self._next_pass)
         results: dict[int, EpochResult] = {}
         for numbers in _evenly(list(self._lanes), program.n_together):
             lanes = [self._lanes[number] for number in numbers]
-            models, params = [lane.model.model for lane in lanes], [lane.params for lane in lanes]
-            outcomes = program.train(models, params, order)
+            outcomes = train_by(program, lanes, order)
             for number, lane, outcome in zip(numbers, lanes, outcomes, strict=True):
                 lane.go_on(self._ready.n_steps)
                 results[number] = EpochResult(lane.epoch, *outcome)

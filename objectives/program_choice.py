@@ -20,7 +20,7 @@ from objectives.data import TensorPart
 from objectives.errors import first_line
 from objectives.facts import Params
 from objectives.gradients import OneByOne, Stacked
-from objectives.group import Group, Lane, Program
+from objectives.group import Group, Lane, Program, train_by
 from objectives.parts import Parts
 from objectives.problem import FastProgram
 from objectives.ready import Ready
@@ -112,8 +112,7 @@ def _find_fault(ready: Ready, example: Params) -> str | None:
     few = replace(ready, parts=Parts(part, part, None), problem=problem)
 
     def train(lanes: Sequence[Lane]) -> None:
-        models, params = [lane.model.model for lane in lanes], [lane.params for lane in lanes]
-        _open_fast(few).train(models, params, torch.from_numpy(few.order(0)))
+        train_by(_open_fast(few), lanes, few.order(0))
 
     return _find_difference(few, example, list(few.training_batches(0)), train)
 
