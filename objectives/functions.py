@@ -51,6 +51,11 @@ class _ScriptError(BaseException):
     """A module has begun to tune while it was imported."""
 
 
+def is_users(objective: str) -> bool:
+    """Tell whether an objective is in somebody's own module, or one of ours."""
+    return ":" in objective
+
+
 def is_written_well(path: str) -> bool:
     """Tell whether a name is one of a function: ``package.module:name`` or ``file.py:name``."""
     return bool(_DOTTED.fullmatch(path) or _FILE.fullmatch(path))

@@ -4,7 +4,7 @@ import os
 
 from objectives.base import Lanes, TrainingConfig
 from objectives.errors import ObjectiveError
-from objectives.functions import LoadedProblem, load_problem, read_source
+from objectives.functions import LoadedProblem, is_users, load_problem, read_source
 
 
 def open_training(config: TrainingConfig, n_lanes: int | None = None) -> Lanes:
@@ -15,7 +15,7 @@ def open_training(config: TrainingConfig, n_lanes: int | None = None) -> Lanes:
     """
     from objectives.problem_lanes import open_problem_lanes
 
-    if ":" not in config.objective:
+    if not is_users(config.objective):
         from objectives.builtin import make_builtin
 
         return open_problem_lanes(make_builtin(config), config, n_lanes)

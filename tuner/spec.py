@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from objectives import DATASETS, OBJECTIVES, DataFacts, Facts, MetricFacts, TrainingConfig
 from objectives.facts import LastBatch, choose_last_batch
-from objectives.functions import is_written_well
+from objectives.functions import is_users, is_written_well
 from tuner.confirmation.fresh_seeds import MAX_N_TRIALS
 from tuner.errors import ContradictionError, UsageError
 from tuner.ranges import as_fields, check_same_ranges, take_ranges
@@ -74,7 +74,7 @@ class Spec(BaseModel):
     @property
     def is_users(self) -> bool:
         """Tell whether the objective is in somebody's own module."""
-        return ":" in self.objective
+        return is_users(self.objective)
 
     @property
     def is_function(self) -> bool:

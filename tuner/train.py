@@ -8,6 +8,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from objectives import EpochResult, Params
+from objectives.functions import is_users
 from tuner.compact import unpack_passes
 from tuner.errors import UsageError
 from tuner.ranges import tell_range
@@ -32,7 +33,7 @@ def plan_training(options: Mapping[str, Any], params: Params) -> Spec:
 
     Raises UsageError for a function, and where parameters are missing, ObjectiveError.
     """
-    if ":" in options.get("objective", ""):
+    if is_users(options.get("objective", "")):
         given = {"search": {name: [value] for name, value in params.items()}}
         described = describe_problem({**options, **given})
         if described is None:

@@ -5,6 +5,7 @@ A part of the command line: prints, and leaves exit statuses of errors to `tuner
 
 import typer
 
+from objectives.functions import is_users
 from tuner.commands import options
 from tuner.errors import UsageError
 from tuner.strict_json import to_json
@@ -37,7 +38,7 @@ def _check(
 
     given = options.given(context)
     objective = given.get("objective", "")
-    if ":" not in objective:
+    if not is_users(objective):
         raise UsageError(
             f"--objective {objective or 'is missing'}: name a problem of yours, as churn.py:problem"
         )

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from objectives import DATASETS, OBJECTIVES
+from objectives.functions import is_users
 from tuner.errors import UsageError
 from tuner.logs import LOG_FORMATS, set_up_logging
 from tuner.ranges import as_fields, read_ranges
@@ -142,7 +143,7 @@ def given_to_service(context: typer.Context) -> dict[str, Any]:
     """Return the options of the spec for a service, which knows ranges of built-ins alone."""
     found = given(context)
     objective = found.get("objective", Spec.model_fields["objective"].default)
-    if ":" not in objective:
+    if not is_users(objective):
         return as_fields(objective, found)
     if "search" in found:
         raise UsageError(f"--search has no effect on {objective} by way of a service")

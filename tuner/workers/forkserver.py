@@ -104,7 +104,9 @@ def _load(training: Any) -> None:
 
     Nobody's own module is imported here: each trainer loads that by itself.
     """
-    if ":" in training.objective:
+    from objectives.functions import is_users
+
+    if is_users(training.objective):
         return
     from objectives.datasets import load_training_data
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from objectives import DataError, ObjectiveError, ProblemError, UnknownNameError
+from objectives.functions import is_users
 from storage import EmptyStorageError, SchemaError, find_study, open_storage
 from tuner.errors import WorkersFailedError
 from tuner.ranges import take_ranges
@@ -65,7 +66,7 @@ def look_at_new(storage_url: str, study_name: str, options: Mapping[str, Any]) -
     Its objective is loaded here, and a problem is tried, before anything is stored. A study that
     exists has been looked at: workers tell what they cannot load. Raises ObjectiveError.
     """
-    if ":" not in options.get("objective", "") or not _is_new(storage_url, study_name):
+    if not is_users(options.get("objective", "")) or not _is_new(storage_url, study_name):
         return options
     if (described := describe_problem(options)) is not None:
         return described
