@@ -6,7 +6,6 @@ Neither a worker's name nor an origin stands on them: they are not its own (``st
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from optuna.trial import FrozenTrial
 from sqlalchemy import Connection, Engine, select, update
@@ -24,24 +23,25 @@ def import_trials(
 
     All or none. Safe to repeat, and by several processes at once.
     """
-    marks = {trial.number: {"study": source_name, "trial": trial.number} for trial in trials}
     with engine.begin() as connection:
         tables.lock_study(connection, study_id)
         present = _find_present(connection, study_id)
-        new = [trial for trial in trials if marks[trial.number] not in present]
+        new = [trial for trial in trials if (source_name, trial.number) not in present]
         first = tables.find_next_number(connection, study_id)
         for number, trial in enumerate(new, start=first):
             trial_id = _insert(connection, study_id, number, trial)
-            mark = {IMPORTED_FROM: marks[trial.number]}
+            mark = {IMPORTED_FROM: {"study": source_name, "trial": trial.number}}
             tables.write_attrs(connection, tables.user_attrs, trial_id, mark)
     return len(new)
 
 
-def _find_present(connection: Connection, study_id: int) -> list[dict[str, Any]]:
+def _find_present(connection: Connection, study_id: int) -> set[tuple[str, int]]:
+    """Return what was imported before: of which study, and which trial it was there."""
     attrs, trials = tables.user_attrs.c, tables.trials.c
     query = select(attrs.value_json).join(tables.trials, trials.trial_id == attrs.trial_id)
     query = query.where(trials.study_id == study_id, attrs.key == IMPORTED_FROM)
-    return [json.loads(stored) for stored in connection.execute(query).scalars()]
+    marks = map(json.loads, connection.execute(query).scalars())
+    return {(mark["study"], mark["trial"]) for mark in marks}
 
 
 def _insert(connection: Connection, study_id: int, number: int, trial: FrozenTrial) -> int:
