@@ -17,12 +17,12 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from benchmarks.worlds import TABLES
 from objectives import Params
 from objectives.alone import Beginning, train_side_by_side
 from tuner.confirmation.fresh_seeds import first_pass, init_number
 from tuner.spec import build_new_spec
 
-TABLES = Path(__file__).parent / "tables"
 STRENGTHS = (0.0, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2)
 FIELDS = ("lr", "seed", "weight_decay", "epoch", "val", "test")
 

@@ -250,16 +250,22 @@ def test_head_that_does_not_end_is_closed(target: Target) -> None:
         assert _read(second) in ("", '{"status":"ok"}')
 
 
-def test_answer_that_nobody_reads_holds_up_nobody_else(target: Target) -> None:
-    """One who takes nothing holds some of the dashboard's threads; the others serve."""
+def _ask_and_read_nothing(target: Target, n: int) -> list[socket.socket]:
+    """Ask for a large file over as many connections that take little at a time."""
     ask = f"GET /static/bundle.js HTTP/1.1\r\nHost: localhost\r\n{target.bearer('viewer')}\r\n\r\n"
     connections = []
-    for _ in range(8):
+    for _ in range(n):
         connection = socket.socket()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", target.server.port))
         connection.sendall(ask.encode())
         connections.append(connection)
+    return connections
+
+
+def test_answer_that_nobody_reads_holds_up_nobody_else(target: Target) -> None:
+    """One who takes nothing holds some of the dashboard's threads; the others serve."""
+    connections = _ask_and_read_nothing(target, 8)
     for connection in connections[:4]:
         assert connection.recv(15) == b"HTTP/1.1 200 OK"
     assert target.has_study()  # as an admin, by a thread that is left
@@ -271,14 +277,7 @@ def test_answer_that_nobody_reads_holds_up_nobody_else(target: Target) -> None:
 @pytest.mark.long
 def test_answer_that_nobody_reads_is_given_up(target: Target) -> None:
     """After half a minute without progress; so the reader's other requests are answered."""
-    ask = f"GET /static/bundle.js HTTP/1.1\r\nHost: localhost\r\n{target.bearer('viewer')}\r\n\r\n"
-    connections = []
-    for _ in range(6):
-        connection = socket.socket()
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.connect(("127.0.0.1", target.server.port))
-        connection.sendall(ask.encode())
-        connections.append(connection)
+    connections = _ask_and_read_nothing(target, 6)
     status, _ = target.send("GET /api/studies HTTP/1.1", target.bearer("viewer"))
     while status in (0, 503):
         status, _ = target.send("GET /api/studies HTTP/1.1", target.bearer("viewer"))
