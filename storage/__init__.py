@@ -21,7 +21,7 @@ from storage.budget import (
     set_study_state,
 )
 from storage.causes import Cause
-from storage.check import StorageReport, check_storage
+from storage.check import StorageReport, check_storage, explain_damage
 from storage.claims import Claimant
 from storage.clock import read_uptime
 from storage.copying import Copied, copy_studies
@@ -158,6 +158,7 @@ __all__ = [
     "create_user",
     "creation_lock",
     "end_session",
+    "explain_damage",
     "explain_database_error",
     "find_budget",
     "find_directions",

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 from optuna.storages import RDBStorage
 from sqlalchemy import Connection, select, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from storage.check_rows import find_unreadable
 from storage.check_studies import find_foreign_marks, find_orphans
 from storage.clock import epoch_now
 from storage.engine import open_storage, translated_errors
+from storage.errors import StorageError
 from storage.founding import COUNTS
 from storage.names import find_merged_names
 from storage.origin import OWN_TRIALS
@@ -82,6 +84,21 @@ def check_storage(url: str) -> StorageReport:
             n_studies=int(n_studies),
             problems=_find_problems(storage, url),
         )
+
+
+def explain_damage(url: str) -> str | None:
+    """Return one line about what no program of ours has written and none can read; None if all is.
+
+    For whoever met an error that is none of the database's own.
+    """
+    try:
+        storage = open_storage(url, read_only=True)
+        with storage.engine.connect() as connection:
+            found = [*_find_damage(connection)] or [*find_unreadable(connection)]
+    except (StorageError, SQLAlchemyError):
+        return None
+    more = f" (`tuner storage check` has {len(found) - 1} more)" if len(found) > 1 else ""
+    return found[0] + more if found else None
 
 
 def _find_problems(storage: RDBStorage, url: str) -> list[str]:

@@ -88,7 +88,8 @@ def find_orphans(connection: Connection) -> Iterator[str]:
 def _find_wrong_direction(name: str, stored: list[str], wanted: str | None) -> Iterator[str]:
     if wanted is None or stored == [wanted]:
         return
-    said = f"Study {name!r} is stored to {' and '.join(stored)}, its spec says {wanted}"
+    where = " and ".join(stored) or "do nothing"
+    said = f"Study {name!r} is stored to {where}, its spec says {wanted}"
     if len(stored) == 1:
         yield f"{said}: `{_create(name)}` sets it right"
     else:
@@ -136,14 +137,7 @@ def _find_odd_params(
     rows = [row for row in connection.execute(text(_PARAMS)).all() if row.study_id in names]
     for row in sorted(rows, key=lambda row: not row.is_own):
         where = f"Study {names[row.study_id]!r}: trial {row.number} has {row.param_name!r}"
-        try:
-            kind = type(json_to_distribution(row.distribution_json)).__name__
-        except (KeyError, TypeError, ValueError) as error:
-            yield (
-                f"{where} of a kind that this Optuna does not know ({error}): update optuna, or "
-                "delete the trial"
-            )
-            continue
+        kind = type(json_to_distribution(row.distribution_json)).__name__
         own = known.setdefault((row.study_id, row.param_name), kind)
         if kind != own:
             yield (

@@ -113,13 +113,18 @@ def _value_in(error: Exception) -> str:
 
 
 def _exit_with_storage_error(error: Exception) -> None:
-    """Exit if this is the storage's or the database's error; those are imported only now."""
-    from storage import BadUrlError, StorageError, explain_database_error
+    """Exit if this is the storage's or the database's error, or one of what stands in it; those are
+    imported only now.
+    """
+    from storage import BadUrlError, StorageError, explain_damage, explain_database_error
 
     if isinstance(error, StorageError):
         _exit_with(str(error), 2 if isinstance(error, BadUrlError) else 1)
     if (explanation := explain_database_error(error)) is not None:
         _exit_with(explanation, 1)
+    url = options.storage_in_use.get()
+    if url is not None and (damage := explain_damage(url)) is not None:
+        _exit_with(damage, 1)
 
 
 def _exit_with(message: str, status: int) -> None:

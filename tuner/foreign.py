@@ -56,7 +56,8 @@ def check_directions(engine: Engine, study_id: int, name: str, spec: Spec) -> No
     stored = find_directions(engine, study_id)
     if stored == [spec.direction]:
         return
-    said = f"Study {name!r} is stored to {' and '.join(stored)}, not to {spec.direction}"
+    where = " and ".join(stored) or "do nothing"
+    said = f"Study {name!r} is stored to {where}, not to {spec.direction}"
     if len(stored) != 1:
         raise StudyNotFoundError(f"{said}: another program has changed it; choose another --study")
     raise StudyNotFoundError(

@@ -452,9 +452,16 @@ _OF_TRIAL = "trial_id = (SELECT trial_id FROM trials WHERE number = 0)"
         ("UPDATE trial_user_attributes SET value_json = '{x'", "trial 0 has an attribute 'worker'"),
         (f"DELETE FROM trial_values WHERE {_OF_TRIAL}", "trial 0 is COMPLETE without a value: put"),
         ("UPDATE trials SET number = NULL WHERE number = 0", "has lost its number: give it one"),
+        ("UPDATE trials SET state = 'ODD'", "trial 0 has the state 'ODD', which Optuna does not"),
+        ("UPDATE trials SET datetime_start = 'then'", "trial 0 has 'then' as datetime_start"),
+        ("UPDATE trial_values SET value = 'x'", "trial 0 has 'x' in trial_values, which is no"),
+        (
+            'UPDATE trial_params SET distribution_json = \'{"name": "Odd", "attributes": {}}\'',
+            "of a kind that this Optuna does not know",
+        ),
     ],
 )
-def test_check_finds_what_nobody_can_read(
+def test_what_nobody_can_read_is_found_and_is_one_line_of_whoever_meets_it(
     call: Cli, sqlite_url: str, change: str, words: str
 ) -> None:
     """Whatever plain SQL has left; without a traceback."""
@@ -464,6 +471,8 @@ def test_check_finds_what_nobody_can_read(
     assert check.returncode == 1
     assert words in check.stderr
     assert "Traceback" not in check.stderr
+    status = call("status", "--study", "s", TUNER_STORAGE=sqlite_url)
+    assert status.stderr.count("\n") <= 1, status.stderr  # none where a lone trial has no number
 
 
 def test_check_finds_rows_that_a_deleted_study_has_left(call: Cli, sqlite_url: str) -> None:
@@ -479,15 +488,3 @@ def test_check_finds_rows_that_a_deleted_study_has_left(call: Cli, sqlite_url: s
     for line in orphans:
         _execute(sqlite_url, line.split("`")[1])
     assert call("storage", "check", TUNER_STORAGE=sqlite_url).returncode == 0
-
-
-def test_check_names_a_parameter_of_an_unknown_kind(call: Cli, sqlite_url: str) -> None:
-    """Another Optuna has written it."""
-    _train(sqlite_url, 1)
-    _execute(
-        sqlite_url,
-        """UPDATE trial_params SET distribution_json = '{"name": "Odd", "attributes": {}}'"""
-        " WHERE param_name = 'lr'",
-    )
-    check = call("storage", "check", TUNER_STORAGE=sqlite_url)
-    assert "Study 's': trial 0 has 'lr' of a kind that this Optuna does not know" in check.stderr

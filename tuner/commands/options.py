@@ -10,6 +10,7 @@ import logging
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,9 @@ from tuner.spec import Spec, check_name_and_budget, read_options
 DEFAULT_STORAGE = "sqlite:///tuner.db"
 DEFAULT_STUDY = "simplenet-mnist"
 DEFAULT_OUTPUT = Path("best_lambda.json")
+
+# The command's storage, for what is said of an error that nobody expected.
+storage_in_use: ContextVar[str | None] = ContextVar("storage_in_use", default=None)
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -107,11 +111,14 @@ def fill_in_password(file_option: str) -> Callable[[typer.Context, str], str]:
 
     def fill_in(context: typer.Context, url: str) -> str:
         file = context.params.get(file_option)
-        if file is None or context.find_root().obj is not None:
+        if context.find_root().obj is not None:
             return url
-        from storage import with_password
+        if file is not None:
+            from storage import with_password
 
-        return with_password(url, file)
+            url = with_password(url, file)
+        storage_in_use.set(url)
+        return url
 
     return fill_in
 

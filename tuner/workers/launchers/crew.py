@@ -13,7 +13,7 @@ import threading
 from typing import BinaryIO
 
 from objectives import ObjectiveError
-from storage import StorageError, explain_database_error
+from storage import StorageError, explain_damage, explain_database_error
 from tuner.errors import TunerError
 from tuner.logs import set_level, set_up_logging
 from tuner.workers import nursery
@@ -38,6 +38,7 @@ def main() -> int:
     except Exception as error:
         is_known = isinstance(error, TunerError | ObjectiveError | StorageError)
         problem = str(error) if is_known else explain_database_error(error)
+        problem = problem or explain_damage(config.storage_url)
         if problem is None:
             raise
         os.write(report, " ".join(problem.split()).encode())
