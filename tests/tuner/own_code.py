@@ -136,6 +136,12 @@ def keeps_what_is_too_deep(trial):
     return 1.0
 
 
+def takes_the_mark_of_what_is_run_again(trial):
+    if _spoils(trial):
+        trial.set_user_attr("given_back", "mine")
+    return 1.0
+
+
 def queues_what_is_too_deep(trial):
     if _spoils(trial):
         trial.study.enqueue_trial({"x": 0.5}, user_attrs={"tree": _nested(900)})

@@ -76,6 +76,7 @@ def _errors(loaded: LoadedStudy) -> list[str | None]:
         ("returns_what_leaves_when_read", "the objective returned a Leaver, not a number"),
         ("keeps_what_is_too_deep", "user attribute 'tree' is nested in more than 100 levels"),
         ("queues_what_is_too_deep", "user attribute 'tree' is nested in more than 100 levels"),
+        ("takes_the_mark_of_what_is_run_again", "'given_back' is the attribute of a trial that is"),
         ("returns_nan", "the objective returned NaN"),
         ("a_coroutine", "not a number"),
         ("takes_too_many_arguments", "TypeError: takes_too_many_arguments() missing 1 required"),

@@ -14,7 +14,7 @@ from optuna.distributions import (
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from storage import WorkerStorage
+from storage import GIVEN_BACK, WorkerStorage
 from tuner.errors import StudyFailedError
 from tuner.exponents import find_reason_against
 from tuner.workers.messages import Reply
@@ -61,6 +61,10 @@ class Desk:
         _here(trial).report(value, step)
 
     def _user_attr(self, trial: optuna.Trial | None, key: str, value: Any) -> None:
+        if key == GIVEN_BACK:
+            raise ValueError(
+                f"{key!r} is the attribute of a trial that is run again: choose another name"
+            )
         _here(trial).set_user_attr(key, value)
 
     def _system_attr(self, trial: optuna.Trial | None, key: str, value: Any) -> None:
