@@ -1,10 +1,11 @@
 """Measure this checkout beside another one, as that before a change, in turn on the same machine.
 
-    python -m benchmarks.before OTHER_CHECKOUT [--rounds 3] [--only trial|rate|function]...
+    python -m benchmarks.before OTHER_CHECKOUT [--rounds 3] [--only NAME]...
 
 trial: milliseconds of a no-op trial of one worker, by the number of finished trials, on each
 database. rate: no-op trials a second on PostgreSQL, by eight workers or by crews of as many
 trainers. function: seconds of ``benchmarks/small_network.py`` by `tuner run`, and by plain Optuna.
+startup: seconds from `tuner run` on MNIST to its first training step.
 Both checkouts run in this Python, each with its own code; ratios are those of medians.
 """
 
@@ -29,9 +30,10 @@ from benchmarks.databases import database_on, find_usual_servers, product
 from benchmarks.function import run_our_function, run_plain_function
 from benchmarks.machine import describe_machine, machine_line
 from benchmarks.setting import Setting, show_spread
+from benchmarks.startup import N_WORKERS, time_to_first_step
 from benchmarks.tally import find_steady
 
-NAMES = ("trial", "rate", "function")
+NAMES = ("trial", "rate", "function", "startup")
 _HERE = Path(__file__).resolve().parent.parent
 _N_FINISHED = (10, 1_000, 5_000)
 _N_TRIALS, _N_OF_RATE = 24, 1_200
@@ -95,10 +97,15 @@ def _measure(
         ):
             with database_on(postgres, folder) as url:
                 yield what, tree, _find_rate(trees[tree], url, crews)
+    setting = Setting(
+        is_quick=False, data_dir=_HERE / "data", servers=(), folder=folder, announce=lambda _: None
+    )
+    if "startup" in names:
+        for n_workers in N_WORKERS:
+            what = f"s to the first training step, --workers {n_workers}"
+            for tree, path in trees.items():
+                yield what, tree, time_to_first_step(setting, n_workers, path)
     if "function" in names:
-        setting = Setting(
-            is_quick=False, data_dir=folder, servers=(), folder=folder, announce=lambda _: None
-        )
         yield "s, plain function by plain Optuna", "after", run_plain_function(setting)
         for tree, path in trees.items():
             yield "s, plain function by `tuner run`", tree, run_our_function(setting, path)

@@ -13,14 +13,16 @@ ROOT = Path(__file__).parent.parent
 _SCRIPT = Path(__file__).parent / "textbook_script.py"
 
 
-def tuner_run(setting: Setting, storage_url: str, options: Sequence[str]) -> float:
+def tuner_run(
+    setting: Setting, storage_url: str, options: Sequence[str], root: Path = ROOT
+) -> float:
     """Run a study by ``tuner run`` with these options; return the seconds it took."""
     command = [
         *("-m", "tuner", "run", "--no-confirm", "--storage", storage_url, "--dataset", DATASET),
         *("--data-dir", str(setting.data_dir), "--output", str(setting.folder / "best.json")),
         *options,
     ]
-    return run_python(setting, command)
+    return run_python(setting, command, root)
 
 
 def textbook_script(setting: Setting, storage_url: str, options: Sequence[str]) -> float:

@@ -13,8 +13,9 @@ import subprocess
 import sys
 import time
 import uuid
+from pathlib import Path
 
-from benchmarks.commands import tuner_run
+from benchmarks.commands import ROOT, tuner_run
 from benchmarks.section import Figure, Section
 from benchmarks.setting import Setting, show_spread, spread
 
@@ -35,7 +36,7 @@ def measure(setting: Setting) -> Section:
         seconds.setdefault(_TORCH, []).append(_time_python("-c", "import torch"))
         seconds.setdefault(_HELP, []).append(_time_python("-m", "tuner", "--help"))
         for n_workers in N_WORKERS:
-            waited = _time_to_first_step(setting, n_workers)
+            waited = time_to_first_step(setting, n_workers)
             seconds.setdefault(_first_step(n_workers), []).append(waited)
     return Section(
         title="Start-up",
@@ -72,11 +73,12 @@ def _time_python(*arguments: str) -> float:
     return time.perf_counter() - started
 
 
-def _time_to_first_step(setting: Setting, n_workers: int) -> float:
+def time_to_first_step(setting: Setting, n_workers: int, root: Path = ROOT) -> float:
+    """Return the seconds from `tuner run`, in the checkout ``root``, to its first training step."""
     file = setting.folder / f"{uuid.uuid4().hex}.db"
     options = ["--trials", str(n_workers), "--epochs", "1", "--workers", str(n_workers)]
     started_at = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
-    tuner_run(setting, f"sqlite:///{file}", options)
+    tuner_run(setting, f"sqlite:///{file}", options, root=root)
     with sqlite3.connect(file) as connection:
         (first,) = connection.execute("SELECT min(datetime_start) FROM trials").fetchone()
     connection.close()
