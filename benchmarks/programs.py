@@ -11,12 +11,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import optuna
 
 from benchmarks import no_op
 from benchmarks.history import fill_study
-from objectives.functions import load_function
+from objectives.functions import load_objective
 from storage import create_storage, open_storage, parse_url
 from tuner.study import create_or_resume
 from tuner.workers.config import WorkerConfig
@@ -77,7 +78,7 @@ def run_plain(url: str, study_name: str, limit: Limit) -> list[float]:
         sampler=optuna.samplers.TPESampler(),
         pruner=optuna.pruners.MedianPruner(),
     )
-    function = load_function(_OBJECTIVE, os.getcwd())
+    function: Any = load_objective(_OBJECTIVE, os.getcwd())
     with _noting_starts() as starts:
         study.optimize(function, n_trials=limit.n_new_trials, timeout=limit.seconds)
     return starts

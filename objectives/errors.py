@@ -3,8 +3,11 @@
 ObjectiveError
 ├── UnknownNameError   a name that is not in a table of ours: wrong usage
 ├── DataError          the data set cannot be had, or is damaged: fix the files, try again
-└── ProblemError       a problem's parts do not fit together: fix its module
+├── ProblemError       a problem's parts do not fit together: fix its module
+└── ProblemFoundError  a problem was found where a function of a trial was to be
 """
+
+from typing import Any
 
 
 class ObjectiveError(Exception):
@@ -21,6 +24,17 @@ class DataError(ObjectiveError):
 
 class ProblemError(ObjectiveError):
     """A problem's model, data, loss, metric and space do not fit together; says which, and how."""
+
+
+class ProblemFoundError(ObjectiveError):
+    """A name thought to be a function's is a problem's; ``description`` is what it says of itself,
+    as JSON."""
+
+    def __init__(self, objective: str, description: dict[str, Any]) -> None:
+        super().__init__(
+            f"Objective {objective!r} makes a problem here, and its study has trained a function"
+        )
+        self.description = description
 
 
 def first_line(error: BaseException) -> str:

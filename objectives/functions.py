@@ -61,17 +61,6 @@ def is_written_well(path: str) -> bool:
     return bool(_DOTTED.fullmatch(path) or _FILE.fullmatch(path))
 
 
-def load_function(path: str, folder: str) -> ObjectiveFunction:
-    """Import a user's function that takes a trial; raises as ``load_objective``."""
-    found = load_objective(path, folder)
-    if isinstance(found, LoadedProblem):
-        raise ObjectiveError(
-            f"Objective {path!r} makes a problem, and its study was created where nobody looked: "
-            "create it by `tuner run` or `tuner create` on a machine that has the module"
-        )
-    return found
-
-
 def load_problem(path: str, folder: str) -> LoadedProblem:
     """Import a user's problem; raises as ``load_objective``."""
     found = load_objective(path, folder)

@@ -66,7 +66,7 @@ from storage.founding import (
     found_study,
     mend_budget,
     set_direction,
-    set_study_attrs,
+    set_spec,
 )
 from storage.guests import fits
 from storage.importing import import_trials
@@ -209,7 +209,7 @@ __all__ = [
     "set_password_hash",
     "set_queue",
     "set_role",
-    "set_study_attrs",
+    "set_spec",
     "set_study_state",
     "sign_off_worker",
     "take_back",

@@ -70,9 +70,10 @@ def find_directions(engine: Engine, study_id: int) -> list[str]:
         return [direction.name.lower() for direction in connection.execute(query).scalars()]
 
 
-def set_study_attrs(engine: Engine, study_id: int, attrs: Mapping[str, Any]) -> None:
-    """Write user attributes of a study, all or none."""
+def set_spec(engine: Engine, study_id: int, direction: str, attrs: Mapping[str, Any]) -> None:
+    """Write another spec of a study, which stands in user attributes, and its direction."""
     with engine.begin() as connection:
+        _set_direction(connection, study_id, direction)
         write_study_attrs(connection, tables.study_user_attrs, study_id, attrs)
 
 

@@ -215,6 +215,21 @@ def build_new_spec(options: Mapping[str, Any]) -> Spec:
     return spec.model_copy(update={"last_batch": choose_last_batch(data.n_train, spec.batch_size)})
 
 
+def find_given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those options that have precedence over what a problem says of itself."""
+    given = {
+        name: options[name] for name in ("epochs", "batch_size", "last_batch") if name in options
+    }
+    return {**given, "search": take_ranges(options)[0], "seed": options.get("seed", 0)}
+
+
+def with_description(options: Mapping[str, Any], description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a problem's study, with what the problem says of itself."""
+    (_, others), facts = take_ranges(options), description["facts"]
+    said = {name: each for name, each in description.items() if name != "facts"}
+    return {**said, **others, "problem": facts, "direction": facts["metric"]["direction"]}
+
+
 def check_name_and_budget(name: str, n_trials: int | None) -> None:
     """Refuse a name that no study may be given, or trials that no database takes (UsageError)."""
     if not (name.strip() and name.isprintable() and len(name) <= _MAX_NAME_LENGTH):

@@ -22,6 +22,7 @@ from optuna.samplers import (
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from objectives import ProblemFoundError
 from objectives.seeds import derive_seed
 from storage import (
     ORIGIN,
@@ -34,7 +35,7 @@ from storage import (
     found_study,
     is_own,
     open_storage,
-    set_study_attrs,
+    set_spec,
 )
 from tuner.brakes import change_brakes, load_brakes
 from tuner.errors import StudyNotFoundError, UsageError
@@ -58,12 +59,14 @@ from tuner.spec import (
     build_spec,
     check_name_and_budget,
     check_same_spec,
+    with_description,
 )
 from tuner.warm_start import Teacher
 
 DEFAULT_N_TRIALS = 50
 
 SPEC = "spec"  # the attribute that makes a study ours
+SPEC_HASH = "spec_hash"
 
 
 @dataclass(frozen=True)
@@ -202,12 +205,31 @@ def open_confirmation(searched: LoadedStudy) -> LoadedStudy:
     return found
 
 
+def take_description(loaded: LoadedStudy, found: ProblemFoundError) -> LoadedStudy:
+    """Store in a study what its objective, found to be a problem, says of itself; return it.
+
+    What was given to the study has precedence. Safe when many workers find it at once. Raises
+    ``found`` if trials of the study were trained already.
+    """
+    with creation_lock(loaded.storage.url):
+        now = load_study(loaded.storage, loaded.name)
+        if now.spec.problem is not None:
+            return now
+        if now.own_trials():
+            raise found
+        options = now.spec.model_dump(exclude_defaults=True)
+        spec = build_spec(with_description(options, found.description))
+        set_spec(now.storage.engine, now.study_id, spec.direction, describe_spec(spec))
+        _name_metric(now.study, spec)
+    return load_study(loaded.storage, loaded.name)
+
+
 def _follow(found: LoadedStudy, searched_name: str) -> LoadedStudy:
     """Let a confirmation that was copied or renamed confirm the study that its name says."""
     if found.spec.confirms == searched_name:
         return found
     spec = found.spec.model_copy(update={"confirms": searched_name})
-    set_study_attrs(found.storage.engine, found.study_id, describe_spec(spec))
+    set_spec(found.storage.engine, found.study_id, spec.direction, describe_spec(spec))
     return replace(found, spec=spec)
 
 
@@ -296,18 +318,23 @@ def _create(
         storage=storage, study_name=name, direction=spec.direction, load_if_exists=True
     )
     study_id = storage.get_study_id_from_name(name)
-    if spec.facts.can_train_again:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names([spec.facts.metric.name])  # the dashboard's axis title
+    _name_metric(study, spec)
     origin = found_study(storage.engine, study_id, n_trials, spec.direction, describe_spec(spec))
     study = _load(storage, name, study.sampler, study.pruner)  # with the direction of now
     return LoadedStudy(study, study_id, spec, storage, origin)
 
 
+def _name_metric(study: optuna.Study, spec: Spec) -> None:
+    """Title the dashboard's axes, where anything is known of what is measured."""
+    if spec.facts.can_train_again:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names([spec.facts.metric.name])
+
+
 def describe_spec(spec: Spec) -> dict[str, Any]:
     """Return the attributes of a study in which its spec stands."""
-    return {"spec_hash": spec.hash, SPEC: spec.model_dump(mode="json")}
+    return {SPEC_HASH: spec.hash, SPEC: spec.model_dump(mode="json")}
 
 
 def _load(

@@ -15,7 +15,7 @@ from optuna.pruners import MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 
-from objectives.functions import load_function
+from objectives.functions import load_objective
 from objectives.seeds import derive_seed
 from storage import set_study_state
 from tests import forked
@@ -64,7 +64,7 @@ def _optimize(url: str, cases: list[Case], folder: Path) -> None:
         case.prepare(study)
         with contextlib.suppress(BaseException):
             study.optimize(
-                load_function(case.path, str(folder)), n_trials=case.n_trials, catch=(Exception,)
+                load_objective(case.path, str(folder)), n_trials=case.n_trials, catch=(Exception,)
             )
 
 

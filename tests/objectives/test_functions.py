@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from objectives.errors import ObjectiveError, UnknownNameError
-from objectives.functions import load_function
+from objectives.functions import load_objective
 
 
 @pytest.fixture
@@ -22,14 +22,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_load_function_in_current_directory_is_found(folder: Path, path: str) -> None:
     """A file next to which the tuner is started needs no installation."""
     (folder / "user_parabola.py").write_text("def objective(trial):\n    return trial**2\n")
-    assert load_function(path, str(folder))(3) == 9
+    assert load_objective(path, str(folder))(3) == 9
 
 
 def test_load_function_in_a_package_is_found(folder: Path) -> None:
     """A dotted module is imported with its package."""
     (folder / "user_package").mkdir()
     (folder / "user_package" / "inner.py").write_text("def objective(trial):\n    return trial\n")
-    assert load_function("user_package.inner:objective", str(folder))(3) == 3
+    assert load_objective("user_package.inner:objective", str(folder))(3) == 3
 
 
 def test_load_function_in_a_file_imports_what_lies_beside_it(folder: Path) -> None:
@@ -39,7 +39,7 @@ def test_load_function_in_a_file_imports_what_lies_beside_it(folder: Path) -> No
     (folder / "my code" / "json.py").write_text(
         "from user_beside import VALUE\n\ndef objective(trial):\n    return VALUE\n"
     )
-    assert load_function("my code/json.py:objective", str(folder))(3) == 7
+    assert load_objective("my code/json.py:objective", str(folder))(3) == 7
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_load_function_with_unknown_name_says_what_is_missing(
     """A misspelt name is the caller's mistake, and the message says which part is wrong."""
     (folder / "user_constant.py").write_text("VALUE = 1\n")
     with pytest.raises(UnknownNameError, match=said):
-        load_function(path, str(folder))
+        load_objective(path, str(folder))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_load_function_in_module_that_fails_says_so_in_one_line(
     """Whatever the user's own code does is told as it is, not as a misspelt name."""
     (folder / "user_broken.py").write_text(f"{source}\n")
     with pytest.raises(ObjectiveError) as raised:
-        load_function("user_broken.py:objective", str(folder))
+        load_objective("user_broken.py:objective", str(folder))
     assert not isinstance(raised.value, UnknownNameError)
     assert str(raised.value).startswith("Objective 'user_broken.py:objective': ")
     assert said in str(raised.value)

@@ -104,14 +104,11 @@ def _commands_of(group: Any) -> list[Any]:
 
 
 def fill_in_password(file_option: str) -> Callable[[typer.Context, str], str]:
-    """Return what puts the password of another option's file, which is read before, into a URL.
-
-    Where a service is asked, the storage counts for nothing.
-    """
+    """Return what puts the password of another option's file, which is read before, into a URL."""
 
     def fill_in(context: typer.Context, url: str) -> str:
         file = context.params.get(file_option)
-        if context.find_root().obj is not None:
+        if context.find_root().obj is not None:  # where a service is asked, it counts for nothing
             return url
         if file is not None:
             from storage import with_password

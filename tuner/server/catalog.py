@@ -23,7 +23,7 @@ from tuner.errors import StudyNotFoundError
 from tuner.foreign import explain_lost_budget
 from tuner.report import load_status
 from tuner.spec import CONFIRM_SUFFIX
-from tuner.study import SPEC, LoadedStudy, load_study
+from tuner.study import SPEC, SPEC_HASH, LoadedStudy, load_study
 
 T = TypeVar("T")
 
@@ -74,7 +74,8 @@ class Catalog:
             found = self._loaded.pop(key, None)
             if found is not None:
                 self._loaded[key] = found  # now the last to go
-                return found
+        if found is not None and not self._is_outdated(found):
+            return found
         with only_reading():
             found = _load(self.storage, name)
         with self._lock:
@@ -84,6 +85,18 @@ class Catalog:
             while len(self._loaded) > _MOST_LOADED:
                 del self._loaded[next(iter(self._loaded))]
         return found
+
+    def _is_outdated(self, loaded: LoadedStudy) -> bool:
+        """Tell whether workers have found that a study's objective, taken for a function, is a
+        problem."""
+        if not loaded.spec.is_function:
+            return False
+        try:
+            with only_reading():
+                stored = self.storage.get_study_user_attrs(loaded.study_id)
+        except KeyError:  # deleted this moment
+            return True
+        return bool(stored.get(SPEC_HASH) != loaded.spec.hash)
 
     def delete(self, name: str) -> None:
         """Delete a study; raises StudyNotFoundError."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from storage import LEASE_SECONDS, Retry, parse_url
 from tuner.allowed import AllowedObjectives
 from tuner.metrics import worker as metrics
-from tuner.spec import Spec
+from tuner.spec import Spec, find_given
 from tuner.workers.devices import find_n_threads, parse_devices
 from tuner.workers.engine_choice import EngineChoice
 from tuner.workers.messages import FunctionWork, LaneWork, Seat
@@ -76,7 +76,8 @@ class WorkerConfig:
 
     def function_work(self, spec: Spec, study_id: int, directions: tuple[str, ...]) -> FunctionWork:
         """Return what trainers have to know of a study of a user's function."""
-        return FunctionWork(spec.objective, spec.seed, study_id, self.study_name, directions)
+        given = find_given(spec.model_dump(exclude_defaults=True))
+        return FunctionWork(spec.objective, spec.seed, given, study_id, self.study_name, directions)
 
 
 def worker_name() -> str:

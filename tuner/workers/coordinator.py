@@ -13,9 +13,12 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from optuna.storages import RDBStorage
 
+from objectives import ProblemFoundError
 from storage import (
     Budget,
     Claimant,
@@ -33,7 +36,7 @@ from storage import (
 from tuner.errors import WorkersFailedError
 from tuner.logs import about
 from tuner.metrics import worker as metrics
-from tuner.study import LoadedStudy, load_study, with_sampler
+from tuner.study import LoadedStudy, load_study, take_description, with_sampler
 from tuner.workers.booking import Bookkeeper
 from tuner.workers.config import WorkerConfig, worker_name
 from tuner.workers.crew import Crew, Trainer
@@ -121,6 +124,17 @@ def open_study(
     loaded = retry.call("load the study", lambda: load_study(database, config.study_name))
     if config.allowed is not None:
         config.allowed.check(loaded.spec.objective)
+    try:
+        crew = _start_crew(config, loaded, leaving)
+    except ProblemFoundError as found:  # its study was created where nobody could look
+        described = partial(take_description, loaded, found)
+        loaded = retry.call("store what the problem says of itself", described)
+        crew = _start_crew(config, loaded, leaving)
+    return Opened(database, loaded, crew)
+
+
+def _start_crew(config: WorkerConfig, loaded: LoadedStudy, leaving: Leaving) -> Crew:
+    """Return a crew whose first trainer is ready; raises what that could not open."""
     if loaded.spec.is_function:
         directions = tuple(direction.name for direction in loaded.study.directions)
         work: object = config.function_work(loaded.spec, loaded.study_id, directions)
@@ -136,7 +150,7 @@ def open_study(
     except BaseException:
         crew.end(in_good_order=False)
         raise
-    return Opened(database, loaded, crew)
+    return crew
 
 
 def _hear_who_is_ready(crew: Crew, trainers: Sequence[Trainer]) -> None:
@@ -149,12 +163,14 @@ def _hear_who_is_ready(crew: Crew, trainers: Sequence[Trainer]) -> None:
             crew.note_end(trainer)
 
 
-def hear_opening(trainer: Trainer, kind: str, arguments: list[str]) -> None:
+def hear_opening(trainer: Trainer, kind: str, arguments: list[Any]) -> None:
     """Take what a trainer says of its start; raises what it could not open."""
     if kind == "ready":
         trainer.n_lanes = int(arguments[0])
     elif kind == "refused":
         raise make_error(*arguments)
+    elif kind == "problem":
+        raise ProblemFoundError(*arguments)
 
 
 def check_start(trainer: Trainer) -> None:
@@ -365,7 +381,7 @@ class _Coordinator:
             assert process is not None
             has_ended = process.has_ended  # before what it said last is read
             for kind, *arguments in process.channel.receive():
-                if kind in ("ready", "refused"):
+                if kind in ("ready", "refused", "problem"):
                     hear_opening(trainer, kind, arguments)
                     self.books.has_news = True
                 else:

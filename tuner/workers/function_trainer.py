@@ -20,7 +20,6 @@ from objectives.errors import ObjectiveError
 from objectives.functions import (
     LoadedProblem,
     ObjectiveFunction,
-    load_function,
     load_objective,
     read_source,
 )
@@ -36,10 +35,11 @@ def train_functions(link: Link, work: FunctionWork, device: str, folder: str) ->
     try:
         _check_device(device)
         with forget_our_names(folder):
-            function = load_function(work.objective, folder)
+            function = load_objective(work.objective, folder)
+            if isinstance(function, LoadedProblem):
+                return link.tell("problem", work.objective, _describe(function, work.given))
     except ObjectiveError as error:
-        link.tell("refused", type(error).__name__, str(error))
-        return
+        return link.tell("refused", type(error).__name__, str(error))
     link.listen()
     study = open_study(link, work)
     link.tell("ready", 1)
@@ -53,6 +53,7 @@ def train_functions(link: Link, work: FunctionWork, device: str, folder: str) ->
             os._exit(0)  # a child that the function has forked, and let return
         has_leftovers = bool(list_running_threads() - threads) or surroundings.is_spoilt
         link.tell("ended", start.number, {**vars(outcome), "wants_new_process": has_leftovers})
+    return None
 
 
 def look_at(descriptor: int, objective: str, folder: str, given: Mapping[str, Any]) -> None:
@@ -78,7 +79,7 @@ def _describe(loaded: LoadedProblem, given: Mapping[str, Any]) -> dict[str, Any]
     from objectives.describing import describe
 
     source = read_source(loaded)
-    if given["is_timed"]:
+    if given.get("is_timed"):
         import torch
 
         torch.set_num_threads(1)  # as a trainer has

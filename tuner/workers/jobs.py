@@ -14,8 +14,7 @@ from objectives import DataError, ObjectiveError, ProblemError, UnknownNameError
 from objectives.functions import is_users
 from storage import EmptyStorageError, SchemaError, find_study, open_storage
 from tuner.errors import WorkersFailedError
-from tuner.ranges import take_ranges
-from tuner.spec import build_new_spec
+from tuner.spec import build_new_spec, find_given, with_description
 from tuner.workers.config import WorkerConfig
 from tuner.workers.messages import Job
 from tuner.workers.nursery import FOR_LANES, ROOT, open_nursery
@@ -77,10 +76,7 @@ def look_at_new(storage_url: str, study_name: str, options: Mapping[str, Any]) -
 def describe_problem(options: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return options with what a user's problem says of itself; None if it is a function."""
     description = look_at_objective(options["objective"], options)
-    if description is None:
-        return None
-    facts, (_, others) = description.pop("facts"), take_ranges(options)
-    return {**description, **others, "problem": facts, "direction": facts["metric"]["direction"]}
+    return None if description is None else with_description(options, description)
 
 
 def _is_new(storage_url: str, study_name: str) -> bool:
@@ -110,7 +106,7 @@ def look_at_objective(
         descriptor=writer,
         objective=objective,
         folder=os.getcwd(),
-        given={**_find_given(options), "is_timed": is_timed},
+        given={**find_given(options), "is_timed": is_timed},
     )
     command = [sys.executable, "-P", "-c", program, *sys.argv[1:]]
     with subprocess.Popen(
@@ -128,11 +124,3 @@ def look_at_objective(
     if error is not None:
         raise make_error(*error)
     return description  # type: ignore[no-any-return]
-
-
-def _find_given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those options that have precedence over what a problem says of itself."""
-    given = {
-        name: options[name] for name in ("epochs", "batch_size", "last_batch") if name in options
-    }
-    return {**given, "search": take_ranges(options)[0], "seed": options.get("seed", 0)}

@@ -1,7 +1,8 @@
 """What passes between a coordinator and its trainers; plain values, light to import.
 
-From the trainer come lists ``[kind, ...]``: ``ready n_lanes``, ``refused kind text``, ``report
-number step value``, ``ended number outcome``, and ``call name arguments``, which waits for a reply.
+From the trainer come lists ``[kind, ...]``: ``ready n_lanes``, ``refused kind text``, ``problem
+objective description``, ``report number step value``, ``ended number outcome``, and ``call name
+arguments``, which waits for a reply.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,10 +32,14 @@ class Seat:
 
 @dataclass(frozen=True)
 class FunctionWork:
-    """Trials of a user's function; ``objective`` names it, ``seed`` is the study's."""
+    """Trials of a user's function; ``objective`` names it, ``seed`` is the study's.
+
+    ``given`` is what the study was created with, should the objective turn out to be a problem.
+    """
 
     objective: str
     seed: int
+    given: Mapping[str, Any]
     study_id: int
     study_name: str
     directions: Sequence[str]

@@ -1,0 +1,90 @@
+"""A study of somebody's problem may be created where nobody can look at it, as by the service."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from objectives import ProblemFoundError
+from storage import create_storage, find_directions
+from tuner.allowed import AllowedObjectives
+from tuner.confirmation.wish import ask
+from tuner.selection import find_confirmation
+from tuner.server.catalog import Catalog
+from tuner.study import LoadedStudy, create_or_resume, load_study
+from tuner.wishes import fulfil, list_due
+from tuner.workers.config import WorkerConfig
+from tuner.workers.coordinator import run_worker
+from tuner.workers.fleet import Duty, run_fleet_worker
+from tuner.workers.shutdown import Leaving
+
+_PROBLEM = """
+import torch
+from torch import nn
+from tuner import Problem
+
+def problem():
+    inputs = torch.randn(120, 3, generator=torch.Generator().manual_seed(0))
+    return Problem(lambda: nn.Linear(3, 1), (inputs, inputs[:, :1] * 2), metric="rmse", epochs=3)
+"""
+_FUNCTION = """
+def problem(trial):
+    return trial.suggest_float("lr", 0, 1)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _user_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "found.py").write_text(_PROBLEM)
+    monkeypatch.chdir(tmp_path)
+
+
+def _create(url: str, **options: Any) -> LoadedStudy:
+    options = {"objective": "found.py:problem", **options}
+    return create_or_resume(create_storage(url), "s", options, n_trials=4)
+
+
+def _serve(url: str) -> None:
+    config = WorkerConfig(url, "", allowed=AllowedObjectives(frozenset({"found.py"})), n_lanes=2)
+    duty = Duty(list_due, fulfil)
+    assert run_fleet_worker(config, Leaving(), exits_when_idle=True, duty=duty) == 0
+
+
+def test_worker_stores_what_a_problem_says_of_itself_and_trains_it(storage_url: str) -> None:
+    """With its direction, epochs and space, and the service knows it; then λ is confirmed."""
+    created = _create(storage_url)
+    catalog = Catalog(created.storage, created.storage)
+    assert catalog.get("s").spec.is_function
+    ask(created, n_seeds=2)
+    _serve(storage_url)
+    found = load_study(created.storage, "s")
+    assert find_directions(found.storage.engine, found.study_id) == ["minimize"]
+    assert found.spec.facts.metric.name == "validation rmse"
+    assert found.spec.epochs == 3
+    assert found.study.metric_names == ["validation rmse"]
+    assert sum(trial.value is not None for trial in found.own_trials()) == 4
+    assert find_confirmation(found) is not None
+    assert catalog.get("s").spec == found.spec
+
+
+def test_what_a_study_was_given_precedes_what_its_problem_says(sqlite_url: str) -> None:
+    """As where it is created by somebody who can look."""
+    loaded = _create(sqlite_url, epochs=2, seed=7, pruner="none")
+    run_worker(WorkerConfig(sqlite_url, "s"), Leaving())
+    spec = load_study(loaded.storage, "s").spec
+    assert (spec.epochs, spec.seed, spec.pruner) == (2, 7, "none")
+    assert {len(t.intermediate_values) for t in load_study(loaded.storage, "s").own_trials()} == {2}
+
+
+def test_study_that_has_trained_a_function_is_never_a_problem(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    """Its trials would be those of two objectives."""
+    (tmp_path / "found.py").write_text(_FUNCTION)
+    loaded = _create(sqlite_url)
+    run_worker(WorkerConfig(sqlite_url, "s"), Leaving())
+    (tmp_path / "found.py").write_text(_PROBLEM)
+    create_or_resume(loaded.storage, "s", {}, n_trials=6)
+    with pytest.raises(ProblemFoundError, match=r"found.py:problem' makes a problem here, and"):
+        run_worker(WorkerConfig(sqlite_url, "s"), Leaving())
+    assert load_study(loaded.storage, "s").spec.is_function
