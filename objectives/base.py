@@ -69,6 +69,11 @@ class Lanes(Protocol):
         ...
 
     @property
+    def program(self) -> str:
+        """How trials are trained, and why so, in words."""
+        ...
+
+    @property
     def next_pass(self) -> int:
         """The number of the pass that ``train_pass`` runs next; a trial records where it began."""
         ...

@@ -9,7 +9,7 @@ from objectives.gradients import Stacked
 from objectives.group import find_decays
 from objectives.optimizers import find_moments
 from objectives.problem import Problem
-from objectives.program_choice import choose_program
+from objectives.program_choice import choose_program, time_fast
 
 
 @dataclass(frozen=True)
@@ -17,19 +17,16 @@ class Check:
     """A problem's description, and what was seen when it was tried.
 
     ``scale_invariant`` names the tensors that may be scaled without a change of the output: there
-    λ only sets the learning rate. ``seconds_alone`` and ``seconds`` are those that an epoch of one
-    trial takes to train by plain torch, and by the program that was chosen; bytes are of what a
-    lane keeps of its parameters, their gradients and moments.
+    λ only sets the learning rate. ``program`` tells how trials are trained, ``seconds`` are those
+    that an epoch of one of them takes; bytes are of what a lane keeps of its parameters, their
+    gradients and moments.
     """
 
     description: Description
     n_parameters: int
     n_decaying: int
     scale_invariant: tuple[str, ...]
-    n_lanes: int
-    side_by_side: bool
-    reason: str | None
-    seconds_alone: float
+    program: str
     seconds: float
     bytes_a_lane: int
 
@@ -40,8 +37,10 @@ def check(problem: Problem, source: str | None, given: Mapping[str, Any], *, see
     ready, params = tried.ready, tried.params
     lane = ready.build(params, seed=0)
     choice = choose_program(ready, params, None)
-    alone = (choice.seconds_alone or 0.0) * ready.n_steps
-    beside = (choice.seconds_beside or 0.0) * ready.n_steps
+    if choice.fast is not None:
+        seconds: float | None = time_fast(ready, choice.fast, params, choice.n_lanes)
+    else:
+        seconds = choice.seconds_beside if choice.program is Stacked else choice.seconds_alone
     decays = find_decays(ready.problem, lane.model)
     n_copies = 2 + len(find_moments(problem, params))
     return Check(
@@ -49,10 +48,7 @@ def check(problem: Problem, source: str | None, given: Mapping[str, Any], *, see
         n_parameters=lane.row.numel(),
         n_decaying=int(decays.sum()),
         scale_invariant=tried.scale_invariant,
-        n_lanes=choice.n_lanes,
-        side_by_side=choice.program is Stacked,
-        reason=choice.reason,
-        seconds_alone=alone,
-        seconds=beside if choice.program is Stacked else alone,
+        program=choice.tell(),
+        seconds=(seconds or 0.0) * ready.n_steps,
         bytes_a_lane=lane.row.numel() * lane.row.element_size() * n_copies,
     )

@@ -48,6 +48,11 @@ class ProblemLanes:
         return self.choice.n_lanes - len(self._lanes)
 
     @property
+    def program(self) -> str:
+        """How trials are trained (see ``Lanes``)."""
+        return self.choice.tell()
+
+    @property
     def next_pass(self) -> int:
         """The number of the pass that ``train_pass`` runs next."""
         return self._next_pass

@@ -58,6 +58,18 @@ class Choice:
     seconds_beside: float | None = None
     fast: FastProgram | None = None
 
+    def tell(self) -> str:
+        """Return what trains, and why, in words."""
+        together = f"{self.n_lanes} trials side by side"
+        if self.fast is not None:
+            return f"{together}, by the problem's own program"
+        if self.program is OneByOne:
+            return f"one by one: {self.reason}"
+        assert self.seconds_alone is not None
+        assert self.seconds_beside is not None
+        gain = self.seconds_alone / self.seconds_beside
+        return f"{together}, {gain:.1f} times as fast as one by one"
+
 
 def choose_program(ready: Ready, example: Params, n_lanes: int | None) -> Choice:
     """Return what trains a problem fastest; ``example`` is a point of its space."""
@@ -161,6 +173,22 @@ def _time_programs(
         times = [_time(group, batch) / len(group.lanes) for group in groups]
         found = list(map(min, found, times))
     return found
+
+
+def time_fast(ready: Ready, program: FastProgram, example: Params, n_lanes: int) -> float:
+    """Return the seconds that a step of one lane takes by a problem's own program."""
+    lanes = [ready.build(example, derive_seed(0, "timed", lane)) for lane in range(n_lanes)]
+    order, size = ready.order(0), ready.problem.batch_size
+
+    def seconds(n_batches: int) -> float:
+        started = time.perf_counter()
+        train_by(program, lanes, order[: n_batches * size])
+        return time.perf_counter() - started
+
+    # Each call measures the metric, too, which is no part of a step.
+    n = max(2, min(_TIMED_BATCHES, len(order) // size))
+    few, many = (min(seconds(count) for _ in range(3)) for count in (1, n))
+    return max(0.0, many - few) / (n - 1) / n_lanes
 
 
 def _time(group: Group, batch: Any) -> float:

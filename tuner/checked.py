@@ -28,7 +28,7 @@ def tell(found: Mapping[str, Any]) -> dict[str, str]:
         ),
         "metric": f"{metric['name']}, {metric['direction']}",
         "searched": ", ".join(starmap(tell_range, facts["space"].items())),
-        "program": _tell_program(found),
+        "program": f"{found['program']}; {_round(found['seconds'])} an epoch and trial",
         "memory a trial": f"{found['bytes_a_lane'] / 2**20:.1f} MiB, and what a batch takes",
     }
     if rest := data["n_train"] % found["description"]["batch_size"]:
@@ -56,16 +56,6 @@ def _tell_last_batch(rest: int, description: Mapping[str, Any]) -> str:
                 f"{rest} of {size} examples: each counts {size / rest:.1f} times, as the last step "
                 "before the metric is measured; --last-batch drop leaves them out"
             )
-
-
-def _tell_program(found: Mapping[str, Any]) -> str:
-    seconds, alone = found["seconds"], found["seconds_alone"]
-    if found["side_by_side"]:
-        return (
-            f"{found['n_lanes']} trials side by side, {alone / seconds:.1f} times as fast as one "
-            f"by one: {_round(seconds)} an epoch and trial"
-        )
-    return f"one by one, {_round(seconds)} an epoch; side by side: {found['reason']}"
 
 
 def _tell_clocks(description: Mapping[str, Any]) -> dict[str, str]:

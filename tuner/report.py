@@ -23,7 +23,7 @@ from tuner.confirmation.wish import find_wish
 from tuner.logs import is_json
 from tuner.selection import find_best_trial
 from tuner.strict_json import write_params
-from tuner.study import LoadedStudy, confirmation_name
+from tuner.study import PROGRAM, LoadedStudy, confirmation_name
 
 _LIVE_SECONDS = 0.5
 # Without a terminal (CI, a log file) a line now and then is enough.
@@ -49,7 +49,8 @@ class StudyStatus:
     """A study's progress at one moment; ``states`` leaves out trials that were given back.
 
     ``confirmation`` is what has become of the wish for one, ``confirmation_study`` how far the
-    study of its fresh seeds is; None if there is none.
+    study of its fresh seeds is; None if there is none. ``program`` tells how the worker that came
+    last trains its trials.
     """
 
     study: str
@@ -66,6 +67,7 @@ class StudyStatus:
     is_spent: bool
     confirmation: dict[str, Any] | None = None
     confirmation_study: dict[str, Any] | None = None
+    program: str | None = None
 
 
 def load_status(loaded: LoadedStudy) -> StudyStatus:
@@ -75,7 +77,8 @@ def load_status(loaded: LoadedStudy) -> StudyStatus:
     counted = Counter(t.state.name for t in trials if not is_given_back(t))
     own = loaded.own(trials)
     best = find_best_trial(own, loaded.spec.direction)
-    wish = find_wish(loaded.study.user_attrs)
+    attrs = loaded.study.user_attrs
+    wish = find_wish(attrs)
     return StudyStatus(
         study=loaded.name,
         storage=mask_url(loaded.storage.url),
@@ -93,6 +96,7 @@ def load_status(loaded: LoadedStudy) -> StudyStatus:
         is_spent=budget.is_spent,
         confirmation=None if wish is None else wish.tell(budget.n_finished),
         confirmation_study=_load_confirmation(loaded, trials),
+        program=attrs.get(PROGRAM),
     )
 
 
@@ -176,6 +180,8 @@ def status_table(status: StudyStatus) -> RenderableType:
     table.add_row("States", states_text(status))
     table.add_row("Best", _best(status))
     table.add_row("ETA", format_seconds(status.eta_seconds))
+    if status.program is not None:
+        table.add_row("Program", status.program)
     if status.confirmation is not None or status.confirmation_study is not None:
         told = _tell_confirmation(status.confirmation, status.confirmation_study)
         table.add_row("Confirmation", told)

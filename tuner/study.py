@@ -67,6 +67,7 @@ DEFAULT_N_TRIALS = 50
 
 SPEC = "spec"  # the attribute that makes a study ours
 SPEC_HASH = "spec_hash"
+PROGRAM = "program"  # how the worker that came last trains its trials, in words
 
 
 @dataclass(frozen=True)

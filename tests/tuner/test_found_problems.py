@@ -9,6 +9,7 @@ from objectives import ProblemFoundError
 from storage import create_storage, find_directions
 from tuner.allowed import AllowedObjectives
 from tuner.confirmation.wish import ask
+from tuner.report import load_status
 from tuner.selection import find_confirmation
 from tuner.server.catalog import Catalog
 from tuner.study import LoadedStudy, create_or_resume, load_study
@@ -65,6 +66,7 @@ def test_worker_stores_what_a_problem_says_of_itself_and_trains_it(storage_url: 
     assert sum(trial.value is not None for trial in found.own_trials()) == 4
     assert find_confirmation(found) is not None
     assert catalog.get("s").spec == found.spec
+    assert (load_status(found).program or "").startswith(("2 trials side by side", "one by one: "))
 
 
 def test_what_a_study_was_given_precedes_what_its_problem_says(sqlite_url: str) -> None:

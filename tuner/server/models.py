@@ -247,6 +247,7 @@ class StudyStatus(_Given):
                 "is_spent": False,
                 "confirmation": {"state": "waiting", "why_not": None},
                 "confirmation_study": None,
+                "program": "4 trials side by side, by the problem's own program",
             }
         }
     )
@@ -264,6 +265,7 @@ class StudyStatus(_Given):
     is_spent: bool
     confirmation: ConfirmationWish | None
     confirmation_study: ConfirmationStudy | None
+    program: str | None
 
 
 class CreatedStudy(StudyStatus):

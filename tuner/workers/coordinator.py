@@ -13,12 +13,9 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
 
 from optuna.storages import RDBStorage
 
-from objectives import ProblemFoundError
 from storage import (
     Budget,
     Claimant,
@@ -28,20 +25,18 @@ from storage import (
     explain_database_error,
     find_leases_of,
     give_back,
-    open_storage,
     register_worker,
     set_study_state,
     sign_off_worker,
 )
-from tuner.errors import WorkersFailedError
 from tuner.logs import about
 from tuner.metrics import worker as metrics
-from tuner.study import LoadedStudy, load_study, take_description, with_sampler
+from tuner.study import PROGRAM, LoadedStudy, with_sampler
 from tuner.workers.booking import Bookkeeper
 from tuner.workers.config import WorkerConfig, worker_name
 from tuner.workers.crew import Crew, Trainer
-from tuner.workers.jobs import make_error
 from tuner.workers.lost_workers import Settler
+from tuner.workers.opening import Opened, check_start, hear_opening, open_study
 from tuner.workers.shutdown import INTERRUPTED_STATUS, Interrupted, Leaving
 
 logger = logging.getLogger(__name__)
@@ -51,9 +46,6 @@ logger = logging.getLogger(__name__)
 _POLL_SECONDS = 0.5
 # How soon a signal is obeyed, and a trainer that is late is noticed.
 _TICK_SECONDS = 0.1
-# So many trainers in a row that die before they are ready are no accident.
-_MAX_DEAD_STARTS = 3
-
 # Why a worker leaves a study, not its process: nothing was interrupted.
 _STOPPED = "tuner stop"
 _PAUSED = "tuner pause"
@@ -70,15 +62,6 @@ class Guest:
     """
 
     is_wanted_elsewhere: Callable[[], bool]
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A study that this process can train, before it has registered as its worker."""
-
-    database: RDBStorage
-    loaded: LoadedStudy
-    crew: Crew
 
 
 OnTick = Callable[[LoadedStudy], None]
@@ -112,77 +95,6 @@ def run_worker(
     return INTERRUPTED_STATUS if leaving.leaves_process else 0
 
 
-def open_study(
-    config: WorkerConfig, retry: Retry, leaving: Leaving, database: RDBStorage | None = None
-) -> Opened:
-    """Load a study and start its trainers; raises as `run_worker`, and NotAllowedError.
-
-    Returns when the first trainer is ready: what one cannot open, say for want of data, no worker
-    here can train.
-    """
-    database = database or retry.call("open it", lambda: open_storage(config.storage_url))
-    loaded = retry.call("load the study", lambda: load_study(database, config.study_name))
-    if config.allowed is not None:
-        config.allowed.check(loaded.spec.objective)
-    try:
-        crew = _start_crew(config, loaded, leaving)
-    except ProblemFoundError as found:  # its study was created where nobody could look
-        described = partial(take_description, loaded, found)
-        loaded = retry.call("store what the problem says of itself", described)
-        crew = _start_crew(config, loaded, leaving)
-    return Opened(database, loaded, crew)
-
-
-def _start_crew(config: WorkerConfig, loaded: LoadedStudy, leaving: Leaving) -> Crew:
-    """Return a crew whose first trainer is ready; raises what that could not open."""
-    if loaded.spec.is_function:
-        directions = tuple(direction.name for direction in loaded.study.directions)
-        work: object = config.function_work(loaded.spec, loaded.study_id, directions)
-    else:
-        work = config.lane_work(loaded.spec)
-    leaving.check()
-    crew = Crew.start(config.seat, work, config.n_trainers)
-    try:
-        while not any(trainer.is_ready for trainer in crew.trainers):
-            leaving.check()
-            crew.start_due()
-            _hear_who_is_ready(crew, crew.wait(_TICK_SECONDS))
-    except BaseException:
-        crew.end(in_good_order=False)
-        raise
-    return crew
-
-
-def _hear_who_is_ready(crew: Crew, trainers: Sequence[Trainer]) -> None:
-    for trainer in trainers:
-        assert trainer.process is not None
-        for kind, *arguments in trainer.process.channel.receive():
-            hear_opening(trainer, kind, arguments)
-        if trainer.process.has_ended:
-            check_start(trainer)
-            crew.note_end(trainer)
-
-
-def hear_opening(trainer: Trainer, kind: str, arguments: list[Any]) -> None:
-    """Take what a trainer says of its start; raises what it could not open."""
-    if kind == "ready":
-        trainer.n_lanes = int(arguments[0])
-    elif kind == "refused":
-        raise make_error(*arguments)
-    elif kind == "problem":
-        raise ProblemFoundError(*arguments)
-
-
-def check_start(trainer: Trainer) -> None:
-    """Raise WorkersFailedError if trainers die again and again before they are ready."""
-    assert trainer.process is not None
-    if trainer.n_lanes == 0 and trainer.n_deaths_in_row + 1 >= _MAX_DEAD_STARTS:
-        raise WorkersFailedError(
-            f"A trainer {trainer.process.describe_end()} while it was starting, "
-            f"{_MAX_DEAD_STARTS} times: is there enough memory, does the objective's module load?"
-        )
-
-
 def serve_study(  # noqa: PLR0913 (what `run_worker` has, and a guest's manners)
     opened: Opened,
     config: WorkerConfig,
@@ -200,6 +112,7 @@ def serve_study(  # noqa: PLR0913 (what `run_worker` has, and a guest's manners)
         worker_id, ordinal = retry.call(
             "register", lambda: _register(loaded, n_lanes, config.lease_seconds)
         )
+        retry.call("note the program", lambda: _note_program(loaded, crew))
         claimant = Claimant(loaded.study_id, worker_id, config.lease_seconds)
         try:
             with WorkerStorage(database, claimant, retry) as storage:
@@ -220,6 +133,16 @@ def serve_study(  # noqa: PLR0913 (what `run_worker` has, and a guest's manners)
             _leave(database, worker_id, retry, leaving)
     finally:
         crew.end(in_good_order=in_good_order)
+
+
+def _note_program(loaded: LoadedStudy, crew: Crew) -> None:
+    """Log how trials are trained here, and leave it for who asks for the study's status."""
+    told = next(filter(None, (trainer.program for trainer in crew.trainers)), None)
+    if told is None:
+        return
+    logger.info("Trials are trained %s", told)
+    if loaded.study.user_attrs.get(PROGRAM) != told:
+        loaded.study.set_user_attr(PROGRAM, told)
 
 
 def _register(loaded: LoadedStudy, n_lanes: int, lease_seconds: float) -> tuple[int, int]:

@@ -26,8 +26,9 @@ from tuner.allowed import AllowedObjectives
 from tuner.errors import NotAllowedError, StudyNotFoundError
 from tuner.logs import about
 from tuner.workers.config import WorkerConfig, worker_name
-from tuner.workers.coordinator import Guest, open_study, serve_study
+from tuner.workers.coordinator import Guest, serve_study
 from tuner.workers.lost_workers import Settler
+from tuner.workers.opening import open_study
 from tuner.workers.shutdown import INTERRUPTED_STATUS, Interrupted, Leaving
 
 logger = logging.getLogger(__name__)

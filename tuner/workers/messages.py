@@ -1,8 +1,8 @@
 """What passes between a coordinator and its trainers; plain values, light to import.
 
-From the trainer come lists ``[kind, ...]``: ``ready n_lanes``, ``refused kind text``, ``problem
-objective description``, ``report number step value``, ``ended number outcome``, and ``call name
-arguments``, which waits for a reply.
+From the trainer come lists ``[kind, ...]``: ``ready n_lanes program``, ``refused kind text``,
+``problem objective description``, ``report number step value``, ``ended number outcome``, and
+``call name arguments``, which waits for a reply.
 """
 
 from collections.abc import Mapping, Sequence
