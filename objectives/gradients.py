@@ -3,14 +3,18 @@
 Both give each row the gradient of its own loss on the same batch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from objectives.data import leaves
+from objectives.draws import draw_noise, dropping_by, find_sites
 from objectives.judged import Asked, Judged, predict
+from objectives.recurrent import as_loops
 from objectives.seeds import derive_seed
 
 
@@ -116,7 +120,8 @@ class OneByOne:
 class Stacked:
     """Equal models as one program: ``torch.func.vmap`` of the loss, differentiated outside.
 
-    For what ``vmap`` takes. The sum over rows has for each the gradient of its own loss.
+    For what ``vmap`` takes. The sum over rows has for each the gradient of its own loss. Models may
+    differ in their rates of dropout, which each draws for itself.
     """
 
     def __init__(
@@ -126,9 +131,8 @@ class Stacked:
         smoothing: Sequence[float],
         seeds: Sequence[int],
     ) -> None:
-        del seeds  # what draws is not taken
-        self._rows, self._models = rows, models
-        self._template = models[0]
+        self._rows, self._models, self._seeds = rows, models, seeds
+        self._template: Judged = as_loops(models[0])
         named = trained(self._template)
         self._shapes = {name: tensor.shape for name, tensor in named.items()}
         self._sizes = [tensor.numel() for tensor in named.values()]
@@ -139,13 +143,34 @@ class Stacked:
         self._smoothing: Any = rows.new_tensor(smoothing)
         self._smooths = any(smoothing)
 
-    def take(self, batch: Any, steps: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ARG002
+    def take(self, batch: Any, steps: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return losses and gradients on a batch (see ``Gradients``)."""
         self._template.train()
         rows = self._rows.detach().requires_grad_()
-        losses = self._judge(rows, batch)
+        losses = self._judge(rows, batch, self._draw(batch, steps))
         (gradients,) = torch.autograd.grad(losses.sum(), rows)
         return losses.detach(), gradients
+
+    def _draw(self, batch: Any, steps: Sequence[int]) -> list[torch.Tensor]:
+        """Return what dropout multiplies by in a step, by site; nothing if models have none."""
+        shapes = tuple(tensor.shape for tensor in leaves(batch))
+        for index, model in enumerate(self._models):
+            if shapes not in model.sites:
+                model.sites[shapes] = find_sites(self._forward(index, batch))
+        sites = [model.sites[shapes] for model in self._models]
+        if not any(sites):
+            return []
+        pairs = zip(self._seeds, steps, strict=True)
+        return draw_noise(sites, [derive_seed(seed, "draws", step) for seed, step in pairs])
+
+    def _forward(self, index: int, batch: Any) -> Callable[[], Any]:
+        """Return what calls a row's own model in training mode, and leaves its buffers alone."""
+        from torch.func import functional_call
+
+        model = as_loops(self._models[index]).train()
+        kept = {name: each[index].clone() for name, each in self._buffers.items()}
+        views = {name: each[index] for name, each in self._views(self._rows).items()}
+        return lambda: functional_call(model, (views, kept), (batch, 0.0))
 
     @torch.no_grad()
     def outputs(self, inputs: Any) -> list[Any]:
@@ -160,20 +185,30 @@ class Stacked:
         self._template.eval()
         return self._judge(self._rows, batch)
 
-    def _judge(self, rows: torch.Tensor, batch: Any) -> torch.Tensor:
+    def _judge(
+        self, rows: torch.Tensor, batch: Any, noises: Sequence[torch.Tensor] = ()
+    ) -> torch.Tensor:
         own = (self._smoothing,) if self._smooths else ()
-        losses: torch.Tensor = self._call(self._template, rows, batch, *own)
+        losses: torch.Tensor = self._call(self._template, rows, batch, *own, noises=noises)
         return losses
 
-    def _call(self, module: nn.Module, rows: torch.Tensor, batch: Any, *by_row: Any) -> Any:
+    def _call(
+        self,
+        module: nn.Module,
+        rows: torch.Tensor,
+        batch: Any,
+        *by_row: Any,
+        noises: Sequence[torch.Tensor] = (),
+    ) -> Any:
         """Call a module that holds the model with each row, a batch, and what is each row's own."""
         from torch.func import functional_call, vmap
 
-        def call(parameters: Any, kept: Any, *own: Any) -> Any:
-            return functional_call(module, (parameters, kept), (batch, *own))
+        def call(parameters: Any, kept: Any, drawn: Any, *own: Any) -> Any:
+            with dropping_by(drawn) if drawn else nullcontext():
+                return functional_call(module, (parameters, kept), (batch, *own))
 
         with sdpa_kernel(SDPBackend.MATH):  # the others have no rule for lanes
-            return vmap(call)(self._views(rows), self._buffers, *by_row)
+            return vmap(call)(self._views(rows), self._buffers, list(noises), *by_row)
 
     def _views(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the rows as each parameter's stack; backwards it is one concatenation."""

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from objectives.draws import Site
 from objectives.problem import Problem
 
 
@@ -17,6 +18,7 @@ class Judged(nn.Module):
         super().__init__()
         self.model = model
         self._problem = problem
+        self.sites: dict[Any, list[Site]] = {}  # of dropout, by the shapes of a batch
 
     def forward(self, batch: Any, smoothing: Any = 0.0) -> torch.Tensor:
         """Return the mean loss over a batch; ``smoothing`` is of the targets that are classes."""

@@ -1,0 +1,132 @@
+"""What draws at random, and what has a loop of its own, trains side by side as it does alone."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from objectives.gradients import OneByOne, Stacked
+from objectives.problem import Problem
+from objectives.recurrent import as_loops
+from tests.objectives.test_problem import EPOCHS, PROBLEM, TRIALS, _open, _train, _weights
+
+_GENERATOR = torch.Generator().manual_seed(1)
+SEQUENCES = torch.randn(100, 7, 5, generator=_GENERATOR, dtype=torch.float64)
+LABELS = (SEQUENCES.sum((1, 2)) > 0).long()
+PLANES = torch.randn(100, 2, 5, 5, generator=_GENERATOR, dtype=torch.float64)
+
+
+class _Recurrent(nn.Module):
+    def __init__(self, layer: nn.RNNBase) -> None:
+        super().__init__()
+        self.layer = layer
+        self.head = nn.Linear((2 if layer.bidirectional else 1) * 6, 2, dtype=torch.float64)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        outputs, _ = self.layer(inputs.double())  # data are floats of 32 bits
+        result: torch.Tensor = self.head(outputs[:, -1])
+        return result
+
+
+class _Dropping(nn.Module):
+    """By the function, of modules, of channels; one of them after a part that is transposed."""
+
+    def __init__(self, rate: float = 0.3) -> None:
+        super().__init__()
+        self.rate = rate
+        self.body = nn.Conv2d(2, 4, 3, dtype=torch.float64)
+        self.channels = nn.Dropout2d(0.4)
+        self.head = nn.Linear(36, 2, dtype=torch.float64)
+        self.last = nn.Dropout(rate, inplace=True)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        inputs = functional.dropout(inputs.double(), 0.1, self.training)
+        hidden = self.channels(torch.relu(self.body(inputs)))
+        hidden = functional.dropout(hidden.flatten(2).transpose(1, 2), self.rate, self.training)
+        result: torch.Tensor = self.head(self.last(hidden.flatten(1)))
+        return result
+
+
+_LAYERS: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+_FORMS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "relu": {"nonlinearity": "relu"},
+    "two layers, two directions": {"num_layers": 2, "bidirectional": True},
+    "dropout": {"num_layers": 3, "dropout": 0.4},
+    "projected": {"hidden_size": 9, "proj_size": 6},
+    "no bias": {"bias": False},
+}
+_CASES = [
+    (layer, form)
+    for layer in _LAYERS
+    for form in _FORMS
+    if (form != "relu" or layer == "rnn") and (form != "projected" or layer == "lstm")
+]
+
+
+def _make_layer(layer: str, form: str) -> nn.RNNBase:
+    options = {"hidden_size": 6, "batch_first": True, "dtype": torch.float64, **_FORMS[form]}
+    return _LAYERS[layer](5, **options)
+
+
+def _same_beside_as_alone(problem: Problem, n_lanes: int) -> None:
+    trials = [{"lr": 0.05 + 0.03 * n, "weight_decay": 0.01 * n} for n in range(n_lanes)]
+    beside = _train(problem, Stacked, trials)
+    for number, params in enumerate(trials):
+        alone = _train_as(problem, number, params)
+        for name, tensor in alone.items():
+            found = _weights(beside, number)[name]
+            assert torch.allclose(tensor, found, rtol=1e-9, atol=1e-9), (number, name)
+
+
+def _train_as(problem: Problem, number: int, params: Any) -> dict[str, torch.Tensor]:
+    """Train one by itself, with the initialisation of this number."""
+    fill: list[Any] = [TRIALS[0]] * number
+    return _weights(_train(problem, OneByOne, [*fill, params]), number)
+
+
+@pytest.mark.parametrize(("layer", "form"), _CASES)
+def test_recurrent_layer_side_by_side_is_that_of_torch(layer: str, form: str) -> None:
+    """The weights after three epochs, in float64."""
+    problem = replace(
+        PROBLEM, model=lambda: _Recurrent(_make_layer(layer, form)), data=(SEQUENCES, LABELS)
+    )
+    _same_beside_as_alone(problem, 2)
+
+
+@pytest.mark.parametrize("layer", list(_LAYERS))
+def test_recurrent_layer_as_a_loop_returns_what_torch_returns(layer: str) -> None:
+    """Outputs and last states, from states that are given, steps first."""
+    module = _LAYERS[layer](5, 6, num_layers=2, bidirectional=True, dtype=torch.float64)
+    steps = SEQUENCES[:4].transpose(0, 1)
+    begin: Any = torch.randn(4, 4, 6, generator=_GENERATOR, dtype=torch.float64)
+    begin = (begin, begin * 2) if layer == "lstm" else begin
+    outputs, last = module(steps, begin)
+    found, end = as_loops(module)(steps, begin)
+    torch.testing.assert_close(found, outputs)
+    torch.testing.assert_close(end, last)
+    assert type(module) is _LAYERS[layer]
+
+
+@pytest.mark.parametrize("n_lanes", [1, 3, 8])
+def test_dropout_side_by_side_draws_what_it_draws_alone(n_lanes: int) -> None:
+    """In whatever company: a trial replays exactly."""
+    _same_beside_as_alone(replace(PROBLEM, model=_Dropping, data=(PLANES, LABELS)), n_lanes)
+
+
+def test_models_that_drop_are_scored_whole_side_by_side() -> None:
+    """Loss and metric of each epoch are those of the models alone."""
+    problem = replace(PROBLEM, model=_Dropping, data=(PLANES, LABELS), metric=lambda o, _: o.sum())
+    lanes = [_open(problem, program) for program in (OneByOne, Stacked)]
+    for each in lanes:
+        for number, params in enumerate(TRIALS):
+            each.add(number, params)
+    for _ in range(EPOCHS):
+        alone, beside = (each.train_pass() for each in lanes)
+        for number, result in alone.items():
+            assert result.loss == pytest.approx(beside[number].loss, rel=1e-9)
+            assert result.value == pytest.approx(beside[number].value, rel=1e-6)
