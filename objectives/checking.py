@@ -36,7 +36,7 @@ def check(problem: Problem, source: str | None, given: Mapping[str, Any], *, see
     tried = try_out(problem, source, given, seed=seed)
     ready, params = tried.ready, tried.params
     lane = ready.build(params, seed=0)
-    choice = choose_program(ready, params, None)
+    choice = choose_program(ready, tried.description.facts.space or {}, None)
     if choice.fast is not None:
         seconds: float | None = time_fast(ready, choice.fast, params, choice.n_lanes)
     else:

@@ -1,6 +1,6 @@
 """Equal lanes in training together: their parameters are the rows of one matrix for a pass."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,11 +41,13 @@ class Lane:
         self.step += n_steps
         self.epoch += 1
 
-    @property
-    def signature(self) -> Any:
-        """What lanes have in common that train as one program."""
+    def signature(self, rates: Collection[str]) -> Any:
+        """Return what lanes have in common that train as one program; they may differ in those of
+        the model's arguments that are ``rates`` of dropout.
+        """
         shapes = tuple((name, tensor.shape) for name, tensor in self.model.named_parameters())
-        return shapes, repr(sorted(model_params(self.params).items()))
+        own = {n: each for n, each in model_params(self.params).items() if n not in rates}
+        return shapes, repr(sorted(own.items()))
 
 
 class Group:

@@ -112,7 +112,7 @@ class ProblemLanes:
             return [], [list(self._lanes)]
         equal: dict[Any, list[int]] = {}
         for number, lane in self._lanes.items():
-            equal.setdefault(lane.signature, []).append(number)
+            equal.setdefault(lane.signature(self.choice.rates), []).append(number)
         groups = list(equal.values())
         return [g for g in groups if len(g) > 1], [g for g in groups if len(g) == 1]
 
@@ -204,9 +204,9 @@ def open_problem_lanes(
 ) -> ProblemLanes:
     """Open lanes that train a problem; raises ObjectiveError."""
     ready = make_ready(problem, config)
-    example = middle(config.space or find_space(problem, {}))
-    ready = replace(ready, metric=find_metric(ready, ready.build(example, seed=0)))
-    choice = choose_program(ready, example, n_lanes)
+    space = config.space or find_space(problem, {})
+    ready = replace(ready, metric=find_metric(ready, ready.build(middle(space), seed=0)))
+    choice = choose_program(ready, space, n_lanes)
     return ProblemLanes(ready, replace(choice, n_lanes=n_lanes or choice.n_lanes))
 
 

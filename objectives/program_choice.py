@@ -4,19 +4,21 @@ What does not give plain torch's result is not used. All is tried on the problem
 about a second.
 """
 
+import contextlib
 import copy
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import cycle, islice
+from itertools import cycle, islice, pairwise
 from typing import Any
 
 import numpy as np
 import torch
 
 from objectives.data import TensorPart
+from objectives.draws import find_sites
 from objectives.errors import first_line
 from objectives.facts import Params
 from objectives.gradients import OneByOne, Stacked
@@ -25,6 +27,7 @@ from objectives.parts import Parts
 from objectives.problem import FastProgram
 from objectives.ready import Ready
 from objectives.seeds import derive_seed
+from objectives.shorthand import ends, middle, model_params
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +51,8 @@ class Choice:
     """A program, and how many lanes suit it; why not side by side, if it is not.
 
     ``fast`` is the problem's own program, if that is what trains it. Seconds are those of a step of
-    one trial, None where they were not measured.
+    one trial, None where they were not measured. ``rates`` are arguments of the model in which
+    trials of one program may differ, as they only say how much dropout drops.
     """
 
     program: Program
@@ -57,6 +61,7 @@ class Choice:
     seconds_alone: float | None = None
     seconds_beside: float | None = None
     fast: FastProgram | None = None
+    rates: frozenset[str] = frozenset()
 
     def tell(self) -> str:
         """Return what trains, and why, in words."""
@@ -71,8 +76,9 @@ class Choice:
         return f"{together}, {gain:.1f} times as fast as one by one"
 
 
-def choose_program(ready: Ready, example: Params, n_lanes: int | None) -> Choice:
-    """Return what trains a problem fastest; ``example`` is a point of its space."""
+def choose_program(ready: Ready, space: Mapping[str, Any], n_lanes: int | None) -> Choice:
+    """Return what trains a problem of this space fastest."""
+    example = middle(space)
     is_cpu = ready.device.type == "cpu"
     if ready.problem.fast is not None:
         with torch.random.fork_rng(devices=[]):
@@ -86,14 +92,50 @@ def choose_program(ready: Ready, example: Params, n_lanes: int | None) -> Choice
     n_together = n_lanes or (_CPU_LANES if is_cpu else _ACCELERATOR_LANES)
     batches = list(islice(ready.training_batches(0), _TIMED_BATCHES))
     with torch.random.fork_rng(devices=[]):
-        beside = partial(_train, ready, Stacked, batches[:_TRIED_STEPS])
-        reason = _find_difference(ready, example, batches[:_TRIED_STEPS], beside)
+        few = batches[:_TRIED_STEPS]
+        beside = partial(_train, ready, Stacked, few)
+        reason = _find_difference(ready, _try_with(example), few, beside)
         programs = (OneByOne,) if reason else (OneByOne, Stacked)
         try:
             seconds = _time_programs(ready, example, batches, programs, n_together)
         except Exception as error:  # noqa: BLE001 (of the user's code: each trial will tell)
             return Choice(OneByOne, 1, f"training raises {type(error).__name__}: {error}")
-    return _choose_faster(reason, seconds, n_together)
+        choice = _choose_faster(reason, seconds, n_together)
+        if choice.program is OneByOne:
+            return choice
+        return replace(choice, rates=find_rates(ready, space, few))
+
+
+def _try_with(*examples: Params) -> list[Params]:
+    """Return points of a space for lanes that are tried side by side, each with its own rules."""
+    return [{**each, **own} for each, own in zip(cycle(examples), _TRIED, strict=False)]
+
+
+def find_rates(ready: Ready, space: Mapping[str, Any], batches: Sequence[Any]) -> frozenset[str]:
+    """Return the arguments of the model that only say how much dropout drops.
+
+    Tried with all pairs of neighbours among what stands for their range: the models drop at other
+    rates, and come out side by side as they do alone.
+    """
+    example, found = middle(space), set()
+    for name in model_params(space):
+        points = [{**example, name: value} for value in ends(space[name])]
+        with contextlib.suppress(Exception):  # of the user's code at one of them
+            if points[1:] and all(_differ_in_rates(ready, p, batches) for p in pairwise(points)):
+                found.add(name)
+    return frozenset(found)
+
+
+def _differ_in_rates(ready: Ready, points: Sequence[Params], batches: Sequence[Any]) -> bool:
+    """Tell whether models differ in rates of dropout alone: not in the places, nor in shapes."""
+    lanes = [ready.build(point, seed=0) for point in points]
+    drops = [find_sites(partial(lane.model.train(), batches[0][0], 0.0)) for lane in lanes]
+    shapes = [[tensor.shape for tensor in lane.model.parameters()] for lane in lanes]
+    rates = [[site.rate for site in sites] for sites in drops]
+    if shapes[0] != shapes[1] or len(rates[0]) != len(rates[1]) or rates[0] == rates[1]:
+        return False
+    beside = partial(_train, ready, Stacked, batches)
+    return _find_difference(ready, _try_with(*points), batches, beside) is None
 
 
 def _choose_faster(reason: str | None, seconds: Sequence[float], n_together: int) -> Choice:
@@ -126,23 +168,27 @@ def _find_fault(ready: Ready, example: Params) -> str | None:
     def train(lanes: Sequence[Lane]) -> None:
         train_by(_open_fast(few), lanes, few.order(0))
 
-    return _find_difference(few, example, list(few.training_batches(0)), train)
+    return _find_difference(few, _try_with(example), list(few.training_batches(0)), train)
 
 
 def _find_difference(
     ready: Ready,
-    example: Params,
+    points: Sequence[Params],
     batches: Sequence[Any],
     train: Callable[[Sequence[Lane]], None],
 ) -> str | None:
-    """Tell how training side by side differs from plain torch; None if it does not."""
-    lanes = [ready.build({**example, **own}, seed) for seed, own in enumerate(_TRIED)]
+    """Tell how training points of a space side by side differs from plain torch; None if it does
+    not.
+    """
+    lanes = [ready.build(point, seed) for seed, point in enumerate(points)]
     beside = copy.deepcopy(lanes)
     try:
         for lane in lanes:
             _train(ready, OneByOne, batches, [lane])
         train(beside)
     except Exception as error:  # noqa: BLE001 (a module may raise anything where it is not run)
+        if "randomness error mode" in str(error):  # as `torch.vmap` says it
+            return "it draws at random, other than by dropout outside of attention"
         return f"{type(error).__name__}: {first_line(error)}"
     for expected, found in zip(lanes, beside, strict=True):
         theirs = found.model.state_dict()

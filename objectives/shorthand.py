@@ -46,6 +46,12 @@ def middle(space: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _middle_of(**each) for name, each in space.items()}
 
 
+def ends(distribution: Mapping[str, Any]) -> list[Any]:
+    """Return what stands for all that is searched of a parameter: both ends, or the choices."""
+    attributes = distribution["attributes"]
+    return list(attributes.get("choices") or (attributes["low"], attributes["high"]))
+
+
 def _rank(asked: Sequence[str]) -> Callable[[str], int]:
     """Sort those that are asked about first, the others as they were written."""
     return lambda name: asked.index(name) if name in asked else len(asked)

@@ -11,8 +11,12 @@ from torch.nn import functional
 
 from objectives.gradients import OneByOne, Stacked
 from objectives.problem import Problem
+from objectives.problem_lanes import ProblemLanes
+from objectives.program_choice import Choice, find_rates
+from objectives.ready import make_ready
 from objectives.recurrent import as_loops
-from tests.objectives.test_problem import EPOCHS, PROBLEM, TRIALS, _open, _train, _weights
+from objectives.shorthand import read_range
+from tests.objectives.test_problem import CONFIG, EPOCHS, PROBLEM, TRIALS, _open, _train, _weights
 
 _GENERATOR = torch.Generator().manual_seed(1)
 SEQUENCES = torch.randn(100, 7, 5, generator=_GENERATOR, dtype=torch.float64)
@@ -130,3 +134,35 @@ def test_models_that_drop_are_scored_whole_side_by_side() -> None:
         for number, result in alone.items():
             assert result.loss == pytest.approx(beside[number].loss, rel=1e-9)
             assert result.value == pytest.approx(beside[number].value, rel=1e-6)
+
+
+class _Scaled(_Dropping):
+    """What a rate also divides by is no rate alone."""
+
+    def __init__(self, rate: float = 0.3, scaled: float = 1.0, width: int = 1) -> None:
+        super().__init__(rate)
+        self.scaled, self.wide = scaled, nn.Linear(1, width)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return functional.dropout(super().forward(inputs), self.scaled / 9) / self.scaled
+
+
+def test_trials_of_other_rates_of_dropout_train_as_one_program() -> None:
+    """What else an argument does keeps them apart, as do other shapes."""
+    problem = replace(PROBLEM, model=_Scaled, data=(PLANES, LABELS))
+    space = {"rate": (0.0, 0.6), "scaled": (1.0, 3.0), "width": [1, 2]}
+    ready = make_ready(problem, CONFIG)
+    batches = list(ready.training_batches(0))[:3]
+    stated = {name: read_range(name, each) for name, each in space.items()}
+    rates = find_rates(ready, stated, batches)
+    assert rates == {"rate"}
+    trials = [{**TRIALS[0], "rate": rate, "scaled": 2.0, "width": 2} for rate in (0.0, 0.2, 0.5)]
+    assert len({ready.build(params, 0).signature(rates) for params in trials}) == 1
+    beside = ProblemLanes(ready, Choice(Stacked, 4, rates=rates))
+    for number, params in enumerate(trials):
+        beside.add(number, params)
+    for _ in range(EPOCHS):
+        beside.train_pass()
+    for number, params in enumerate(trials):
+        for name, tensor in _train_as(problem, number, params).items():
+            assert torch.allclose(tensor, _weights(beside, number)[name], rtol=1e-9, atol=1e-9)
