@@ -49,6 +49,7 @@ from storage.errors import (
     AccountError,
     BadUrlError,
     EmptyStorageError,
+    RolledBackError,
     SchemaError,
     StorageError,
     UnreachableError,
@@ -61,6 +62,7 @@ from storage.exports import (
     record_export,
     who_am_i,
 )
+from storage.fencing import note_rollback
 from storage.founding import (
     find_directions,
     found_study,
@@ -131,6 +133,7 @@ __all__ = [
     "QueuedTrial",
     "Retry",
     "Role",
+    "RolledBackError",
     "SchemaError",
     "SortKey",
     "StorageError",
@@ -191,6 +194,7 @@ __all__ = [
     "load_totals",
     "mask_url",
     "mend_budget",
+    "note_rollback",
     "note_use",
     "only_reading",
     "open_storage",

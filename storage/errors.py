@@ -5,6 +5,7 @@ StorageError
 ├── UnreachableError   the database does not answer, or refuses us: check it, try again
 ├── EmptyStorageError  the database is there but holds no study yet: create one
 ├── SchemaError        its tables belong to another version of ours or Optuna's: upgrade
+├── RolledBackError    it is at an earlier moment than what we know of it: begin anew
 └── AccountError       no such user or token, or the name is taken: name another
 """
 
@@ -34,6 +35,13 @@ class EmptyStorageError(StorageError):
 
 class SchemaError(StorageError):
     """The tables were made by a version of this program, or of Optuna, that is not read here."""
+
+
+class RolledBackError(StorageError):
+    """The database has gone back: restored from a copy, or failed over to one that lagged.
+
+    What is known of it, and what is still to be written, is of a time that has not been.
+    """
 
 
 class AccountError(StorageError):

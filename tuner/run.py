@@ -30,7 +30,7 @@ from tuner.report import (
 )
 from tuner.selection import get_best_trial, measure_test_accuracy
 from tuner.story import tell_confirmation
-from tuner.study import LoadedStudy, create_or_resume
+from tuner.study import LoadedStudy, create_or_resume, load_study
 from tuner.workers.config import WorkerConfig
 from tuner.workers.jobs import look_at_new
 from tuner.workers.launchers.launch import train_study
@@ -113,6 +113,8 @@ def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunRes
         if not was_finished_before:
             set_study_state(storage.engine, loaded.study_id, "open")  # it may be paused or stopped
             train_study(StudyRun(loaded, config, request.n_workers, console, leaving))
+            # Anew, for Optuna remembers what had ended, though the database may have gone back.
+            loaded = retry.call("load the study", lambda: load_study(storage, name))
         if request.confirms:
             confirmation, unconfirmed = _confirm(loaded, request, console, leaving)
         if confirmation is None:

@@ -20,11 +20,13 @@ from storage import (
     Budget,
     Claimant,
     Retry,
+    RolledBackError,
     UnreachableError,
     WorkerStorage,
     explain_database_error,
     find_leases_of,
     give_back,
+    note_rollback,
     open_storage,
     register_worker,
     set_study_state,
@@ -93,7 +95,8 @@ def run_worker(
 ) -> int:
     """Train trials until the study's budget is spent; return the process's exit status.
 
-    Whatever ends it, what it holds is given back to the budget. ``on_tick`` is called several
+    Whatever ends it, what it holds is given back to the budget; after a database has gone back it
+    begins anew. ``on_tick`` is called several
     times a second with the study as this worker sees it, which costs no query of its own;
     ``database`` is the study's, if it is open already. Raises StorageError,
     ObjectiveError or TunerError.
@@ -101,8 +104,10 @@ def run_worker(
     retry = config.retry(leaving)
     try:
         with about(study=config.study_name, worker=worker_name()):
-            opened = open_study(config, retry, leaving, database)
-            serve_study(opened, config, retry, leaving, on_tick=on_tick)
+            is_over = False
+            while not is_over:
+                opened = open_study(config, retry, leaving, database)
+                is_over = serve_study(opened, config, retry, leaving, on_tick=on_tick)
     except (Interrupted, UnreachableError):
         if leaving.reason is None:  # who leaves waits for no database
             raise
@@ -175,8 +180,11 @@ def serve_study(  # noqa: PLR0913 (what `run_worker` has, and a guest's manners)
     *,
     on_tick: OnTick = _ignore,
     guest: Guest | None = None,
-) -> None:
-    """Register as a worker of a study and train; in the end give back what is held, sign off."""
+) -> bool:
+    """Register as a worker of a study and train; in the end give back what is held, sign off.
+
+    Returns False, and says so, if the database has gone back meanwhile: then open it anew.
+    """
     database, loaded, crew = opened.database, opened.loaded, opened.crew
     n_lanes = max(trainer.n_lanes for trainer in crew.trainers) * len(crew.trainers)
     in_good_order = False
@@ -192,6 +200,10 @@ def serve_study(  # noqa: PLR0913 (what `run_worker` has, and a guest's manners)
                 storage.on_lost(metrics.LOST.inc)
                 _Coordinator(books, leaving, on_tick, guest).run()
             in_good_order = leaving.reason is None
+        except RolledBackError as error:
+            logger.warning("%s; registering anew", error)
+            retry.call("note it", lambda: _note_rollback(loaded))
+            return False
         except KeyError:
             loaded.load_budget()  # says so if somebody has deleted the study
             raise
@@ -204,6 +216,11 @@ def serve_study(  # noqa: PLR0913 (what `run_worker` has, and a guest's manners)
             _leave(database, worker_id, retry, leaving)
     finally:
         crew.end(in_good_order=in_good_order)
+    return True
+
+
+def _note_rollback(loaded: LoadedStudy) -> None:
+    note_rollback(loaded.storage.engine, loaded.name, worker_name())
 
 
 def _register(loaded: LoadedStudy, n_lanes: int, lease_seconds: float) -> tuple[int, int]:
