@@ -12,6 +12,7 @@ from storage.accounts import (
     set_role,
 )
 from storage.audit import AuditEntry, list_audit, prune_audit, record_action
+from storage.backup import back_up, restore
 from storage.budget import (
     Budget,
     StudyState,
@@ -48,7 +49,9 @@ from storage.engine import (
 from storage.errors import (
     AccountError,
     BadUrlError,
+    CopyError,
     EmptyStorageError,
+    ReplacedError,
     RolledBackError,
     SchemaError,
     StorageError,
@@ -125,12 +128,14 @@ __all__ = [
     "Cause",
     "Claimant",
     "Copied",
+    "CopyError",
     "EmptyStorageError",
     "Export",
     "Lease",
     "Limits",
     "NewExport",
     "QueuedTrial",
+    "ReplacedError",
     "Retry",
     "Role",
     "RolledBackError",
@@ -150,6 +155,7 @@ __all__ = [
     "User",
     "Withdrawal",
     "WorkerStorage",
+    "back_up",
     "begin_login",
     "change_budget",
     "check_storage",
@@ -207,6 +213,7 @@ __all__ = [
     "register_worker",
     "remove_user",
     "rename_studies",
+    "restore",
     "revoke_token",
     "set_direction",
     "set_password_hash",

@@ -2,7 +2,9 @@
 
 StorageError
 ├── BadUrlError        the storage URL cannot be used as written: wrong usage
+├── CopyError          a copy cannot be made or put back as asked: name another file, stop workers
 ├── UnreachableError   the database does not answer, or refuses us: check it, try again
+│   └── ReplacedError  its file was removed or replaced: what is open leads nowhere
 ├── EmptyStorageError  the database is there but holds no study yet: create one
 ├── SchemaError        its tables belong to another version of ours or Optuna's: upgrade
 ├── RolledBackError    it is at an earlier moment than what we know of it: begin anew
@@ -27,6 +29,20 @@ class UnreachableError(StorageError):
     def __init__(self, message: str, *, has_been_waited_for: bool = False) -> None:
         super().__init__(message)
         self.has_been_waited_for = has_been_waited_for
+
+
+class ReplacedError(UnreachableError):
+    """The file of an SQLite database is not the one that was opened: it was removed, or replaced.
+
+    What is written now is lost, so nobody waits for it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, has_been_waited_for=True)
+
+
+class CopyError(StorageError):
+    """A copy of a database cannot be made, or put in its place."""
 
 
 class EmptyStorageError(StorageError):

@@ -19,7 +19,7 @@ from sqlalchemy import Table
 
 from storage import optuna_tables as tables
 from storage.claims import Claimant, Seen, claim_trials, find_unheld
-from storage.errors import RolledBackError
+from storage.errors import ReplacedError, RolledBackError
 from storage.leases import Lease
 from storage.origin import ORIGIN
 from storage.outbox import Outbox
@@ -89,7 +89,7 @@ class WorkerStorage(StudyStorage):
         _traceback: TracebackType | None,
     ) -> None:
         is_written = self._writer.close(self._claimant.lease_seconds)
-        if not (is_written or isinstance(error, RolledBackError)):
+        if not (is_written or isinstance(error, RolledBackError | ReplacedError)):
             logger.warning("Could not write all results: their trials will be given to others")
         self._trials.release_lost()
 

@@ -114,10 +114,10 @@ def _value_in(error: Exception) -> str:
 
 def _exit_with_storage_error(error: Exception) -> None:
     """Exit if this is the storage's or the database's error; those are imported only now."""
-    from storage import BadUrlError, StorageError, explain_database_error
+    from storage import BadUrlError, CopyError, StorageError, explain_database_error
 
     if isinstance(error, StorageError):
-        _exit_with(str(error), 2 if isinstance(error, BadUrlError) else 1)
+        _exit_with(str(error), 2 if isinstance(error, BadUrlError | CopyError) else 1)
     if (explanation := explain_database_error(error)) is not None:
         _exit_with(explanation, 1)
 

@@ -19,6 +19,7 @@ from optuna.storages import RDBStorage
 from storage import (
     Budget,
     Claimant,
+    ReplacedError,
     Retry,
     RolledBackError,
     UnreachableError,
@@ -240,6 +241,8 @@ def _leave(database: RDBStorage, worker_id: int, retry: Retry, leaving: Leaving)
     try:
         # Once, if the database has been waited for in vain already.
         retry.call("give trials back", give_all_back) if retry.is_leaving() else give_all_back()
+    except ReplacedError:
+        pass  # whoever met it first says so
     except Exception as error:
         is_explained = isinstance(error, UnreachableError)
         explanation = str(error) if is_explained else explain_database_error(error)
