@@ -5,7 +5,13 @@ Importing this package does not import torch; ``objectives.problem_lanes`` does.
 
 from objectives.base import EpochResult, Fit, Lanes, TrainingConfig
 from objectives.catalog import DATASETS, OBJECTIVES, DatasetFacts
-from objectives.errors import DataError, ObjectiveError, ProblemError, UnknownNameError
+from objectives.errors import (
+    DataError,
+    ObjectiveError,
+    ProblemError,
+    UnfitStateError,
+    UnknownNameError,
+)
 from objectives.facts import DataFacts, Direction, Facts, MetricFacts, Params, Recipe
 
 __all__ = [
@@ -25,5 +31,6 @@ __all__ = [
     "ProblemError",
     "Recipe",
     "TrainingConfig",
+    "UnfitStateError",
     "UnknownNameError",
 ]

@@ -3,7 +3,8 @@
 ObjectiveError
 ├── UnknownNameError   a name that is not in a table of ours: wrong usage
 ├── DataError          the data set cannot be had, or is damaged: fix the files, try again
-└── ProblemError       a problem's parts do not fit together: fix its module
+├── ProblemError       a problem's parts do not fit together: fix its module
+└── UnfitStateError    a state is not one of this model: train it from its beginning
 """
 
 
@@ -21,6 +22,10 @@ class DataError(ObjectiveError):
 
 class ProblemError(ObjectiveError):
     """A problem's model, data, loss, metric and space do not fit together; says which, and how."""
+
+
+class UnfitStateError(ObjectiveError):
+    """What was kept of a model does not fit it: another model's, or damaged."""
 
 
 def first_line(error: BaseException) -> str:
