@@ -89,6 +89,7 @@ from storage.studies import (
     list_open,
     list_over,
     list_studies,
+    tell_apart,
 )
 from storage.totals import StudyTotals, Totals, load_totals
 from storage.trial_rows import (
@@ -223,6 +224,7 @@ __all__ = [
     "set_study_state",
     "sign_off_worker",
     "take_back",
+    "tell_apart",
     "upgrade_storage",
     "watch_calls",
     "who_am_i",

@@ -26,12 +26,13 @@ from starlette.types import Receive, Scope, Send
 
 from storage import Role, only_reading
 from tuner.curves import FewerCurves
-from tuner.renaming import Renames, ShownStorage
+from tuner.renaming import Renames
 from tuner.server.auth import PRINCIPAL, Principal, explain_role
 from tuner.server.metering import note_route
 from tuner.server.pages import dashboard_page
 from tuner.server.problems import problem
 from tuner.server.root import root_path
+from tuner.shown import CurrentStudies, ShownStorage
 
 # A page is drawn from few requests at a time; each may hold a database connection.
 _N_THREADS = 6
@@ -84,6 +85,7 @@ class Dashboard:
         app.install(FewerCurves())
         app.install(_RoleGuard())
         app.install(Renames(storage))  # behind the guard: the last that is installed is innermost
+        app.install(CurrentStudies(self.shown, app._inmemory_cache))
         self.bottle = app
         # Its types are a2wsgi's own.
         wsgi: Any = WSGIMiddleware(cast(Any, _with_usual_environment(app)), _N_THREADS)
