@@ -37,7 +37,7 @@ from tuner.commands.users import user_app
 from tuner.commands.worker import add_worker_command
 from tuner.errors import StudyFailedError, TunerError, UsageError
 from tuner.logs import about, say_end, set_level, set_up_logging
-from tuner.plain import make_output_plain
+from tuner.plain import make_output_plain, show
 from tuner.serving import find_remote, note_server
 from tuner.spec import check_name_and_budget
 from tuner.strict_json import to_json
@@ -207,7 +207,7 @@ def run(
     if as_json:
         print(to_json(_run_json(result)))
     else:
-        print(summary(result, storage))
+        show(summary(result, storage))
     if result.problem is not None:
         raise StudyFailedError(result.problem)
 
@@ -247,7 +247,7 @@ def create(
         if as_json:
             print(to_json(created))
         else:
-            print(_progress(study, created["n_finished"], created["n_trials"]))
+            show(_progress(study, created["n_finished"], created["n_trials"]))
         return
     from storage import create_storage
     from tuner.confirmation.wish import ask_once
@@ -274,8 +274,8 @@ def create(
     if as_json:
         print(to_json({**asdict(status), "spec": loaded.spec.model_dump(mode="json")}))
     else:
-        print(_progress(study, status.n_finished, status.n_trials))
-        print(f"Workers join with: {follow_up('worker', storage)} --study {shlex.quote(study)}")
+        show(_progress(study, status.n_finished, status.n_trials))
+        show(f"Workers join with: {follow_up('worker', storage)} --study {shlex.quote(study)}")
 
 
 def _progress(study: str, n_finished: int, n_trials: int) -> str:
@@ -312,7 +312,7 @@ def status(
         return
     result_console().print(status_table(found))
     if confirmation is not None:
-        print("\n".join(tell_confirmation(confirmation)))
+        show("\n".join(tell_confirmation(confirmation)))
 
 
 @app.command(epilog="Example: tuner trials --json")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.commands import options
+from tuner.plain import show
 from tuner.strict_json import to_json
 
 if TYPE_CHECKING:
@@ -41,9 +42,9 @@ def check(
     if as_json:
         print(to_json(asdict(report)))
     else:
-        print(_describe(report))
+        show(_describe(report))
     for problem in report.problems:
-        print(f"tuner: {problem}", file=sys.stderr)
+        show(f"tuner: {problem}", file=sys.stderr)
     raise typer.Exit(1 if report.problems else 0)
 
 
@@ -76,7 +77,7 @@ def upgrade(
     if as_json:
         print(to_json({**asdict(upgraded), "was_current": upgraded.was_current}))
     else:
-        print(f"Storage {mask_url(storage)} {_tell(upgraded)}")
+        show(f"Storage {mask_url(storage)} {_tell(upgraded)}")
 
 
 @storage_app.command(epilog="Example: tuner storage backup tuner-monday.db")
@@ -90,7 +91,7 @@ def backup(
     from storage import back_up, mask_url
 
     back_up(storage, file)
-    print(f"Storage {mask_url(storage)} was copied to {file}")
+    show(f"Storage {mask_url(storage)} was copied to {file}")
 
 
 @storage_app.command(epilog="Example: tuner storage restore tuner-monday.db")
@@ -104,9 +105,9 @@ def restore(
     from storage import mask_url, restore
 
     kept = restore(storage, file)
-    print(f"Storage {mask_url(storage)} was restored from {file}")
+    show(f"Storage {mask_url(storage)} was restored from {file}")
     if kept is not None:
-        print(f"What was there before is kept as {kept}")
+        show(f"What was there before is kept as {kept}")
 
 
 def _tell(upgraded: "Upgrade") -> str:

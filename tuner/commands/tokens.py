@@ -10,6 +10,7 @@ import typer
 
 from tuner.commands import options, service_options
 from tuner.commands.users import moment, parse_role, record
+from tuner.plain import show
 from tuner.strict_json import to_json
 
 token_app = typer.Typer(
@@ -78,7 +79,7 @@ def list_(
         for row in rows:
             used = f"last used {row['used_at']}" if row["used_at"] else "never used"
             who = f"{row['id']:>4}  {row['name'] or '-':<20} {row['role']:<9}"
-            print(f"{who} {_tell(row)}, {used}")
+            show(f"{who} {_tell(row)}, {used}")
 
 
 def _tell(row: Mapping[str, object]) -> str:

@@ -15,6 +15,7 @@ import typer
 from tuner.commands import options, service_options
 from tuner.commands.serve import check_extra
 from tuner.errors import UsageError
+from tuner.plain import show
 from tuner.strict_json import to_json
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def list_(
         print("There is no user: `tuner user add NAME` adds one")
     else:
         for row in rows:
-            print(f"{row['name']:<24} {row['role']:<9} since {row['created_at']}")
+            show(f"{row['name']:<24} {row['role']:<9} since {row['created_at']}")
 
 
 @user_app.command(epilog="Example: tuner user remove ann")
@@ -156,8 +157,7 @@ def log(
         return
     for row in rows:
         line = f"{row['at']}  {row['address']:<15} {row['actor']:<20} {row['action']}"
-        # What strangers sent tells the terminal nothing.
-        print("".join(character if character.isprintable() else "?" for character in line))
+        show(line)
 
 
 def parse_role(text: str) -> "Role":
