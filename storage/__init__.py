@@ -82,6 +82,7 @@ from storage.origin import ORIGIN, is_own
 from storage.queue import QueuedTrial, find_key, set_queue
 from storage.renaming import rename_studies
 from storage.resilience import Retry
+from storage.sqlite_files import close_to_others
 from storage.studies import (
     StudyRecord,
     find_study,
@@ -99,7 +100,7 @@ from storage.trial_rows import (
     list_trial_rows,
 )
 from storage.upgrade import Upgrade, is_current, upgrade_storage
-from storage.url import mask_url, parse_url, with_password
+from storage.url import mask_url, parse_url, sqlite_file, with_password
 from storage.watching import watch_calls
 from storage.withdrawal import (
     TRAINER_DIED,
@@ -160,6 +161,7 @@ __all__ = [
     "begin_login",
     "change_budget",
     "check_storage",
+    "close_to_others",
     "copy_studies",
     "create_budget",
     "create_session",
@@ -223,6 +225,7 @@ __all__ = [
     "set_study_attrs",
     "set_study_state",
     "sign_off_worker",
+    "sqlite_file",
     "take_back",
     "tell_apart",
     "upgrade_storage",

@@ -29,7 +29,8 @@ from sqlalchemy.pool import NullPool
 
 from storage import schema
 from storage.causes import classify, driver_message
-from storage.errors import BadUrlError, EmptyStorageError, ReplacedError, UnreachableError
+from storage.errors import BadUrlError, EmptyStorageError, UnreachableError
+from storage.sqlite_files import warn_of_network, watch_file
 from storage.url import mask_password, mask_url, parse_url, sqlite_file
 from storage.versions import (
     NEWEST_VERSION,
@@ -73,6 +74,8 @@ def create_storage(url: str) -> RDBStorage:
     with creation_lock(url), translated_errors(parsed):
         storage = _open(parsed, skip_table_creation=False)
         engine = storage.engine
+        if (file := sqlite_file(parsed)) is not None:
+            warn_of_network(file)
         if find_version(engine) < NEWEST_VERSION and not has_budgets(engine):
             from storage.migrations import migrate
 
@@ -117,7 +120,7 @@ def _open(
     if url.drivername == "sqlite":
         _set_up_sqlite(storage.engine, begin="BEGIN" if read_only else "BEGIN IMMEDIATE")
         if (file := sqlite_file(url)) is not None:
-            _watch_file(storage.engine, file)
+            watch_file(storage.engine, file)
     else:
         _ping_idle(storage.engine)
     return storage
@@ -184,37 +187,6 @@ def _set_up_sqlite(engine: Engine, *, begin: str) -> None:
         connection.exec_driver_sql("BEGIN" if is_read else begin)
 
     engine.dispose()  # connections opened before these settings
-
-
-def _watch_file(engine: Engine, file: Path) -> None:
-    """Let nobody use a database whose file is gone, or another: what they write would be lost.
-
-    A look takes 2 microseconds. SQLite itself goes on with a file that has no name any more, and
-    makes an empty one where it has to open it.
-    """
-    opened = _identify(file)
-
-    def look(*_: object) -> None:
-        found = _identify(file)
-        if found != opened:
-            became = "removed" if found is None else "replaced by another"
-            raise ReplacedError(
-                f"The database {file} was {became} while it was in use: nothing can be written to "
-                "it any more, and what was finished is only where the file is now; put it back, or "
-                "a copy by `tuner storage restore`, and start again"
-            )
-
-    event.listen(engine, "do_connect", look)
-    event.listen(engine, "checkout", look)
-
-
-def _identify(file: Path) -> tuple[int, int] | None:
-    """Return what tells a file from another of its name; None where there is none."""
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _ping_idle(engine: Engine) -> None:

@@ -37,6 +37,11 @@ class ShownStorage(_CachedStorage):
         """Return a study's directions; raises KeyError."""
         return self._backend.get_study_directions(study_id)
 
+    def find_names(self, study_id: int) -> list[str]:
+        """Return the name of the study, if there is one of this id."""
+        found = tell_apart(self._backend.engine, study_id) if study_id <= _LARGEST_ID else None
+        return [] if found is None else [str(found[0])]
+
     def find_current(self, study_id: int, forget: Callable[[], None]) -> bool:
         """Tell whether there is a study; call ``forget`` if it is another than was known by its id.
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tuner.commands import options, service_options
-from tuner.commands.users import moment, parse_role, record
+from tuner.commands.users import close_before_first_account, moment, parse_role, record
 from tuner.plain import show
 from tuner.strict_json import to_json
 
@@ -37,6 +37,7 @@ def create(
 
     parsed = parse_role(role)
     engine = create_storage(storage).engine
+    close_before_first_account(engine)
     number, secret = create_token(engine, parsed, name=name, lifetime_seconds=expires)
     record(engine, f"token create {number} --role {parsed}")
     if as_json:
