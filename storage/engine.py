@@ -29,7 +29,7 @@ from sqlalchemy.pool import NullPool
 
 from storage import schema
 from storage.causes import classify, driver_message
-from storage.errors import BadUrlError, EmptyStorageError, UnreachableError
+from storage.errors import BadUrlError, EmptyStorageError, ReplacedError, UnreachableError
 from storage.sqlite_files import warn_of_network, watch_file
 from storage.url import mask_password, mask_url, parse_url, sqlite_file
 from storage.versions import (
@@ -330,6 +330,8 @@ def translated_errors(url: URL) -> Iterator[None]:
 
 def explain_database_error(error: BaseException) -> str | None:
     """Return one line for a database error met after opening; None for any other error."""
+    if isinstance(error, ReplacedError):
+        return str(error)
     if not isinstance(error, _DATABASE_ERRORS):
         return None
     return (
