@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Tests wait a lot, so four at a time; threads that NumPy starts in each would only spin.
 PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadgroup
 
-.PHONY: setup tune test test-long chaos lint bench fuzz dashboard lock audit clean
+.PHONY: setup tune test test-long chaos lint bench fuzz dashboard lock audit sbom clean
 
 setup: $(VENV)/.tuner-installed
 
@@ -64,6 +64,12 @@ lock: $(VENV)/.dev-installed
 audit: $(VENV)/.dev-installed
 	$(PIP) pip-audit
 	$(BIN)/pip-audit --no-deps --disable-pip --requirement requirements.lock
+
+# What the image is made of, torch too, as CycloneDX: for those who look for holes in many programs.
+sbom: $(VENV)/.dev-installed
+	$(PIP) cyclonedx-bom
+	{ cat requirements.lock; grep -oE 'torch(vision)?==[0-9.]+' Dockerfile; } | $(BIN)/cyclonedx-py \
+		requirements --pyproject pyproject.toml --output-reproducible --output-file sbom.cdx.json -
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -86,6 +86,11 @@ class PrivatePostgres:
             **self._as_user,
         )
 
+    @property
+    def data(self) -> Path:
+        """The folder of its databases, which may be copied while it is stopped."""
+        return self._folder / "data"
+
     def start(self) -> None:
         """Start the server if need be, and wait until it answers: after a kill -9 for seconds."""
         deadline = time.monotonic() + _START_SECONDS

@@ -10,6 +10,7 @@ from objectives.errors import (
     ObjectiveError,
     ProblemError,
     ProblemFoundError,
+    UnfitStateError,
     UnknownNameError,
 )
 from objectives.facts import DataFacts, Direction, Facts, MetricFacts, Params, Recipe
@@ -32,5 +33,6 @@ __all__ = [
     "ProblemFoundError",
     "Recipe",
     "TrainingConfig",
+    "UnfitStateError",
     "UnknownNameError",
 ]

@@ -88,7 +88,8 @@ class Lanes(Protocol):
     ) -> None:
         """Give a free lane to a trial; one that goes on had this state after this epoch.
 
-        ``init`` is the number of its initialisation, the trial's own unless given.
+        ``init`` is the number of its initialisation, the trial's own unless given. Raises
+        UnfitStateError, and gives no lane, if the state is not one of this model.
         """
         ...
 

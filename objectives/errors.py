@@ -4,7 +4,8 @@ ObjectiveError
 ├── UnknownNameError   a name that is not in a table of ours: wrong usage
 ├── DataError          the data set cannot be had, or is damaged: fix the files, try again
 ├── ProblemError       a problem's parts do not fit together: fix its module
-└── ProblemFoundError  a problem was found where a function of a trial was to be
+├── ProblemFoundError  a problem was found where a function of a trial was to be
+└── UnfitStateError    a state is not one of this model: train it from its beginning
 """
 
 from typing import Any
@@ -35,6 +36,10 @@ class ProblemFoundError(ObjectiveError):
             f"Objective {objective!r} makes a problem here, and its study has trained a function"
         )
         self.description = description
+
+
+class UnfitStateError(ObjectiveError):
+    """What was kept of a model does not fit it: another model's, or damaged."""
 
 
 def first_line(error: BaseException) -> str:

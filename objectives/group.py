@@ -1,5 +1,6 @@
 """Equal lanes in training together: their parameters are the rows of one matrix for a pass."""
 
+import operator
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from objectives.data import batch_length, join, map_tensors
+from objectives.errors import UnfitStateError
 from objectives.facts import Params
 from objectives.gradients import Gradients, OneByOne, Stacked, flatten, trained
 from objectives.judged import Judged, split_batch
@@ -162,8 +164,16 @@ def state_of(lane: Lane) -> Mapping[str, Any]:
 
 
 def go_on_from(lane: Lane, state: Mapping[str, Any], epoch: int) -> None:
-    """Let a new lane be what ``state_of`` has returned after an epoch."""
-    lane.model.model.load_state_dict(state["model"])
-    lane.row = flatten(lane.model)
-    lane.moments = {name: each.to(lane.row) for name, each in state["moments"].items()}
-    lane.step, lane.epoch = state["step"], epoch
+    """Let a new lane be what ``state_of`` has returned after an epoch.
+
+    Raises UnfitStateError if it is none of this model's; the lane is of no use then.
+    """
+    try:
+        lane.model.model.load_state_dict(state["model"])
+        lane.row = flatten(lane.model)
+        lane.moments = {
+            name: each.to(lane.row).reshape_as(lane.row) for name, each in state["moments"].items()
+        }
+        lane.step, lane.epoch = operator.index(state["step"]), epoch
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UnfitStateError(f"What was kept of a model does not fit it: {error}") from error

@@ -11,7 +11,7 @@ import torch
 
 from objectives.base import EpochResult, Fit, TrainingConfig
 from objectives.data import Part
-from objectives.errors import ProblemError
+from objectives.errors import ProblemError, UnfitStateError
 from objectives.facts import Params
 from objectives.gradients import OneByOne
 from objectives.group import Group, Lane, Program, find_decays, go_on_from, state_of, train_by
@@ -65,12 +65,14 @@ class ProblemLanes:
         state: Mapping[str, Any] | None = None,
         init: int | None = None,
     ) -> None:
-        """Give a free lane to a trial (see ``Lanes``)."""
+        """Give a free lane to a trial (see ``Lanes``); raises UnfitStateError."""
         seed = derive_seed(self._ready.seed, "init", trial_number if init is None else init)
         try:
             lane = self._ready.build(params, seed)
             if state is not None:
                 go_on_from(lane, state, epoch)
+        except UnfitStateError:
+            raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 (the trial boundary)
             self._failures[trial_number] = error
             return

@@ -12,6 +12,7 @@ from storage.accounts import (
     set_role,
 )
 from storage.audit import AuditEntry, list_audit, prune_audit, record_action
+from storage.backup import back_up, restore
 from storage.budget import (
     Budget,
     StudyState,
@@ -48,7 +49,10 @@ from storage.engine import (
 from storage.errors import (
     AccountError,
     BadUrlError,
+    CopyError,
     EmptyStorageError,
+    ReplacedError,
+    RolledBackError,
     SchemaError,
     StorageError,
     UnreachableError,
@@ -61,6 +65,7 @@ from storage.exports import (
     record_export,
     who_am_i,
 )
+from storage.fencing import note_rollback
 from storage.founding import (
     find_directions,
     found_study,
@@ -77,6 +82,7 @@ from storage.origin import ORIGIN, is_own
 from storage.queue import QueuedTrial, find_key, set_queue
 from storage.renaming import rename_studies
 from storage.resilience import Retry
+from storage.sqlite_files import close_to_others
 from storage.studies import (
     StudyRecord,
     find_study,
@@ -84,6 +90,7 @@ from storage.studies import (
     list_open,
     list_over,
     list_studies,
+    tell_apart,
 )
 from storage.totals import StudyTotals, Totals, load_totals
 from storage.trial_rows import (
@@ -93,7 +100,7 @@ from storage.trial_rows import (
     list_trial_rows,
 )
 from storage.upgrade import Upgrade, is_current, upgrade_storage
-from storage.url import mask_url, parse_url, with_password
+from storage.url import mask_url, parse_url, sqlite_file, with_password
 from storage.watching import watch_calls
 from storage.withdrawal import (
     TRAINER_DIED,
@@ -123,14 +130,17 @@ __all__ = [
     "Cause",
     "Claimant",
     "Copied",
+    "CopyError",
     "EmptyStorageError",
     "Export",
     "Lease",
     "Limits",
     "NewExport",
     "QueuedTrial",
+    "ReplacedError",
     "Retry",
     "Role",
+    "RolledBackError",
     "SchemaError",
     "SortKey",
     "StorageError",
@@ -147,9 +157,11 @@ __all__ = [
     "User",
     "Withdrawal",
     "WorkerStorage",
+    "back_up",
     "begin_login",
     "change_budget",
     "check_storage",
+    "close_to_others",
     "copy_studies",
     "create_budget",
     "create_session",
@@ -192,6 +204,7 @@ __all__ = [
     "load_totals",
     "mask_url",
     "mend_budget",
+    "note_rollback",
     "note_use",
     "only_reading",
     "open_storage",
@@ -204,6 +217,7 @@ __all__ = [
     "register_worker",
     "remove_user",
     "rename_studies",
+    "restore",
     "revoke_token",
     "set_direction",
     "set_password_hash",
@@ -212,7 +226,9 @@ __all__ = [
     "set_spec",
     "set_study_state",
     "sign_off_worker",
+    "sqlite_file",
     "take_back",
+    "tell_apart",
     "upgrade_storage",
     "watch_calls",
     "who_am_i",

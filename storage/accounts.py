@@ -4,7 +4,6 @@ Hashing passwords is the caller's; here is what is kept. All of it is safe acros
 """
 
 import re
-import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -14,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from storage.clock import epoch_now
 from storage.engine import reading
 from storage.errors import AccountError
+from storage.random_ids import random_id
 from storage.schema import former_users, sessions, tokens, users
 
 # Lower case only: MariaDB would take "Änne" for "anne", and each must have one counter of attempts.
@@ -41,11 +41,6 @@ class User:
     name: str
     role: Role
     created_at: float
-
-
-def random_id() -> int:
-    """Return an id that no row had before: of its own, SQLite hands out those of rows that went."""
-    return secrets.randbelow(2**31 - 1) + 1
 
 
 def is_account_name(name: str) -> bool:

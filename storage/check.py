@@ -16,6 +16,7 @@ from storage.check_studies import find_foreign_marks, find_orphans
 from storage.clock import epoch_now
 from storage.engine import open_storage, translated_errors
 from storage.errors import StorageError
+from storage.fencing import find_traces
 from storage.founding import COUNTS
 from storage.names import find_merged_names
 from storage.origin import OWN_TRIALS
@@ -119,6 +120,7 @@ def _find_problems(storage: RDBStorage, url: str) -> list[str]:
             find_foreign_marks,
             _find_forsaken_leases,
             find_orphans,
+            find_traces,
             _find_skew,
         ):
             problems += find(connection)

@@ -11,11 +11,14 @@ from datetime import datetime
 
 from optuna.trial import TrialState
 from sqlalchemy import Connection, Double, Engine, and_, bindparam, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from storage import optuna_tables as tables
 from storage.clock import epoch_now
 from storage.engine import reading
+from storage.fencing import check_registered, rolled_back
 from storage.postgres_claims import claim_new_trials
+from storage.random_ids import random_token
 from storage.schema import budgets, leases
 
 # Of a long queue, as many are tried per slot as other workers may have taken meanwhile.
@@ -88,8 +91,17 @@ def claim_trials(engine: Engine, claimant: Claimant, n: int, seen: Seen) -> Clai
     """Take up to ``n`` slots, each with a waiting trial or else a new one, RUNNING and leased.
 
     Returns fewer, or none, where the budget has no more, is past its deadline or is not open.
-    Not safe to repeat when the commit may have succeeded: then see ``find_unheld`` first.
+    Not safe to repeat when the commit may have succeeded: then see ``find_unheld`` first. Raises
+    RolledBackError if the database knows neither this worker nor what it has seen.
     """
+    try:
+        return _claim(engine, claimant, n, seen)
+    except IntegrityError:
+        check_registered(engine, claimant.worker_id)
+        raise
+
+
+def _claim(engine: Engine, claimant: Claimant, n: int, seen: Seen) -> Claim:
     if engine.dialect.name == "postgresql" and not seen.waiting_ids:
         claim = _claim_new(engine, claimant, n, seen)
         if claim.trials:
@@ -100,7 +112,7 @@ def claim_trials(engine: Engine, claimant: Claimant, n: int, seen: Seen) -> Clai
             return Claim([], seen)
         tables.lock_study(connection, claimant.study_id)
         next_number, seen = _look_at_new(connection, claimant.study_id, seen)
-        taken_ids, left_ids = _take_waiting(connection, seen.waiting_ids, n_slots)
+        taken_ids, left_ids = _take_waiting(connection, claimant, seen.waiting_ids, n_slots)
         claimed = [
             ClaimedTrial(trial_id, _insert_lease(connection, claimant, trial_id))
             for trial_id in taken_ids
@@ -149,6 +161,8 @@ def _look_at_new(connection: Connection, study_id: int, seen: Seen) -> tuple[int
     """Return the next number, and what has been seen now."""
     from_here = {"of_study": study_id, "from_id": seen.last_trial_id}
     rows = connection.execute(_LOOK, from_here).all()
+    if seen.last_trial_id >= 0 and (not rows or rows[0].trial_id != seen.last_trial_id):
+        raise rolled_back(f"the trial with id {seen.last_trial_id} is gone")
     if not rows:
         return 0, seen
     arrived_ids = [
@@ -160,7 +174,7 @@ def _look_at_new(connection: Connection, study_id: int, seen: Seen) -> tuple[int
 
 
 def _take_waiting(
-    connection: Connection, trial_ids: Sequence[int], n: int
+    connection: Connection, claimant: Claimant, trial_ids: Sequence[int], n: int
 ) -> tuple[list[int], list[int]]:
     """Set up to ``n`` trials RUNNING that still wait, the first ones first.
 
@@ -176,7 +190,11 @@ def _take_waiting(
         n_wanted = n - len(taken)
         waiting = connection.execute(
             select(trials.trial_id)
-            .where(trials.trial_id.in_(some), trials.state == TrialState.WAITING)
+            .where(
+                trials.trial_id.in_(some),
+                trials.study_id == claimant.study_id,
+                trials.state == TrialState.WAITING,
+            )
             .order_by(trials.trial_id)
             .limit(n_wanted)
         ).scalars()
@@ -209,14 +227,15 @@ def _create(connection: Connection, claimant: Claimant, number: int) -> ClaimedT
 
 
 def _insert_lease(connection: Connection, claimant: Claimant, trial_id: int) -> int:
-    lease = connection.execute(
+    lease_id = random_token()
+    connection.execute(
         _LEASE,
         {
+            "lease_id": lease_id,
             "study_id": claimant.study_id,
             "worker_id": claimant.worker_id,
             "trial_id": trial_id,
             "seconds": claimant.lease_seconds,
         },
     )
-    assert lease.inserted_primary_key is not None
-    return int(lease.inserted_primary_key[0])
+    return lease_id

@@ -26,10 +26,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 
-from storage.accounts import Role, random_id
+from storage.accounts import Role
 from storage.clock import epoch_now
 from storage.engine import reading
 from storage.errors import AccountError
+from storage.random_ids import random_id
 from storage.schema import sessions, tokens, users
 
 # So that a token found in a log or a repository is recognised as one.

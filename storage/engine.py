@@ -29,7 +29,8 @@ from sqlalchemy.pool import NullPool
 
 from storage import schema
 from storage.causes import classify, driver_message
-from storage.errors import BadUrlError, EmptyStorageError, UnreachableError
+from storage.errors import BadUrlError, EmptyStorageError, ReplacedError, UnreachableError
+from storage.sqlite_files import warn_of_network, watch_file
 from storage.url import mask_password, mask_url, parse_url, sqlite_file
 from storage.versions import (
     NEWEST_VERSION,
@@ -73,6 +74,8 @@ def create_storage(url: str) -> RDBStorage:
     with creation_lock(url), translated_errors(parsed):
         storage = _open(parsed, skip_table_creation=False)
         engine = storage.engine
+        if (file := sqlite_file(parsed)) is not None:
+            warn_of_network(file)
         if find_version(engine) < NEWEST_VERSION and not has_budgets(engine):
             from storage.migrations import migrate
 
@@ -116,6 +119,8 @@ def _open(
         check_optuna_version(storage, mask_url(url))
     if url.drivername == "sqlite":
         _set_up_sqlite(storage.engine, begin="BEGIN" if read_only else "BEGIN IMMEDIATE")
+        if (file := sqlite_file(url)) is not None:
+            watch_file(storage.engine, file)
     else:
         _ping_idle(storage.engine)
     return storage
@@ -325,6 +330,8 @@ def translated_errors(url: URL) -> Iterator[None]:
 
 def explain_database_error(error: BaseException) -> str | None:
     """Return one line for a database error met after opening; None for any other error."""
+    if isinstance(error, ReplacedError):
+        return str(error)
     if not isinstance(error, _DATABASE_ERRORS):
         return None
     return (

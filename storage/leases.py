@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Engine, bindparam, select, update
 
 from storage.clock import epoch_now
 from storage.engine import reading
-from storage.schema import leases, workers
+from storage.schema import leases
 
 # How long a worker may be silent before its trials are given to others.
 LEASE_SECONDS = 60.0
@@ -30,11 +30,7 @@ class Lease:
 def renew_leases(
     engine: Engine, worker_id: int, lease_ids: Collection[int], lease_seconds: float
 ) -> None:
-    """Move the end of a worker's leases to ``lease_seconds`` from now; it has been seen."""
-    with engine.begin() as connection:
-        connection.execute(
-            update(workers).where(workers.c.worker_id == worker_id).values(seen_at=epoch_now())
-        )
+    """Move the end of a worker's leases to ``lease_seconds`` from now."""
     if not lease_ids:
         return
     # Row by row, by primary key: MySQL locks the entries of another index in an order that
@@ -59,6 +55,7 @@ def find_leases_of(engine: Engine, worker_id: int) -> list[Lease]:
 
 
 def _find_leases(engine: Engine, *conditions: ColumnElement[bool]) -> list[Lease]:
-    query = select(leases.c.lease_id, leases.c.study_id, leases.c.trial_id).where(*conditions)
+    query = select(leases.c.lease_id, leases.c.study_id, leases.c.trial_id)
+    query = query.where(*conditions).order_by(leases.c.trial_id)
     with reading(engine) as connection:
         return [Lease(*row) for row in connection.execute(query)]

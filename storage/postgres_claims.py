@@ -10,6 +10,8 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from storage.random_ids import random_token
+
 # Statements in one message are one transaction, and each sees what was committed before it began:
 # the last one, after the locks were taken, all trials that others have created under them. Numbers
 # are put into the text, since a message of several statements has no parameters.
@@ -24,6 +26,9 @@ WITH slots AS (
             SELECT 1 FROM trials
             WHERE study_id = {study_id} AND trial_id > {last_trial_id} AND state = 'WAITING'
         )
+        AND ({last_trial_id} < 0 OR EXISTS (
+            SELECT 1 FROM trials WHERE study_id = {study_id} AND trial_id = {last_trial_id}
+        ))
     RETURNING study_id
 ), created AS (
     INSERT INTO trials (study_id, number, state, datetime_start)
@@ -33,8 +38,9 @@ WITH slots AS (
     FROM slots, generate_series(1, {n}) AS i
     RETURNING trial_id, study_id, number
 ), leased AS (
-    INSERT INTO tuner_leases (study_id, worker_id, trial_id, ends_at)
-    SELECT study_id, {worker_id}, trial_id,
+    INSERT INTO tuner_leases (lease_id, study_id, worker_id, trial_id, ends_at)
+    SELECT (ARRAY[{tokens}]::BIGINT[])[row_number() OVER (ORDER BY number)],
+        study_id, {worker_id}, trial_id,
         EXTRACT(EPOCH FROM clock_timestamp()) + {lease_seconds}
     FROM created
     RETURNING lease_id, trial_id
@@ -56,13 +62,15 @@ def claim_new_trials(  # noqa: PLR0913, PLR0917 (what stands in the statements)
     """Return ``n`` new trials, RUNNING and leased: id, lease and number.
 
     Nothing is returned, and nothing has happened, where the budget has less, or trials later than
-    the last one that was seen are waiting. Not safe to repeat when its answer was lost.
+    the last one that was seen are waiting, or that one is gone. Not safe to repeat when its answer
+    was lost.
     """
     message = _CLAIM.format(
         study_id=int(study_id),
         worker_id=int(worker_id),
         lease_seconds=float(lease_seconds),
         n=int(n),
+        tokens=", ".join(str(random_token()) for _ in range(n)),
         last_trial_id=int(last_trial_id),
         started_at=started_at.isoformat(),
     )

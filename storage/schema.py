@@ -6,7 +6,18 @@ Moments are seconds since 1970 by the database's clock (see ``storage.clock``): 
 clocks differ. Optuna's tables are left as they are, but for ``storage.names``.
 """
 
-from sqlalchemy import Column, Double, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
 metadata = MetaData()
 
@@ -38,7 +49,7 @@ budgets = Table(
 workers = Table(
     "tuner_workers",
     metadata,
-    Column("worker_id", Integer, primary_key=True),
+    Column("worker_id", Integer, primary_key=True),  # random: see `storage.fencing`
     Column("study_id", ForeignKey(budgets.c.study_id, ondelete="CASCADE"), nullable=False),
     Column("host", String(255), nullable=False),
     Column("pid", Integer, nullable=False),
@@ -47,15 +58,20 @@ workers = Table(
     Column("left_at", Double),
     Column("lease_seconds", Double, nullable=False, server_default="60"),
     Column("n_lanes", Integer, nullable=False, server_default="1"),
+    Column("n_renewals", Integer, nullable=False, server_default="0"),
     Index("ix_tuner_workers_study_id", "study_id"),
 )
 
 # A trial in training: it belongs to its worker until `ends_at`, or until somebody deletes the row.
-# Whoever writes to the trial locks this row first: the lease is the fencing token.
+# Whoever writes to the trial locks this row first: its id, which is random, is the fencing token.
 leases = Table(
     "tuner_leases",
     metadata,
-    Column("lease_id", Integer, primary_key=True),
+    Column(
+        *("lease_id", BigInteger().with_variant(Integer, "sqlite")),
+        primary_key=True,
+        autoincrement=False,
+    ),
     Column("study_id", ForeignKey(budgets.c.study_id, ondelete="CASCADE"), nullable=False),
     Column("worker_id", ForeignKey(workers.c.worker_id, ondelete="CASCADE"), nullable=False),
     Column("trial_id", Integer),  # never null since version 2; SQLite cannot say so afterwards

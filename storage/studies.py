@@ -4,13 +4,34 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Row, Select, func, select
+from sqlalchemy import ColumnElement, Engine, Row, Select, bindparam, func, select
 
 from storage import optuna_tables as tables
 from storage.budget import StudyState
 from storage.clock import epoch_now
 from storage.engine import reading
+from storage.origin import ORIGIN
 from storage.schema import budgets, leases
+
+# Of one with an origin of ours that is enough; others begin with another trial.
+_TELL_APART = (
+    select(
+        tables.studies.c.study_name,
+        select(tables.study_system_attrs.c.value_json)
+        .where(
+            tables.study_system_attrs.c.study_id == tables.studies.c.study_id,
+            tables.study_system_attrs.c.key == ORIGIN,
+        )
+        .correlate(tables.studies)
+        .scalar_subquery(),
+        select(tables.trials.c.datetime_start)
+        .where(tables.trials.c.study_id == tables.studies.c.study_id)
+        .order_by(tables.trials.c.trial_id)
+        .limit(1)
+        .correlate(tables.studies)
+        .scalar_subquery(),
+    )
+).where(tables.studies.c.study_id == bindparam("of_study"))
 
 
 @dataclass(frozen=True)
@@ -123,3 +144,13 @@ def _record(row: Row[tuple[int, str, str, int, float | None, int, int, int]]) ->
         n_finished=row.n_claimed - row.n_leased,
         n_leased=row.n_leased,
     )
+
+
+def tell_apart(engine: Engine, study_id: int) -> tuple[Any, ...] | None:
+    """Return what tells a study from a later one of its id; None where there is none.
+
+    It changes once more with the first trial.
+    """
+    with reading(engine) as connection:
+        row = connection.execute(_TELL_APART, {"of_study": study_id}).one_or_none()
+    return None if row is None else tuple(row)

@@ -15,7 +15,7 @@ from storage.url import mask_url
 VERSION_TABLE = "tuner_schema_version"
 
 # The version of ``storage.schema``, the last file in ``storage/migrations/versions``.
-NEWEST_VERSION = 9
+NEWEST_VERSION = 10
 
 # Tables without a version table were made by 0.1.0.
 _UNVERSIONED = 1

@@ -19,6 +19,7 @@ from sqlalchemy import Table
 
 from storage import optuna_tables as tables
 from storage.claims import Claimant, Seen, claim_trials, find_unheld
+from storage.errors import ReplacedError, RolledBackError
 from storage.leases import Lease
 from storage.origin import ORIGIN
 from storage.outbox import Outbox
@@ -47,9 +48,7 @@ class WorkerStorage(StudyStorage):
         self._outbox = Outbox(claimant.worker_id)
         origin = self._ask(inner.get_study_system_attrs).get(ORIGIN)
         self._trials = WorkerTrials(inner.engine, claimant.study_id, self._outbox, origin)
-        self._writer = Writer(
-            inner.engine, self._outbox, claimant.worker_id, claimant.lease_seconds, retry
-        )
+        self._writer = Writer(inner.engine, self._outbox, claimant, retry)
         self._claimed: deque[int] = deque()
         self._may_have_claimed = False
         self._seen: Seen | None = None
@@ -86,10 +85,11 @@ class WorkerStorage(StudyStorage):
     def __exit__(
         self,
         _kind: type[BaseException] | None,
-        _error: BaseException | None,
+        error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        if not self._writer.close(self._claimant.lease_seconds):
+        is_written = self._writer.close(self._claimant.lease_seconds)
+        if not (is_written or isinstance(error, RolledBackError | ReplacedError)):
             logger.warning("Could not write all results: their trials will be given to others")
         self._trials.release_lost()
 

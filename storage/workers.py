@@ -10,6 +10,7 @@ from sqlalchemy import Engine, func, insert, select, update
 from storage.clock import epoch_now
 from storage.engine import reading
 from storage.leases import LEASE_SECONDS
+from storage.random_ids import random_id
 from storage.schema import budgets, leases, workers
 
 
@@ -49,8 +50,10 @@ def register_worker(  # noqa: PLR0913, PLR0917 (one row's columns)
         ordinal = connection.execute(
             select(func.count()).where(workers.c.study_id == study_id)
         ).scalar_one()
-        row = connection.execute(
+        worker_id = random_id()
+        connection.execute(
             insert(workers).values(
+                worker_id=worker_id,
                 study_id=study_id,
                 host=host,
                 pid=pid,
@@ -60,8 +63,7 @@ def register_worker(  # noqa: PLR0913, PLR0917 (one row's columns)
                 lease_seconds=lease_seconds,
             )
         )
-        assert row.inserted_primary_key is not None
-        return int(row.inserted_primary_key[0]), ordinal
+        return worker_id, ordinal
 
 
 def sign_off_worker(engine: Engine, worker_id: int) -> None:
@@ -87,7 +89,7 @@ def list_workers(engine: Engine, study_id: int) -> list[WorkerRecord]:
             (workers.c.seen_at < epoch_now() - workers.c.lease_seconds).label("is_lost"),
         )
         .where(workers.c.study_id == study_id, workers.c.left_at.is_(None))
-        .order_by(workers.c.worker_id)
+        .order_by(workers.c.started_at, workers.c.worker_id)
     )
     with reading(engine) as connection:
         return [

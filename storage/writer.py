@@ -6,6 +6,8 @@ import time
 
 from sqlalchemy import Engine
 
+from storage.claims import Claimant
+from storage.fencing import show_alive
 from storage.leases import renew_leases
 from storage.outbox import Outbox
 from storage.resilience import Retry
@@ -25,13 +27,11 @@ _RENEWALS_PER_LEASE = 3
 class Writer:
     """Flushes an outbox soon after something is in it, and renews the leases of what is held."""
 
-    def __init__(
-        self, engine: Engine, outbox: Outbox, worker_id: int, lease_seconds: float, retry: Retry
-    ) -> None:
+    def __init__(self, engine: Engine, outbox: Outbox, claimant: Claimant, retry: Retry) -> None:
         self._engine = engine
         self._outbox = outbox
-        self._worker_id = worker_id
-        self._lease_seconds = lease_seconds
+        self._claimant = claimant
+        self._n_renewals = 0
         self._retry = retry
         self._error: BaseException | None = None
         self._closing = threading.Event()
@@ -61,13 +61,14 @@ class Writer:
             self._error = error
 
     def _write_until_closed(self) -> None:
-        interval = self._lease_seconds / _RENEWALS_PER_LEASE
+        interval = self._claimant.lease_seconds / _RENEWALS_PER_LEASE
         renew_at = time.monotonic() + interval
         while not self._closing.is_set():
             if self._outbox.has_pending.wait(max(0.0, renew_at - time.monotonic())):
                 self._wait_for_rest()
                 self._retry.call("write results", self._flush)
             if time.monotonic() >= renew_at:
+                self._n_renewals += 1
                 self._retry.call("renew leases", self._renew)
                 renew_at = time.monotonic() + interval
         self._retry.call("write results", self._flush)
@@ -84,4 +85,7 @@ class Writer:
         self._outbox.flush(self._engine)
 
     def _renew(self) -> None:
-        renew_leases(self._engine, self._worker_id, self._outbox.held.values(), self._lease_seconds)
+        worker = self._claimant
+        show_alive(self._engine, worker.study_id, worker.worker_id, self._n_renewals)
+        lease_ids = self._outbox.held.values()
+        renew_leases(self._engine, worker.worker_id, lease_ids, worker.lease_seconds)

@@ -1,7 +1,9 @@
 """What the image is made of is written down, by hash, and has no version with a known hole."""
 
 import re
+import subprocess
 import tomllib
+from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.version import Version
@@ -50,6 +52,36 @@ def test_floors_have_no_known_hole() -> None:
     for name, sound in _SOUND.items():
         (floor,) = [Version(s.version) for s in by_name[name] if s.operator == ">="]
         assert floor >= Version(sound), name
+
+
+def test_bill_of_materials_holds_all_that_the_image_is_made_of(tmp_path: Path) -> None:
+    """The lock, and torch with the version that the image has; the tool is only stood in for."""
+    made = subprocess.run(
+        ["make", "--dry-run", "--assume-old=.venv/.dev-installed", "sbom"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    recipe = made.stdout[made.stdout.index("{ cat requirements.lock") :]
+    stand_in = tmp_path / "cyclonedx-py"
+    stand_in.write_text(f"#!/bin/sh\ncat > {tmp_path / 'read'}\n")
+    stand_in.chmod(0o755)
+    command = recipe.replace(".venv/bin/cyclonedx-py", str(stand_in))
+    subprocess.run(["sh", "-c", command], cwd=ROOT, check=True)
+    named = re.findall(r"^([\w.-]+)==", (tmp_path / "read").read_text(), re.M)
+    assert named == [*_LOCKED, "torch", "torchvision"]
+
+
+def test_images_can_be_named_by_digest() -> None:
+    """The base and the database: a tag may be another image tomorrow."""
+    compose = (ROOT / "docker-compose.yml").read_text()
+    images = re.findall(r"^ +image: (\S+)", compose, re.M)
+    assert images == ["lambda-tuner", "${POSTGRES_IMAGE:-postgres:17}"]
+    assert re.findall(r"^(?:ARG BASE|FROM) ?\S+", _DOCKERFILE, re.M) == [
+        "ARG BASE=python:3.12-slim-trixie",
+        "FROM $BASE",
+    ]
 
 
 def test_image_is_made_of_the_lock() -> None:

@@ -37,7 +37,7 @@ from tuner.commands.users import user_app
 from tuner.commands.worker import add_worker_command
 from tuner.errors import StudyFailedError, TunerError, UsageError
 from tuner.logs import about, say_end, set_level, set_up_logging
-from tuner.plain import make_output_plain
+from tuner.plain import make_output_plain, show
 from tuner.serving import find_remote, note_server
 from tuner.spec import check_name_and_budget
 from tuner.strict_json import to_json
@@ -116,10 +116,10 @@ def _exit_with_storage_error(error: Exception) -> None:
     """Exit if this is the storage's or the database's error, or one of what stands in it; those are
     imported only now.
     """
-    from storage import BadUrlError, StorageError, explain_damage, explain_database_error
+    from storage import BadUrlError, CopyError, StorageError, explain_damage, explain_database_error
 
     if isinstance(error, StorageError):
-        _exit_with(str(error), 2 if isinstance(error, BadUrlError) else 1)
+        _exit_with(str(error), 2 if isinstance(error, BadUrlError | CopyError) else 1)
     if (explanation := explain_database_error(error)) is not None:
         _exit_with(explanation, 1)
     url = options.storage_in_use.get()
@@ -212,7 +212,7 @@ def run(
     if as_json:
         print(to_json(_run_json(result)))
     else:
-        print(summary(result, storage))
+        show(summary(result, storage))
     if result.problem is not None:
         raise StudyFailedError(result.problem)
 
@@ -252,7 +252,7 @@ def create(
         if as_json:
             print(to_json(created))
         else:
-            print(_progress(study, created["n_finished"], created["n_trials"]))
+            show(_progress(study, created["n_finished"], created["n_trials"]))
         return
     from storage import create_storage
     from tuner.confirmation.wish import ask_once
@@ -279,8 +279,8 @@ def create(
     if as_json:
         print(to_json({**asdict(status), "spec": loaded.spec.model_dump(mode="json")}))
     else:
-        print(_progress(study, status.n_finished, status.n_trials))
-        print(f"Workers join with: {follow_up('worker', storage)} --study {shlex.quote(study)}")
+        show(_progress(study, status.n_finished, status.n_trials))
+        show(f"Workers join with: {follow_up('worker', storage)} --study {shlex.quote(study)}")
 
 
 def _progress(study: str, n_finished: int, n_trials: int) -> str:
@@ -317,7 +317,7 @@ def status(
         return
     result_console().print(status_table(found))
     if confirmation is not None:
-        print("\n".join(tell_confirmation(confirmation)))
+        show("\n".join(tell_confirmation(confirmation)))
 
 
 @app.command(epilog="Example: tuner trials --json")

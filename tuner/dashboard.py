@@ -17,7 +17,8 @@ from storage import open_storage
 from tuner.curves import FewerCurves
 from tuner.errors import TunerError, UsageError
 from tuner.loopback import is_loopback, is_own_name
-from tuner.renaming import Renames, ShownStorage
+from tuner.renaming import Renames
+from tuner.shown import CurrentStudies, ShownStorage
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +31,11 @@ def build_app(storage_url: str, *, is_writable: bool) -> WSGIApplication:
     The storage is cached: given a URL, the dashboard would read every trial at every refresh.
     """
     storage = open_storage(storage_url, read_only=not is_writable)
-    dashboard = optuna_dashboard.wsgi(ShownStorage(storage))
+    shown = ShownStorage(storage)
+    dashboard = optuna_dashboard.wsgi(shown)
     dashboard.install(FewerCurves())
     dashboard.install(Renames(storage))
+    dashboard.install(CurrentStudies(shown, dashboard._inmemory_cache))
     app: WSGIApplication = dashboard
     return app if is_writable else _allow(app, _reads, "405 Method Not Allowed", _READ_ONLY)
 

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from tuner.plain import make_output_plain
+from tuner.plain import make_output_plain, visible
 from tuner.strict_json import to_json
 
 LOG_FORMATS = ("text", "json")
 
+_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _PACKAGES = ("tuner", "objectives", "storage")
 # What is printed on stderr, not logged: by us for people, by an objective, by Python itself.
 _printed = logging.getLogger("stderr")
@@ -33,10 +34,10 @@ def set_up_logging(level: int, log_format: str = "text") -> None:
     logging.basicConfig(
         stream=stream,
         level=logging.WARNING,
-        format="%(asctime)s %(levelname)s %(message)s",
-        datefmt="%H:%M:%S",
         force=True,
     )
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_VisibleFormatter(_FORMAT, "%H:%M:%S"))
     set_level(level)
     # Optuna sets its own root logger up when it is imported, which is later; not those below it.
     for module in ("samplers", "storages", "study", "trial"):
@@ -73,7 +74,7 @@ def say_end(message: str, level: int = logging.ERROR) -> None:
     if is_json():
         logging.getLogger("tuner").log(level, message)
     else:
-        sys.stderr.write(f"tuner: {message}\n")
+        sys.stderr.write(f"tuner: {visible(message)}\n")
 
 
 def _log_json(stream: Any) -> None:
@@ -98,6 +99,11 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, traceback: An
 
 
 _TRACEBACK = "Traceback (most recent call last):"
+
+
+class _VisibleFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
 
 
 class _JsonFormatter(logging.Formatter):

@@ -10,11 +10,25 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from typing import TextIO
 
 # What our own words are made of, and what rich puts where it cuts.
 _WORDS = {"λ": "lambda", "±": "+/-", "²": "^2", "·": "-", "→": "->", "≤": "<=", "≥": ">="}
 _WORDS |= {"…": "~", "√": "sqrt", "Σ": "sum", "‖": "||", "ᵀ": "^T"}
 _ESCAPING, _KEEPING = "tuner.escaping", "tuner.keeping"
+
+# What a terminal obeys in place of showing it, or what turns a line's order round.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """Return text as it may be shown: names and notes of others tell the terminal nothing."""
+    return _OBEYED.sub("?", text)
+
+
+def show(text: str, *, file: TextIO | None = None, end: str = "\n", flush: bool = False) -> None:
+    """Print text, as it may be shown."""
+    print(visible(text), file=file, end=end, flush=flush)
 
 
 def make_output_plain(environment: Mapping[str, str] = os.environ) -> None:

@@ -1,7 +1,7 @@
 """The dashboard's "rename", in place: its own copies the study and deletes the one that it was.
 
 So a study keeps its id, its trials, its budget, its exported versions and its pin; its confirmation
-is renamed with it. Also Optuna's cache for dashboards, which would show the old name for ever.
+is renamed with it.
 """
 
 from collections.abc import Callable
@@ -9,8 +9,6 @@ from typing import Any
 
 from bottle import HTTPResponse, Route, request
 from optuna.storages import RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
-from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna_dashboard._bottle_util import json_api_view
 from optuna_dashboard._serializer import serialize_frozen_study
@@ -25,18 +23,6 @@ from tuner.study import SPEC, confirmation_name, describe_spec
 
 _RULE = "/api/studies/<study_id:int>/rename"
 _STATUS = {StudyNotFoundError: 404, ContradictionError: 409, UsageError: 400}
-
-
-class ShownStorage(_CachedStorage):
-    """What a dashboard looks at: trials from memory, names and directions as they are now."""
-
-    def get_study_name_from_id(self, study_id: int) -> str:
-        """Return a study's name; raises KeyError."""
-        return self._backend.get_study_name_from_id(study_id)
-
-    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        """Return a study's directions; raises KeyError."""
-        return self._backend.get_study_directions(study_id)
 
 
 class Renames:

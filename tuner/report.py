@@ -6,21 +6,23 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from storage import GIVEN_BACK, find_study, is_given_back, list_workers, mask_url
 from tuner.confirmation.wish import find_wish
 from tuner.logs import is_json
+from tuner.plain import visible
 from tuner.selection import find_best_trial
 from tuner.strict_json import write_params
 from tuner.study import PROGRAM, LoadedStudy, confirmation_name
@@ -30,18 +32,30 @@ _LIVE_SECONDS = 0.5
 _PLAIN_SECONDS = 5.0
 
 
+class _VisibleConsole(Console):
+    """Styles of ours reach the terminal, and nothing that somebody has put into a name."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Render, as it may be shown."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+
 def result_console() -> Console:
     """Return the console for tables on stdout; piped ones keep whole lines.
 
     Cutting them to 80 columns would lose data.
     """
     width = None if sys.stdout.isatty() else 200
-    return Console(width=width, markup=False, highlight=False)
+    return _VisibleConsole(width=width, markup=False, highlight=False)
 
 
 def progress_console() -> Console:
     """Return the console for progress on stderr: a live display is nothing for JSON lines."""
-    return Console(stderr=True, markup=False, force_terminal=False if is_json() else None)
+    is_terminal = False if is_json() else None
+    return _VisibleConsole(stderr=True, markup=False, force_terminal=is_terminal)
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,8 @@ def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunRes
         if not was_finished_before:
             set_study_state(storage.engine, loaded.study_id, "open")  # it may be paused or stopped
             train_study(StudyRun(loaded, config, request.n_workers, console, leaving))
-            loaded = load_study(storage, name)  # workers may have found it to be a problem's
+            # Anew: workers may have found it to be a problem's, or the database may have gone back.
+            loaded = retry.call("load the study", lambda: load_study(storage, name))
         if request.confirms:
             confirmation, unconfirmed = _confirm(loaded, request, console, leaving)
         if confirmation is None:

@@ -89,6 +89,23 @@ def test_fleet_worker_takes_studies_by_priority_then_age(storage_url: str) -> No
     assert _calls() == [(name, number) for name in order for number in (0, 1)]
 
 
+def test_name_that_is_too_long_for_a_folder_keeps_no_study_waiting(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    """With --checkpoint-dir its trials are kept and removed as those of others."""
+    options = {**DIGITS, "epochs": 2}
+    studies = [
+        create_or_resume(create_storage(sqlite_url), name, options, n_trials=1)
+        for name in ("L" * 240, "after")
+    ]
+    config = WorkerConfig(sqlite_url, "", checkpoint_dir=tmp_path / "kept")
+    assert run_fleet_worker(config, Leaving(), exits_when_idle=True) == 0
+    assert [loaded.load_budget().n_finished for loaded in studies] == [1, 1]
+    folders = list((tmp_path / "kept").iterdir())
+    assert len(folders) == len(studies)
+    assert not any(list(folder.iterdir()) for folder in folders)
+
+
 def test_fleet_worker_passes_over_studies_that_are_not_open(sqlite_url: str) -> None:
     """Paused, stopped and overdue studies get no trial, and keep nobody waiting."""
     for name, state in (("paused", "paused"), ("stopped", "stopped")):

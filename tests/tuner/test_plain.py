@@ -3,11 +3,15 @@
 import io
 import re
 
+import optuna
 import pytest
 
+from storage import create_storage
 from tests.conftest import Cli
 from tests.tuner.answers import confirm, make_study
-from tuner.plain import make_output_plain
+from tuner.logs import say_end
+from tuner.plain import make_output_plain, visible
+from tuner.study import create_or_resume
 
 _ASCII = {"PYTHONIOENCODING": "ascii"}
 # Python takes the locale C for UTF-8, unless told not to.
@@ -91,3 +95,31 @@ def test_what_a_stream_cannot_take_is_written_in_words(
     stream.write(text)
     stream.flush()
     assert stream.buffer.getvalue().decode(encoding) == expected  # type: ignore[attr-defined]
+
+
+_EVIL = "\x1b]0;title\x07\x1b[2J\x9b31m\u202egnp\r"
+
+
+def test_names_and_notes_tell_the_terminal_nothing(call: Cli, sqlite_url: str) -> None:
+    """Whatever another program, or a stranger, has put into a trial; the JSON has it as it is."""
+    loaded = create_or_resume(create_storage(sqlite_url), "s", {}, n_trials=1)
+    trial = optuna.trial.create_trial(
+        params={f"x{_EVIL}": 0.5},
+        distributions={f"x{_EVIL}": optuna.distributions.FloatDistribution(0, 1)},
+        state=optuna.trial.TrialState.FAIL,
+        user_attrs={"worker": f"host:1{_EVIL}", "error": f"it failed {_EVIL}"},
+    )
+    loaded.study.add_trial(trial)
+    where = {"TUNER_STORAGE": sqlite_url, "TUNER_STUDY": "s"}
+    shown = call("trials", **where).stdout
+    assert "host:1" in shown
+    assert visible(shown) == shown
+    missing = call("status", "--study", f"no{_EVIL}", TUNER_STORAGE=sqlite_url)
+    assert missing.returncode == 1
+    assert visible(missing.stderr) == missing.stderr
+
+
+def test_why_a_command_ends_tells_the_terminal_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a server has answered is among it."""
+    say_end(f"the server says: {_EVIL}λ ü")
+    assert capsys.readouterr().err == "tuner: the server says: ?]0;title??[2J?31m?gnp?λ ü\n"

@@ -51,6 +51,20 @@ def test_user_is_added_changed_and_removed(call: Cli, type_in: Type, tmp_path: P
     assert all(entry.actor.startswith("cli:") for entry in entries)
 
 
+def test_first_account_closes_the_file_to_others(call: Cli, type_in: Type, tmp_path: Path) -> None:
+    """Its owner is told, and how to open it again; who has done so is let be."""
+    file = tmp_path / "tuner.db"
+    file.touch(mode=0o664)
+    type_in("correct horse\n")
+    added = call("user", "add", "ann", "--password-stdin")
+    assert added.stdout == "User 'ann' is viewer\n"
+    assert added.stderr.startswith("tuner.db is closed to other users of this machine now")
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.chmod(0o660)
+    assert call("token", "create").stderr == ""
+    assert file.stat().st_mode & 0o777 == 0o660
+
+
 def test_user_needs_a_role_that_exists_and_a_password_worth_the_name(
     call: Cli, type_in: Type, tmp_path: Path
 ) -> None:

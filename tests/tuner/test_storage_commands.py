@@ -102,7 +102,8 @@ def test_check_finds_what_disagrees_on_each_database(call: Cli, storage_url: str
         "UPDATE tuner_budgets SET n_claimed = 0 WHERE study_id = 2",
         "INSERT INTO tuner_workers (worker_id, study_id, host, pid, started_at, seen_at)"
         " VALUES (1, 1, 'h', 1, 0, 0)",
-        "INSERT INTO tuner_leases (study_id, worker_id, trial_id, ends_at) VALUES (1, 1, 99, 0)",
+        "INSERT INTO tuner_leases (lease_id, study_id, worker_id, trial_id, ends_at)"
+        " VALUES (1, 1, 1, 99, 0)",
         "DROP VIEW tuner_best",
     )
     result = call("storage", "check", TUNER_STORAGE=storage_url)

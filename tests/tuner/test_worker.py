@@ -12,7 +12,14 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from storage import GIVEN_BACK, Lease, create_storage, find_leases_of, give_back
+from storage import (
+    GIVEN_BACK,
+    Lease,
+    create_storage,
+    find_leases_of,
+    give_back,
+    list_workers,
+)
 from tuner.study import LoadedStudy, create_or_resume
 from tuner.train import TrainRequest, replay_trial
 from tuner.workers.config import WorkerConfig
@@ -114,7 +121,7 @@ def _user_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 import os
 import time
 import optuna
-from storage import create_storage, find_leases_of, give_back
+from storage import create_storage, find_leases_of, give_back, list_workers
 
 def quadratic(trial):
     trial.suggest_categorical("kind", ["relu", "tanh"])
@@ -135,7 +142,8 @@ def failed_elsewhere(trial):
 def taken_away(trial, reports):
     if trial.number == 0:
         storage = create_storage(os.environ["THEIR_STORAGE"])
-        for lease in find_leases_of(storage.engine, worker_id=1):
+        (worker,) = list_workers(storage.engine, study_id=1)
+        for lease in find_leases_of(storage.engine, worker.worker_id):
             give_back(storage.engine, lease, "its worker was lost")
         storage.engine.dispose()
         if reports:
@@ -272,7 +280,8 @@ def test_worker_drops_a_trial_that_was_taken_away(
     def take_the_first_away(view: LoadedStudy) -> None:
         running = view.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         if not taken and any(trial.intermediate_values for trial in running):
-            taken.extend(find_leases_of(loaded.storage.engine, worker_id=1))
+            (worker,) = list_workers(loaded.storage.engine, loaded.study_id)
+            taken.extend(find_leases_of(loaded.storage.engine, worker.worker_id))
             give_back(loaded.storage.engine, taken[0], "test")
 
     run_worker(WorkerConfig(sqlite_url, "s", n_lanes=1), Leaving(), take_the_first_away)

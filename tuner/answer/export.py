@@ -1,13 +1,13 @@
 """Hand a study's answer out: as text in any form, into a file that is written whole."""
 
 import os
-import secrets
 from pathlib import Path
 
 from tuner.answer.document import Document
 from tuner.answer.formats import FORMATS
 from tuner.answer.frameworks import FRAMEWORKS, OPTIMIZERS, Optimizer, write_lines
 from tuner.errors import TunerError, UsageError
+from tuner.whole_files import whole_file
 
 # The published JSON Schema of the document, kept as a file for those who read the source.
 SCHEMA_FILE = Path(__file__).with_name("best.schema.json")
@@ -49,10 +49,8 @@ def write_file(path: Path, text: str) -> None:
     """Write a file whole or not at all; raises TunerError."""
     check_writable(path)
     target = path.resolve()  # a symbolic link stays one
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, target)
+        with whole_file(target) as stream:
+            stream.write(text.encode())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise TunerError(f"Cannot write {path}: {error.strerror}") from error

@@ -8,6 +8,7 @@ import typer
 from objectives.functions import is_users
 from tuner.commands import options
 from tuner.errors import UsageError
+from tuner.plain import show
 from tuner.strict_json import to_json
 
 
@@ -46,6 +47,6 @@ def _check(
     if as_json:
         print(to_json({"objective": objective, "is_function": found is None, **(found or {})}))
     elif found is None:
-        print(f"{objective} is a function of a trial: it loads; what it does is known when it runs")
+        show(f"{objective} is a function of a trial: it loads; what it does is known when it runs")
     else:
-        print("\n".join(f"{name:<16} {text}" for name, text in tell(found).items()))
+        show("\n".join(f"{name:<16} {text}" for name, text in tell(found).items()))

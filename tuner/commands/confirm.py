@@ -9,6 +9,7 @@ import typer
 
 from tuner.commands import answer_options, engine_options, options, worker_options
 from tuner.logs import about, set_level
+from tuner.plain import show
 from tuner.serving import find_remote
 from tuner.strict_json import to_json
 from tuner.workers.shutdown import Leaving
@@ -43,7 +44,7 @@ def confirm(
         if as_json:
             print(to_json(asked))
         else:
-            print(f"Study {study!r} is confirmed by workers of all studies once its search is over")
+            show(f"Study {study!r} is confirmed by workers of all studies once its search is over")
         return
     leaving = Leaving()
     with leaving.listening(), about(study=study):
@@ -63,4 +64,4 @@ def confirm(
     if as_json:
         print(to_json(confirmation.model_dump(mode="json")))
     else:
-        print("\n".join(tell_confirmation(confirmation, evidence)))
+        show("\n".join(tell_confirmation(confirmation, evidence)))

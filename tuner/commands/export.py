@@ -12,6 +12,7 @@ from rich.table import Table
 from tuner.answer.best import Rule
 from tuner.commands import answer_options, options
 from tuner.errors import UsageError
+from tuner.plain import show
 from tuner.serving import find_remote
 from tuner.strict_json import to_json
 
@@ -68,7 +69,7 @@ def export(
         form = (format_name, cast("Optimizer | None", optimizer))
         text = render(_publish(storage, study, wish, form, force=force), *form, force=force)
     if output is None:
-        print(text, end="")
+        show(text, end="")
     else:
         write_file(output, text)
         _say(f"Written to {output}")
@@ -153,4 +154,4 @@ def _number(value: float | None, prefix: str = "", digits: int = 4) -> str:
 
 
 def _say(message: str) -> None:
-    print(message, file=sys.stderr)
+    show(message, file=sys.stderr)

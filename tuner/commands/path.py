@@ -11,6 +11,7 @@ import typer
 
 from tuner.commands import answer_options, options
 from tuner.errors import PicturesError, UsageError
+from tuner.plain import show
 from tuner.strict_json import to_json
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def _path(
         document = {} if path is None else as_document(path)
         print(to_json({**document, "files": [str(file) for file in files]}))
     else:
-        print("\n".join(f"Written to {file}" for file in files))
+        show("\n".join(f"Written to {file}" for file in files))
 
 
 def _formats(text: str | None) -> "tuple[Format, ...]":
@@ -94,5 +95,5 @@ def _write(
     except PicturesError as error:
         if must_render:
             raise
-        print(f"tuner: {error}; the pages are complete without", file=sys.stderr)
+        show(f"tuner: {error}; the pages are complete without", file=sys.stderr)
         return files

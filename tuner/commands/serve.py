@@ -13,6 +13,7 @@ import typer
 from tuner.allowed import AllowedObjectives
 from tuner.commands import options, service_options
 from tuner.errors import UsageError
+from tuner.plain import show
 
 if TYPE_CHECKING:
     from tuner.server.app import Service
@@ -42,7 +43,7 @@ def dashboard(
             host,
             port,
             is_writable=writable,
-            on_start=lambda url: print(
+            on_start=lambda url: show(
                 f"Dashboard: {url} ({mode}); Ctrl-C ends it", file=sys.stderr
             ),
         )
@@ -83,7 +84,7 @@ def _tell(service: "Service", url: str) -> None:
         if service.is_open
         else "sign in, or send a token"
     )
-    print(f"Service: {url}/dashboard ({mode}); Ctrl-C ends it", file=sys.stderr, flush=True)
+    show(f"Service: {url}/dashboard ({mode}); Ctrl-C ends it", file=sys.stderr, flush=True)
 
 
 def check_extra() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from tuner.commands import options
+from tuner.plain import show
 from tuner.serving import find_remote
 from tuner.strict_json import to_json
 
@@ -58,7 +59,7 @@ def _command(name: str, state: "StudyState", told: str) -> Callable[..., None]:
         if as_json:
             print(to_json({"study": study, "state": state}, indent=None))
         else:
-            print(f"Study {study!r} {told}")
+            show(f"Study {study!r} {told}")
 
     return command
 

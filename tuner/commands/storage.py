@@ -1,22 +1,28 @@
-"""The commands that look after the database: `tuner storage check` and `tuner storage upgrade`.
+"""The commands that look after the database: `tuner storage check`, `upgrade`, `backup`, `restore`.
 
 A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
 """
 
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tuner.commands import options
+from tuner.plain import show
 from tuner.strict_json import to_json
 
 if TYPE_CHECKING:
     from storage import StorageReport, Upgrade
 
+CopyFile = Annotated[
+    Path, typer.Argument(help="File that holds the copy, an SQLite database.", metavar="FILE")
+]
+
 storage_app = typer.Typer(
-    help="Check the database, or bring it to this version.",
+    help="Check the database, bring it to this version, copy it and put a copy back.",
     epilog="Example: tuner storage check --storage sqlite:///tuner.db",
     no_args_is_help=True,
 )
@@ -36,9 +42,9 @@ def check(
     if as_json:
         print(to_json(asdict(report)))
     else:
-        print(_describe(report))
+        show(_describe(report))
     for problem in report.problems:
-        print(f"tuner: {problem}", file=sys.stderr)
+        show(f"tuner: {problem}", file=sys.stderr)
     raise typer.Exit(1 if report.problems else 0)
 
 
@@ -71,7 +77,37 @@ def upgrade(
     if as_json:
         print(to_json({**asdict(upgraded), "was_current": upgraded.was_current}))
     else:
-        print(f"Storage {mask_url(storage)} {_tell(upgraded)}")
+        show(f"Storage {mask_url(storage)} {_tell(upgraded)}")
+
+
+@storage_app.command(epilog="Example: tuner storage backup tuner-monday.db")
+def backup(
+    file: CopyFile,
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
+) -> None:
+    """Copy an SQLite database to a new file, as it is at this moment; workers may go on."""
+    from storage import back_up, mask_url
+
+    back_up(storage, file)
+    show(f"Storage {mask_url(storage)} was copied to {file}")
+
+
+@storage_app.command(epilog="Example: tuner storage restore tuner-monday.db")
+def restore(
+    file: CopyFile,
+    config: options.Config = None,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    storage_password_file: options.StoragePasswordFile = None,
+) -> None:
+    """Put such a copy in the place of an SQLite database that nobody uses, which is kept."""
+    from storage import mask_url, restore
+
+    kept = restore(storage, file)
+    show(f"Storage {mask_url(storage)} was restored from {file}")
+    if kept is not None:
+        show(f"What was there before is kept as {kept}")
 
 
 def _tell(upgraded: "Upgrade") -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.commands import options
+from tuner.plain import show
 from tuner.strict_json import to_json
 
 if TYPE_CHECKING:
@@ -105,4 +106,4 @@ def _tell(copied: Sequence["Copied"], where: str, *, as_json: bool) -> None:
         return
     for each in copied:
         given_back = f", {each.n_given_back} of them given back" if each.n_given_back else ""
-        print(f"Study {each.study!r} is in {where} now: {each.n_trials} trials{given_back}")
+        show(f"Study {each.study!r} is in {where} now: {each.n_trials} trials{given_back}")

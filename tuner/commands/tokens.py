@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from tuner.commands import options, service_options
-from tuner.commands.users import moment, parse_role, record
+from tuner.commands.users import close_before_first_account, moment, parse_role, record
+from tuner.plain import show
 from tuner.strict_json import to_json
 
 token_app = typer.Typer(
@@ -36,6 +37,7 @@ def create(
 
     parsed = parse_role(role)
     engine = create_storage(storage).engine
+    close_before_first_account(engine)
     number, secret = create_token(engine, parsed, name=name, lifetime_seconds=expires)
     record(engine, f"token create {number} --role {parsed}")
     if as_json:
@@ -78,7 +80,7 @@ def list_(
         for row in rows:
             used = f"last used {row['used_at']}" if row["used_at"] else "never used"
             who = f"{row['id']:>4}  {row['name'] or '-':<20} {row['role']:<9}"
-            print(f"{who} {_tell(row)}, {used}")
+            show(f"{who} {_tell(row)}, {used}")
 
 
 def _tell(row: Mapping[str, object]) -> str:

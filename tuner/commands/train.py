@@ -11,6 +11,7 @@ import typer
 
 from tuner.commands import options, worker_options
 from tuner.errors import UsageError
+from tuner.plain import show
 from tuner.ranges import read_values
 from tuner.strict_json import to_json
 from tuner.workers.devices import find_n_threads
@@ -110,7 +111,7 @@ def _print_epochs(
         was = "" if recorded is None else f" (recorded: {recorded:.4f})"
         loss = f"Epoch {result.epoch}, Average Loss: {result.loss:.4f}"
         if not as_json:
-            print(f"{loss}, {metric.title()}: {value:.4f}{was}", flush=True)
+            show(f"{loss}, {metric.title()}: {value:.4f}{was}", flush=True)
         row = {"epoch": result.epoch, "loss": result.loss, metric.replace(" ", "_"): value}
         rows.append(row | ({} if recorded is None else {"recorded": recorded}))
     if as_json:

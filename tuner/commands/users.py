@@ -15,6 +15,7 @@ import typer
 from tuner.commands import options, service_options
 from tuner.commands.serve import check_extra
 from tuner.errors import UsageError
+from tuner.plain import show
 from tuner.strict_json import to_json
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def add(
     parsed = parse_role(role)
     password_hash = hash_password(_read_password(is_piped=password_stdin))
     engine = create_storage(storage).engine
+    close_before_first_account(engine)
     create_user(engine, name, password_hash, parsed)
     record(engine, f"user add {name} --role {parsed}")
     _print({"name": name, "role": parsed}, f"User {name!r} is {parsed}", as_json=as_json)
@@ -72,7 +74,7 @@ def list_(
         print("There is no user: `tuner user add NAME` adds one")
     else:
         for row in rows:
-            print(f"{row['name']:<24} {row['role']:<9} since {row['created_at']}")
+            show(f"{row['name']:<24} {row['role']:<9} since {row['created_at']}")
 
 
 @user_app.command(epilog="Example: tuner user remove ann")
@@ -156,8 +158,7 @@ def log(
         return
     for row in rows:
         line = f"{row['at']}  {row['address']:<15} {row['actor']:<20} {row['action']}"
-        # What strangers sent tells the terminal nothing.
-        print("".join(character if character.isprintable() else "?" for character in line))
+        show(line)
 
 
 def parse_role(text: str) -> "Role":
@@ -168,6 +169,19 @@ def parse_role(text: str) -> "Role":
         return Role(text)
     except ValueError:
         raise UsageError(f"--role {text!r} is none: use {', '.join(Role)}") from None
+
+
+def close_before_first_account(engine: "Engine") -> None:
+    """Leave an SQLite file that gets its first account to its owner, and say so."""
+    from storage import close_to_others, has_accounts, sqlite_file
+
+    file = sqlite_file(engine.url)
+    if file is not None and not has_accounts(engine) and close_to_others(file):
+        show(
+            f"{file} is closed to other users of this machine now, since hashes of secrets stand "
+            f"in it: `chmod g+rw {file}` if workers of others use it",
+            file=sys.stderr,
+        )
 
 
 def record(engine: "Engine", action: str) -> None:

@@ -25,6 +25,7 @@ from tuner.server.origins import find_proxy
 from tuner.server.root import root_path
 
 PRINCIPAL = "tuner.principal"  # where the gate leaves it in the ASGI scope
+SUBJECT = "tuner.subject"  # where a write leaves the name of what it is about, for the audit
 AUTHENTICATOR = "tuner.authenticator"  # and whom to ask again
 
 SESSION, DEVICE = "tuner_session", "tuner_device"

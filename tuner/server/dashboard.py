@@ -26,12 +26,13 @@ from starlette.types import Receive, Scope, Send
 
 from storage import Role, only_reading
 from tuner.curves import FewerCurves
-from tuner.renaming import Renames, ShownStorage
-from tuner.server.auth import PRINCIPAL, Principal, explain_role
+from tuner.renaming import Renames
+from tuner.server.auth import PRINCIPAL, SUBJECT, Principal, explain_role
 from tuner.server.metering import note_route
 from tuner.server.pages import dashboard_page
 from tuner.server.problems import problem
 from tuner.server.root import root_path
+from tuner.shown import CurrentStudies, ShownStorage
 
 # A page is drawn from few requests at a time; each may hold a database connection.
 _N_THREADS = 6
@@ -82,8 +83,9 @@ class Dashboard:
         app = optuna_dashboard.wsgi(self.shown, artifact_store)
         assert isinstance(app, Bottle)
         app.install(FewerCurves())
-        app.install(_RoleGuard())
+        app.install(_RoleGuard(self.shown))
         app.install(Renames(storage))  # behind the guard: the last that is installed is innermost
+        app.install(CurrentStudies(self.shown, app._inmemory_cache))
         self.bottle = app
         # Its types are a2wsgi's own.
         wsgi: Any = WSGIMiddleware(cast(Any, _with_usual_environment(app)), _N_THREADS)
@@ -126,6 +128,9 @@ class _RoleGuard:
     name = "tuner-roles"
     api = 2
 
+    def __init__(self, shown: ShownStorage) -> None:
+        self._shown = shown
+
     def apply(self, callback: Callable[..., Any], route: Route) -> Callable[..., Any]:
         """Return the route's function behind its role."""
         role = required_role(route)
@@ -134,10 +139,13 @@ class _RoleGuard:
 
         @functools.wraps(callback)
         def guarded(**arguments: Any) -> Any:
-            principal = request.environ["asgi.scope"][PRINCIPAL]
+            scope = request.environ["asgi.scope"]
+            principal = scope[PRINCIPAL]
             if not principal.role.includes(role):
                 return HTTPResponse({"reason": explain_role(principal, role)}, 403)
             if role is not Role.VIEWER:
+                if "study_id" in arguments:  # which is another's once it is deleted
+                    scope[SUBJECT] += self._shown.find_names(arguments["study_id"])
                 return answer(**arguments)
             with only_reading():
                 return answer(**arguments)

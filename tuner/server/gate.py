@@ -17,6 +17,7 @@ from storage import Role, record_action
 from tuner.server.auth import (
     AUTHENTICATOR,
     PRINCIPAL,
+    SUBJECT,
     Authenticator,
     BadCredentialsError,
     NotThisMachineError,
@@ -65,7 +66,7 @@ class Gate:
         if principal is None:
             await _ask_to_sign_in(scope)(scope, receive, send)
             return
-        scope = {**scope, PRINCIPAL: principal, AUTHENTICATOR: self._authenticator}
+        scope = {**scope, PRINCIPAL: principal, AUTHENTICATOR: self._authenticator, SUBJECT: []}
         try:
             with self._shares.taking(principal.actor):
                 await self._let_in(scope, principal, receive, send)
@@ -98,6 +99,7 @@ class Gate:
                 return
             if message["type"] == "http.response.start":
                 action = f"{message['status']} {scope['method']} {scope['path']}"
+                action += "".join(f" of {name!r}" for name in scope[SUBJECT])
                 try:
                     await run_in_threadpool(
                         record_action, self._engine, principal.actor, action, client_address(scope)

@@ -12,7 +12,9 @@ from sqlalchemy import Engine
 from storage import (
     begin_login,
     create_session,
+    end_session,
     find_password_hash,
+    find_sessions,
     find_wait,
     paces_of,
     record_action,
@@ -81,6 +83,14 @@ def sign_in(engine: Engine, attempt: Attempt, password: str) -> tuple[str, str]:
     take_back(engine, attempt.paces)
     record_action(engine, actor, "sign in", attempt.address)
     return secret, _sign(attempt.device or secrets.token_urlsafe(12), name, password_hash)
+
+
+def sign_out(engine: Engine, secret: str, address: str) -> None:
+    """End a session, if it is one."""
+    bearer = find_sessions(engine, [secret]).get(secret)
+    if bearer is not None:
+        end_session(engine, secret)
+        record_action(engine, f"user:{bearer.name}", "sign out", address)
 
 
 def _sign(device: str, name: str, password_hash: str) -> str:

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from storage import Role, end_session
 from tuner.server.auth import DEVICE, SESSION, Principal, cookie_name, is_tls, read_cookie
-from tuner.server.login import Attempt, LoginRefusedError, look_at, sign_in
+from tuner.server.login import Attempt, LoginRefusedError, look_at, sign_in, sign_out
 from tuner.server.origins import (
     client_address,
     client_network,
@@ -129,7 +129,7 @@ class _Desk:
         if not is_same_origin(request.scope):
             return refuse(request.scope, 403, explain_origin(request.scope, _FOREIGN))
         if (secret := read_cookie(request.scope, SESSION)) is not None:
-            end_session(self._engine, secret)
+            sign_out(self._engine, secret, client_address(request.scope))
         response = RedirectResponse(f"{root_path(request.scope)}/login", 303)
         _set_cookie(request, response, SESSION, "", 0)
         return response

@@ -3,16 +3,24 @@
 Written whole or not at all. A file that cannot be written or read costs time, never a trial.
 """
 
+import hashlib
 import io
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pydantic import ConfigDict, TypeAdapter
+
+from tuner.whole_files import whole_file
+
 logger = logging.getLogger(__name__)
+
+# Of a study's name in a folder's, which has up to 255 bytes; of what is said of a damaged file.
+_LONGEST_NAME = 150
+_LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -23,12 +31,17 @@ class Checkpoint:
     ``passes``, ``values`` and ``losses`` are by epoch.
     """
 
+    __pydantic_config__ = ConfigDict(revalidate_instances="always")
+
     trial: int
     params: dict[str, Any]
     passes: list[int]
     values: list[float]
     losses: list[float]
     state: Mapping[str, Any]
+
+
+_CHECKPOINT = TypeAdapter(Checkpoint)
 
 
 class Checkpoints:
@@ -38,7 +51,10 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, study_name: str, spec_hash: str) -> None:
-        self._folder = directory / f"{quote(study_name, safe='')}-{spec_hash}"
+        name = quote(study_name, safe="")
+        if len(name) > _LONGEST_NAME:
+            name = f"{name[:_LONGEST_NAME]}-{hashlib.sha256(study_name.encode()).hexdigest()[:16]}"
+        self._folder = directory / f"{name}-{spec_hash}"
 
     def save(self, first: int, checkpoint: Checkpoint) -> None:
         """Replace the trial's checkpoint."""
@@ -46,17 +62,25 @@ class Checkpoints:
 
     def find(self, first: int, params: Mapping[str, Any]) -> Checkpoint | None:
         """Return the checkpoint of a trial with these parameters, if there is one."""
-        content = _read(self._path(first))
-        if content is None or content["params"] != dict(params):
-            return None  # none, or left by a study that was deleted
+        path = self._path(first)
+        content = _read(path)
+        if content is None:
+            return None
         if "accuracies" in content:  # of an older version
             content["values"] = content.pop("accuracies")
-            content["state"] = {"model": content["state"], "moments": {}, "step": 0}
-        return Checkpoint(**content)
+            content["state"] = {"model": content.get("state"), "moments": {}, "step": 0}
+        try:
+            found = _CHECKPOINT.validate_python(Checkpoint(**content), strict=True)
+            if not len(found.passes) == len(found.values) == len(found.losses) > 0:
+                raise ValueError("its epochs are of different numbers")
+        except (TypeError, ValueError) as error:
+            _leave_out(path, error)
+            return None
+        return found if found.params == dict(params) else None  # left by a study that was deleted
 
     def remove(self, first: int) -> None:
         """Remove the trial's checkpoint: it has ended."""
-        self._path(first).unlink(missing_ok=True)
+        _remove(self._path(first))
 
     def _path(self, first: int) -> Path:
         return self._folder / f"trial-{first}.pt"
@@ -82,7 +106,7 @@ class FinalModels:
             return None
         _write(_model_path(self._folder, trial), dict(state))
         if self._kept is not None:
-            _model_path(self._folder, self._kept[-1]).unlink(missing_ok=True)
+            _remove(_model_path(self._folder, self._kept[-1]))
         self._kept = rank
         return None
 
@@ -101,11 +125,10 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
     buffer = io.BytesIO()  # not to the file: of a full disk torch tells in other words than Python
     torch.save(content, buffer)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(buffer.getbuffer())
-        os.replace(temporary, path)
+        with whole_file(path) as stream:
+            stream.write(buffer.getbuffer())
     except OSError as error:
         logger.warning("Could not write %s: %s", path, error)
 
@@ -116,9 +139,23 @@ def _read(path: Path) -> dict[str, Any] | None:
     try:
         # Only tensors and plain values: a file of somebody else's runs no code.
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict):
+            raise TypeError(f"it holds a {type(content).__name__}")
     except FileNotFoundError:
         return None
     except Exception as error:  # noqa: BLE001 (torch has many words for a damaged file)
-        logger.warning("Could not read %s, which is left out: %s", path, error)
+        _leave_out(path, error)
         return None
     return content
+
+
+def _leave_out(path: Path, error: Exception) -> None:
+    said = " ".join(str(error).split())[:_LONGEST_REASON]
+    logger.warning("Could not read %s, which is left out: %s", path, said)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        logger.warning("Could not remove %s: %s", path, error)

@@ -19,12 +19,15 @@ from optuna.storages import RDBStorage
 from storage import (
     Budget,
     Claimant,
+    ReplacedError,
     Retry,
+    RolledBackError,
     UnreachableError,
     WorkerStorage,
     explain_database_error,
     find_leases_of,
     give_back,
+    note_rollback,
     register_worker,
     set_study_state,
     sign_off_worker,
@@ -79,7 +82,8 @@ def run_worker(
 ) -> int:
     """Train trials until the study's budget is spent; return the process's exit status.
 
-    Whatever ends it, what it holds is given back to the budget. ``on_tick`` is called several
+    Whatever ends it, what it holds is given back to the budget; after a database has gone back it
+    begins anew. ``on_tick`` is called several
     times a second with the study as this worker sees it, which costs no query of its own;
     ``database`` is the study's, if it is open already. Raises StorageError,
     ObjectiveError or TunerError.
@@ -87,8 +91,10 @@ def run_worker(
     retry = config.retry(leaving)
     try:
         with about(study=config.study_name, worker=worker_name()):
-            opened = open_study(config, retry, leaving, database)
-            serve_study(opened, config, retry, leaving, on_tick=on_tick)
+            is_over = False
+            while not is_over:
+                opened = open_study(config, retry, leaving, database)
+                is_over = serve_study(opened, config, retry, leaving, on_tick=on_tick)
     except (Interrupted, UnreachableError):
         if leaving.reason is None:  # who leaves waits for no database
             raise
@@ -103,8 +109,11 @@ def serve_study(  # noqa: PLR0913 (what `run_worker` has, and a guest's manners)
     *,
     on_tick: OnTick = _ignore,
     guest: Guest | None = None,
-) -> None:
-    """Register as a worker of a study and train; in the end give back what is held, sign off."""
+) -> bool:
+    """Register as a worker of a study and train; in the end give back what is held, sign off.
+
+    Returns False, and says so, if the database has gone back meanwhile: then open it anew.
+    """
     database, loaded, crew = opened.database, opened.loaded, opened.crew
     n_lanes = max(trainer.n_lanes for trainer in crew.trainers) * len(crew.trainers)
     in_good_order = False
@@ -121,6 +130,10 @@ def serve_study(  # noqa: PLR0913 (what `run_worker` has, and a guest's manners)
                 storage.on_lost(metrics.LOST.inc)
                 _Coordinator(books, leaving, on_tick, guest).run()
             in_good_order = leaving.reason is None
+        except RolledBackError as error:
+            logger.warning("%s; registering anew", error)
+            retry.call("note it", lambda: _note_rollback(loaded))
+            return False
         except KeyError:
             loaded.load_budget()  # says so if somebody has deleted the study
             raise
@@ -133,6 +146,11 @@ def serve_study(  # noqa: PLR0913 (what `run_worker` has, and a guest's manners)
             _leave(database, worker_id, retry, leaving)
     finally:
         crew.end(in_good_order=in_good_order)
+    return True
+
+
+def _note_rollback(loaded: LoadedStudy) -> None:
+    note_rollback(loaded.storage.engine, loaded.name, worker_name())
 
 
 def _note_program(loaded: LoadedStudy, crew: Crew) -> None:
@@ -162,6 +180,8 @@ def _leave(database: RDBStorage, worker_id: int, retry: Retry, leaving: Leaving)
     try:
         # Once, if the database has been waited for in vain already.
         retry.call("give trials back", give_all_back) if retry.is_leaving() else give_all_back()
+    except ReplacedError:
+        pass  # whoever met it first says so
     except Exception as error:
         is_explained = isinstance(error, UnreachableError)
         explanation = str(error) if is_explained else explain_database_error(error)

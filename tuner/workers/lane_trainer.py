@@ -4,6 +4,7 @@ It keeps what a trial needs to go on: passes, losses, checkpoints. Which trials 
 which of them are pruned, is said by the coordinator.
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -11,7 +12,8 @@ from typing import Any
 
 import torch
 
-from objectives import EpochResult, Lanes, ObjectiveError
+from objectives import EpochResult, Lanes, ObjectiveError, UnfitStateError
+from objectives.errors import first_line
 from objectives.opening import open_training
 from tuner.compact import curve_attrs, pack_passes
 from tuner.confirmation.fresh_seeds import first_pass, init_number
@@ -19,6 +21,8 @@ from tuner.workers.checkpoints import Checkpoint, Checkpoints, FinalModels
 from tuner.workers.link import Link
 from tuner.workers.messages import LaneWork, Outcome, StartLane
 from tuner.workers.users_code import failed, forget_our_names
+
+logger = logging.getLogger(__name__)
 
 
 def train_lanes(link: Link, work: LaneWork, device: str, n_threads: int) -> None:
@@ -71,16 +75,19 @@ class _LaneTrainer:
 
     def take(self, start: StartLane) -> None:
         """Take a trial; it gets a lane when its passes come."""
-        fresh = start.fresh_seed
-        init = start.number if fresh is None else init_number(fresh)
         found = None
         if self._checkpoints is not None and start.first != start.number:
             found = self._checkpoints.find(start.first, start.params)
         if found is None:
-            self._waiting.append(_Held(start, init))
+            self._wait_for_lane(start)
         else:
             done = found.passes, found.values, found.losses
             self._waiting.append(_Held(start, found.trial, found.state, *done))
+
+    def _wait_for_lane(self, start: StartLane) -> None:
+        fresh = start.fresh_seed
+        init = start.number if fresh is None else init_number(fresh)
+        self._waiting.append(_Held(start, init))
 
     def train_pass(self) -> None:
         """Train an epoch of all that is in the lanes, report it, and drop what ends."""
@@ -121,10 +128,10 @@ class _LaneTrainer:
         """
         if self._work.has_fresh_seeds and not self._in_training:
             self._lanes.go_to_pass(min(map(self._next_pass, self._waiting)))
-        ready = [h for h in self._waiting if self._next_pass(h) == self._lanes.next_pass]
-        self._waiting = [held for held in self._waiting if held not in ready]
-        for held in ready:
-            self._begin(held)
+        while ready := [h for h in self._waiting if self._next_pass(h) == self._lanes.next_pass]:
+            self._waiting = [held for held in self._waiting if held not in ready]
+            for held in ready:
+                self._begin(held)
 
     def _next_pass(self, held: _Held) -> int:
         if held.start.fresh_seed is None:
@@ -133,6 +140,12 @@ class _LaneTrainer:
 
     def _begin(self, held: _Held) -> None:
         start, n_epochs = held.start, len(held.passes)
+        try:
+            self._lanes.add(start.number, start.params, n_epochs, held.state, held.init)
+        except UnfitStateError as error:
+            logger.warning("Trial %d begins anew: %s", start.number, first_line(error))
+            self._wait_for_lane(start)
+            return
         attrs: dict[str, Any] = {"first_pass": self._lanes.next_pass}
         if start.fresh_seed is not None:
             attrs["init"] = held.init
@@ -142,7 +155,6 @@ class _LaneTrainer:
             self._link.tell("user_attr", start.number, key, value)
         for epoch, value in enumerate(held.values, start=1):
             self._link.tell("report", start.number, epoch, value)
-        self._lanes.add(start.number, start.params, n_epochs, held.state, held.init)
         held.state = None  # the lanes have it now
         self._in_training[start.number] = held
 

@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 from starlette.testclient import TestClient
 
-from storage import Role, create_storage, create_token
+from storage import Role, create_storage, create_token, list_audit
 from tests.tuner.server.conftest import ORIGIN, Served
 from tuner.curves import ATTRIBUTE, MOST_CURVES
 from tuner.server.app import create_service
@@ -80,3 +80,13 @@ def test_study_is_sent_compressed_to_who_takes_it(served: Served) -> None:
     sent = b"".join(answer.iter_raw())
     assert gzip.decompress(sent) == plain.content
     assert len(sent) < len(plain.content) / 5
+
+
+def test_write_of_a_dashboard_is_in_the_audit_by_name(served: Served) -> None:
+    """An id is another's once its study is deleted."""
+    note = {"version": 1, "body": "a note"}
+    for study_id in (1, 99, 10**30):
+        served.request("PUT", f"/api/studies/{study_id}/note", token="admin", json=note)
+    actions = [entry.action for entry in list_audit(served.engine)][::-1]
+    assert actions[0] == "204 PUT /api/studies/1/note of 'digits'"
+    assert [action.rpartition(" ")[0] for action in actions[1:]] == ["404 PUT"] * 2

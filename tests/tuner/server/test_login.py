@@ -251,6 +251,15 @@ def test_sign_ins_are_in_the_audit_without_what_strangers_typed(served: Served) 
     ]
 
 
+def test_sign_out_is_in_the_audit_once(served: Served) -> None:
+    """Of whom it was; a cookie that is nobody's is no entry."""
+    for _ in range(2):
+        headers = {"Origin": ORIGIN}
+        assert served.request("POST", "/logout", session="viewer", headers=headers).is_redirect
+    (entry,) = list_audit(served.engine)
+    assert (entry.actor, entry.action) == ("user:viewer", "sign out")
+
+
 def test_form_is_limited_and_need_not_be_sound(served: Served) -> None:
     """Too large, not a form, not text: refused, never an error of the server's."""
     headers = {"Origin": ORIGIN, "Content-Type": "application/x-www-form-urlencoded"}

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -15,6 +16,7 @@ from storage import Claimant, Role, create_storage, create_token, load_totals, r
 from storage.claims import Seen, claim_trials
 from tests.servers import PrivatePostgres
 from tests.storage.studies import counted
+from tests.tuner.conftest import wait_until
 from tests.tuner.server.conftest import Served, Server, StartServer
 from tuner.report import load_status
 from tuner.study import create_or_resume
@@ -200,3 +202,26 @@ def test_database_that_hangs_is_not_waited_for(on_postgres: _OnPostgres) -> None
         assert seconds < 8
     time.sleep(1.1)
     assert on_postgres.get("/readyz")[0].status_code == 200
+
+
+def test_file_that_is_removed_under_the_service_is_said(
+    sqlite_url: str, start_server: StartServer
+) -> None:
+    """503 with the remedy in the log, no traceback; no empty file is made in its place."""
+    engine = create_storage(sqlite_url).engine
+    _, token = create_token(engine, Role.VIEWER)
+    engine.dispose()
+    server = start_server(sqlite_url)
+    headers = {"Authorization": f"Bearer {token}"}
+    assert httpx2.get(f"{server.url}/readyz").status_code == 200
+    file = Path(sqlite_url.removeprefix("sqlite:///"))
+    for each in file.parent.glob("tuner.db*"):
+        each.unlink()
+    wait_until(lambda: httpx2.get(f"{server.url}/readyz").status_code == 503)
+    for path in ("/v1/studies", "/api/studies"):
+        assert httpx2.get(f"{server.url}{path}", headers=headers, timeout=60).status_code == 503
+    assert httpx2.get(f"{server.url}/healthz").status_code == 200
+    assert "was removed while it was in use" in server.logged()
+    assert "Traceback" not in server.logged()
+    assert "kept" not in server.logged()
+    assert not file.exists()

@@ -1,0 +1,151 @@
+"""Workers whose database is put back to an earlier moment, while they sleep: nothing is mixed."""
+
+import contextlib
+import shutil
+import signal
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from storage import check_storage, open_storage
+from tests.servers import PrivatePostgres, find_postgres_programs, new_database, skip_or_fail
+from tests.tuner.conftest import FUNCTION, Crew, Process, n_reporting, rows, wait_until
+from tuner.study import LoadedStudy, load_study
+
+pytestmark = pytest.mark.slow
+
+_GONE_BACK = "has gone back to an earlier moment"
+_N_TRIALS = 8
+_WORKER = ("worker", "--lease", "4s", "--workers", "1")
+
+
+def _n_ended(loaded: LoadedStudy) -> int:
+    return sum(row["state"] == "COMPLETE" for row in rows(loaded))
+
+
+def _advance(crew: Crew, loaded: LoadedStudy) -> None:
+    """Let some trials end, and others begin."""
+    n_before = _n_ended(loaded)
+    crew.finish()
+    wait_until(lambda: _n_ended(loaded) > n_before)
+    (crew.folder / "finish").unlink()
+    wait_until(lambda: n_reporting(loaded))
+
+
+def _freeze_for(workers: list[Process], put_back: Callable[[], None]) -> None:
+    """Let workers sleep from before the database is put back, none with SQLite's write lock."""
+    for _ in range(100):
+        for worker in workers:
+            worker.popen.send_signal(signal.SIGSTOP)
+        try:
+            return put_back()
+        except sqlite3.OperationalError:
+            for worker in workers:
+                worker.popen.send_signal(signal.SIGCONT)
+    raise AssertionError("a worker held the lock each time")
+
+
+def _assert_nothing_is_mixed(crew: Crew) -> None:
+    loaded = load_study(open_storage(crew.url), "s")  # Optuna remembers what was finished before
+    complete = [trial for trial in loaded.study.get_trials() if trial.state.name == "COMPLETE"]
+    assert {trial.number: trial.value for trial in complete} == {
+        trial.number: trial.params["x"] for trial in complete
+    }
+    assert len(complete) == _N_TRIALS
+    budget = loaded.load_budget()
+    assert (budget.n_finished, budget.n_leased) == (_N_TRIALS, 0)
+    (note,) = check_storage(crew.url).problems
+    assert _GONE_BACK.removeprefix("has ") in note
+
+
+@pytest.mark.parametrize("is_registered", [False, True], ids=["unknown", "registered"])
+def test_worker_that_slept_while_its_file_was_put_back_takes_new_work(
+    crew: Crew, *, is_registered: bool
+) -> None:
+    """By SQLite's own restore, to before the worker had registered, or after it had."""
+    loaded = crew.create(FUNCTION, _N_TRIALS)
+    file = crew.url.removeprefix("sqlite:///")
+
+    def start() -> Process:
+        worker = crew.start(*_WORKER)
+        wait_until(lambda: n_reporting(loaded))
+        return worker
+
+    before = start() if is_registered else None
+    with contextlib.closing(sqlite3.connect(crew.folder / "copy.db")) as copy:
+        with contextlib.closing(sqlite3.connect(file)) as there:
+            there.backup(copy)
+        worker = before or start()
+        _advance(crew, loaded)
+
+        def put_back() -> None:
+            with contextlib.closing(sqlite3.connect(file, timeout=0.2)) as there:
+                copy.backup(there)
+
+        _freeze_for([worker], put_back)
+    other = crew.start(*_WORKER)
+    wait_until(lambda: n_reporting(loaded))
+    worker.popen.send_signal(signal.SIGCONT)
+    wait_until(lambda: _GONE_BACK in worker.logged())
+    crew.finish()
+    assert [worker.wait(), other.wait()] == [0, 0]
+    assert worker.logged().count(_GONE_BACK) == 1
+    assert _GONE_BACK not in other.logged()
+    assert "Traceback" not in worker.logged()
+    _assert_nothing_is_mixed(crew)
+
+
+@pytest.fixture
+def server() -> Iterator[PrivatePostgres]:
+    """Return a PostgreSQL server whose folder may be exchanged."""
+    if find_postgres_programs() is None:
+        skip_or_fail("postgresql", "no PostgreSQL that can be started here")
+    with PrivatePostgres() as server:
+        yield server
+
+
+@pytest.mark.long
+@pytest.mark.db
+def test_workers_that_slept_while_their_server_was_put_back_take_new_work(
+    make_crew: Callable[[str], Crew], server: PrivatePostgres
+) -> None:
+    """The folder of data is exchanged for a copy: the same ids are handed out again."""
+    with new_database(server.url) as url:
+        crew = make_crew(url)
+        loaded = crew.create(FUNCTION, _N_TRIALS)
+        server.stop()
+        _copy(server.data)
+        server.start()
+        before = [crew.start(*_WORKER) for _ in range(2)]
+        wait_until(lambda: n_reporting(loaded) == len(before))
+        _advance(crew, loaded)
+
+        def put_back() -> None:
+            server.stop("immediate")
+            shutil.rmtree(server.data)
+            server.data.with_name("copy").rename(server.data)
+            server.start()
+
+        _freeze_for(before, put_back)
+        loaded.storage.engine.dispose()
+        after = [crew.start(*_WORKER) for _ in range(2)]
+        wait_until(lambda: n_reporting(loaded) == len(after))
+        for worker in before:
+            worker.popen.send_signal(signal.SIGCONT)
+        wait_until(lambda: all(_GONE_BACK in worker.logged() for worker in before))
+        crew.finish()
+        assert [worker.wait() for worker in [*before, *after]] == [0] * 4
+        assert [worker.logged().count(_GONE_BACK) for worker in [*before, *after]] == [1, 1, 0, 0]
+        _assert_nothing_is_mixed(crew)
+
+
+def _copy(folder: Path) -> None:
+    """Copy a folder as it is, owners too: a server does not start from another's."""
+    copy = folder.with_name("copy")
+    shutil.copytree(folder, copy)
+    for there, here in zip(sorted(folder.rglob("*")), sorted(copy.rglob("*")), strict=True):
+        shutil.chown(here, there.stat().st_uid, there.stat().st_gid)
+    shutil.chown(copy, folder.stat().st_uid, folder.stat().st_gid)
+    copy.chmod(0o700)
