@@ -46,13 +46,13 @@ class EpochResult:
 
 
 @dataclass(frozen=True)
-class Fit:
-    """What a trained model is like: the metric over the training part, and the Euclidean norm of
-    all parameters that decay.
+class Weights:
+    """What the parameters of a model that decay are like: their Euclidean norm, and which share of
+    them, in 0..1, is exactly 0.
     """
 
-    training_value: float
     weight_norm: float
+    zero_share: float
 
 
 class Lanes(Protocol):
@@ -112,8 +112,12 @@ class Lanes(Protocol):
         """Score a trial's model, as it is now, on the test part, which is read for this alone."""
         ...
 
-    def fit(self, trial_number: int) -> Fit:
+    def training_value(self, trial_number: int) -> float:
         """Score a trial's model, as it is now, on the training part."""
+        ...
+
+    def weights(self, trial_number: int) -> Weights:
+        """Measure the parameters of a trial's model, as they are now."""
         ...
 
     def remove(self, trial_number: int) -> None:

@@ -18,9 +18,11 @@ from objectives.data import BatchPart, TensorPart, leaves
 from objectives.errors import ObjectiveError, ProblemError
 from objectives.facts import DataFacts, Facts, LastBatch, MetricFacts, Params, Recipe
 from objectives.gradients import OneByOne, trained
-from objectives.group import Group, Lane
+from objectives.group import Group, Lane, find_decays
 from objectives.judged import predict, split_batch
+from objectives.optimizers import find_decay
 from objectives.parts import Parts, check_apart
+from objectives.penalties import find_terms
 from objectives.problem import Problem
 from objectives.ready import Ready, find_metric, make_ready
 from objectives.scales import find_scale_invariant, find_share
@@ -28,7 +30,7 @@ from objectives.shorthand import find_space, middle, model_params
 
 _OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
 # Strengths of which none at all can be trained, as a control.
-_WITH_ZERO = ("weight_decay", "l1", "l2_penalty", "label_smoothing", "dropout")
+_WITH_ZERO = ("weight_decay", "l1", "l2_penalty", "alpha", "label_smoothing", "dropout")
 _LONGEST_MODEL = 200
 
 
@@ -80,6 +82,7 @@ def try_out(problem: Problem, module: str | None, given: Mapping[str, Any], *, s
     with _explaining("a batch"):
         lane = ready.build(params, seed=0)
         _check_loss(ready, lane)
+        _check_penalties(ready, lane)
     with _explaining("metric"):
         ready = replace(ready, metric=find_metric(ready, lane))
     _check_metric(ready, lane)
@@ -91,7 +94,7 @@ def try_out(problem: Problem, module: str | None, given: Mapping[str, Any], *, s
         companion=problem.companion,
         with_zero=problem.strength in _WITH_ZERO,
         can_train_again=True,
-        recipe=_describe_recipe(problem, model),
+        recipe=_describe_recipe(problem, model, space),
         data=describe_data(ready.parts),
         scale_invariant=None if names is None else find_share(ready, lane, names),
         code=None if module is None else digest_code(module),
@@ -173,6 +176,27 @@ def _check_loss(ready: Ready, lane: Lane) -> None:
         raise ProblemError(f"the loss of a new model is {value}: look at data and loss")
 
 
+def _check_penalties(ready: Ready, lane: Lane) -> None:
+    """Refuse what would be without effect: smoothing of no classes, penalties on no parameter."""
+    problem = ready.problem
+    if "label_smoothing" in lane.params:
+        is_own = problem.step is not None or problem.loss is not None
+        *_, target = leaves(next(ready.training_batches(0))[0])
+        if is_own or target.is_floating_point():
+            what = "of its own" if is_own else "for targets that are no classes"
+            raise ProblemError(
+                f"label_smoothing: the problem has a loss {what}, which does not take it: leave it "
+                "out"
+            )
+    factors = [*(each.factor for each in find_terms(lane.params)), "weight_decay"]
+    acting = [name for name in factors if name in lane.params]
+    if acting and not find_decays(problem, lane.model).any():
+        raise ProblemError(
+            f"{acting[0]}: decays={problem.decays!r} leaves it no parameter of this model: choose "
+            "decays='all'"
+        )
+
+
 def _check_labels(ready: Ready, lane: Lane, batch: Any) -> None:
     """Refuse labels that the model has no output for, which torch tells in a way of its own."""
     if ready.problem.loss is not None or ready.problem.step is not None:
@@ -216,29 +240,47 @@ def _describe_metric(ready: Ready) -> MetricFacts:
     return MetricFacts(f"validation {metric.name}", metric.direction, metric.is_proportion)
 
 
-def _describe_recipe(problem: Problem, model: nn.Module) -> Recipe:
+def _describe_recipe(problem: Problem, model: nn.Module, space: Mapping[str, Any]) -> Recipe:
     text = re.sub(r"\(\s+", "(", re.sub(r"\s+\)", ")", " ".join(str(model).split())))
-    coupled = problem.optimizer != "adamw"
     return Recipe(
         name="problem",
         model=text if len(text) <= _LONGEST_MODEL else f"{text[: _LONGEST_MODEL - 3]}...",
         optimizer=_OPTIMIZERS[problem.optimizer],
         momentum=problem.momentum if problem.optimizer == "sgd" else 0.0,
-        decay="coupled" if coupled else "decoupled",
+        decay=find_decay(problem),
         decay_formula=_formula(problem),
         decayed_parameters=_tell_decays(problem),
+        penalties=_tell_penalties(problem, space),
         loss=_tell_loss(problem),
     )
 
 
 def _formula(problem: Problem) -> str:
-    match problem.optimizer:
-        case "sgd":
+    match find_decay(problem):
+        case "coupled" if problem.optimizer == "sgd":
             return Recipe.decay_formula
-        case "adam":
+        case "coupled":
             return "gradient + weight_decay * w, before Adam divides by its moments"
-        case "adamw":
+        case "decoupled":
             return "w * (1 - lr * weight_decay) before each step"
+        case "cautious":
+            return "w * (1 - lr * weight_decay) where the step makes w smaller, before each step"
+        case "corrected":
+            return "w * (1 - lr * weight_decay * lr / highest lr) before each step"
+
+
+def _tell_penalties(problem: Problem, space: Mapping[str, Any]) -> str | None:
+    """Return what is added to the loss, and how it acts; None if nothing is."""
+    fixed = {name: each for name, each in problem.penalties.items() if name not in space}
+    told = []
+    for each in find_terms({**fixed, **space}):
+        weights = [f"{name} = {fixed[name]!r}" for name in each.weights if name in fixed]
+        steps = " by proximal steps" if problem.proximal and each.proximal is not None else ""
+        told.append(f"{each.formula}{steps}{''.join(f', {weight}' for weight in weights)}")
+    if "label_smoothing" in {**fixed, **space}:
+        weight = f" = {fixed['label_smoothing']!r}" if "label_smoothing" in fixed else ""
+        told.append(f"label_smoothing{weight}")
+    return "; ".join(told) or None
 
 
 def _tell_decays(problem: Problem) -> str:

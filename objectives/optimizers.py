@@ -1,7 +1,8 @@
 """Update rules for the parameters of many models at once: each model is a row of one matrix.
 
 What torch's optimizers do with one model (``torch.optim.SGD``, ``Adam``, ``AdamW``, their defaults
-otherwise), with a learning rate and penalties of each row's own, which torch's do not take.
+otherwise), with a learning rate and penalties of each row's own, which torch's do not take; see
+``objectives.penalties``.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from math import cos, pi
 import torch
 
 from objectives.facts import Params
+from objectives.penalties import DECAYS, Decay, Penalty, find_terms
 from objectives.problem import Problem, Schedule
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
@@ -57,18 +59,28 @@ class Rule:
     moments: dict[str, torch.Tensor]
 
     def __post_init__(self) -> None:
-        """Lay out the rows' numbers, ``(rows, 1)``."""
+        """Lay out the rows' numbers, ``(rows, 1)``, or ``(rows, n)`` if some do not decay."""
         self._rates = self._column("lr", 0.0)
         self._momentum = self._column("momentum", self.problem.momentum)
-        self._decay = self._column("weight_decay", 0.0) * self.decays
-        self._l1 = self._column("l1", 0.0) * self.decays
-        self._l2 = self._column("l2_penalty", 0.0) * self.decays
-        self._has_l1, self._has_l2 = bool(self._l1.any()), bool(self._l2.any())
         self._has_momentum = bool(self._momentum.any())
+        self._decay = self._mask(self._column("weight_decay", 0.0))
+        self._share = DECAYS[find_decay(self.problem)]
+        terms = find_terms({name: None for params in self.params for name in params})
+        weights = [(each, self._weights(each)) for each in terms]
+        in_steps = [each.proximal is not None and self.problem.proximal for each in terms]
+        self._added = [each for each, whole in zip(weights, in_steps, strict=True) if not whole]
+        self._whole = [each for each, whole in zip(weights, in_steps, strict=True) if whole]
 
     def _column(self, name: str, default: float) -> torch.Tensor:
         values = [float(params.get(name, default)) for params in self.params]
         return self.decays.new_tensor(values).unsqueeze(1)
+
+    def _weights(self, penalty: Penalty) -> list[torch.Tensor]:
+        factor, *shapes = (self._column(*each) for each in penalty.weights.items())
+        return [self._mask(factor), *shapes]
+
+    def _mask(self, column: torch.Tensor) -> torch.Tensor:
+        return column if bool(self.decays.all()) else column * self.decays
 
     def update(
         self,
@@ -80,40 +92,36 @@ class Rule:
         """Take a step; the rates are multiplied by ``factors``, and ``steps`` counts from 1, both
         ``(rows, 1)``.
         """
-        if self._has_l1:
-            gradients = gradients + self._l1 * rows.sign()
-        if self._has_l2:
-            gradients = gradients + 2 * self._l2 * rows
+        for penalty, weights in self._added:
+            gradients = gradients + penalty.gradient(rows, *weights)
         if self.problem.clip_norm is not None:
             norms = gradients.norm(dim=1, keepdim=True)
             gradients = gradients * (self.problem.clip_norm / (norms + 1e-6)).clamp(max=1)
-        rates = self._rates * factors
-        if self.problem.optimizer == "sgd":
-            self._sgd(rows, gradients, rates)
-        else:
-            self._adam(rows, gradients, rates, steps)
-
-    def _sgd(self, rows: torch.Tensor, gradients: torch.Tensor, rates: torch.Tensor) -> None:
-        gradients = gradients.addcmul(rows, self._decay)
-        if self._has_momentum:
-            buffer = self.moments["momentum"].mul_(self._momentum).add_(gradients)
-            gradients = buffer
-        rows.addcmul_(gradients, rates, value=-1)
-
-    def _adam(
-        self,
-        rows: torch.Tensor,
-        gradients: torch.Tensor,
-        rates: torch.Tensor,
-        steps: torch.Tensor,
-    ) -> None:
-        if self.problem.optimizer == "adamw":
-            rows.mul_(1 - rates * self._decay)
-        else:
+        if self._share is None:
             gradients = gradients.addcmul(rows, self._decay)
+        is_sgd = self.problem.optimizer == "sgd"
+        updates = self._sgd(gradients) if is_sgd else self._adam(gradients, steps)
+        rates = self._rates * factors
+        if self._share is not None:
+            rows.mul_(1 - rates * self._decay * self._share(rows, updates, factors))
+        rows.addcmul_(updates, rates, value=-1)
+        for penalty, weights in self._whole:
+            assert penalty.proximal is not None
+            rows.copy_(penalty.proximal(rows, rates, *weights))
+
+    def _sgd(self, gradients: torch.Tensor) -> torch.Tensor:
+        if not self._has_momentum:
+            return gradients
+        return self.moments["momentum"].mul_(self._momentum).add_(gradients)
+
+    def _adam(self, gradients: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         mean, square = self.moments["mean"], self.moments["square"]
         mean.lerp_(gradients, 1 - _BETAS[0])
         square.mul_(_BETAS[1]).addcmul_(gradients, gradients, value=1 - _BETAS[1])
-        scale = rates / (1 - _BETAS[0] ** steps)
         roots = (square / (1 - _BETAS[1] ** steps)).sqrt_().add_(_EPSILON)
-        rows.sub_(scale * mean / roots)
+        return mean / (1 - _BETAS[0] ** steps) / roots
+
+
+def find_decay(problem: Problem) -> Decay:
+    """Return how weight decay acts: as torch's optimizer of that name has it, unless it is said."""
+    return problem.decay or ("decoupled" if problem.optimizer == "adamw" else "coupled")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from objectives.facts import Direction, LastBatch, Params
+from objectives.penalties import BOUNDS, DECAYS, Decay
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "cosine", "onecycle"]
@@ -75,8 +76,14 @@ class Problem:
     ``label_smoothing`` are known to training, all others are the model's arguments. ``strength`` is
     the one that is asked about, ``companion`` the one that is chosen anew with it.
 
-    ``decays`` tells which parameters decay: ``"all"`` as torch's optimizers have it, ``"matrices"``
-    (nothing of one dimension, as biases), or a function ``(name, tensor) -> bool``.
+    ``penalties`` holds weights that are the same for all trials, by name: see
+    ``objectives.penalties`` for the names, and ``label_smoothing``. With ``proximal`` those with
+    an L1 part act by proximal steps, which give exact zeros, and not by their subgradients.
+    ``decay`` is how ``weight_decay`` acts, as torch's optimizer has it unless it is said:
+    ``coupled``, ``decoupled``, ``cautious`` or ``corrected``.
+    ``decays`` tells which parameters decay, and have penalties: ``"all"`` as torch's optimizers
+    have it, ``"matrices"`` (nothing of one dimension, as biases), or a function
+    ``(name, tensor) -> bool``.
     ``last_batch`` of an epoch, if smaller: ``keep`` it as torch's optimizers do, ``scale`` its
     gradient to its size, or ``drop`` it; by default it is dropped where there are ten others, or
     where it is a single example, and scaled elsewhere.
@@ -103,6 +110,9 @@ class Problem:
     optimizer: Optimizer = "sgd"
     momentum: float = 0.0
     schedule: Schedule = "constant"
+    penalties: Mapping[str, float] = field(default_factory=dict)
+    proximal: bool = False
+    decay: Decay | None = None
     decays: Literal["all", "matrices"] | Callable[[str, Any], bool] = "all"
     clip_norm: float | None = None
     epochs: int = 20
@@ -131,11 +141,27 @@ class Problem:
             raise ValueError("give a loss or a step, not both: a step contains its loss")
         if not (callable(self.decays) or self.decays in ("all", "matrices")):
             raise ValueError(f"decays={self.decays!r}: give 'all', 'matrices' or a function")
+        if (self.optimizer, self.decay) == ("adamw", "coupled"):
+            raise ValueError("decay='coupled': adamw's is decoupled; choose optimizer='adam'")
+        _check_penalties(self.penalties, self.space)
+
+
+def _check_penalties(weights: Mapping[str, float], space: Mapping[str, Any]) -> None:
+    for name, weight in weights.items():
+        if name not in BOUNDS:
+            raise ValueError(f"penalties: there is no {name!r}: choose {', '.join(BOUNDS)}")
+        if name in space:
+            raise ValueError(f"penalties: {name} is searched, too: give it a weight or a range")
+        low, high = BOUNDS[name]
+        if not (low <= weight <= high and weight != float("inf")):
+            allowed = "0 or more" if high == float("inf") else f"{low:g} to {high:g}"
+            raise ValueError(f"penalties: {name}={weight!r}: a weight is {allowed}")
 
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "optimizer": ("sgd", "adam", "adamw"),
     "schedule": ("constant", "cosine", "onecycle"),
+    "decay": (None, *DECAYS),
     "last_batch": (None, "drop", "scale", "keep"),
     "direction": (None, "maximize", "minimize"),
 }

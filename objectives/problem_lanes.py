@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from objectives.base import EpochResult, Fit, TrainingConfig
+from objectives.base import EpochResult, TrainingConfig, Weights
 from objectives.data import Part
 from objectives.errors import ProblemError
 from objectives.facts import Params
@@ -178,14 +178,18 @@ class ProblemLanes:
         """Return a copy of all that a trial's lane consists of."""
         return state_of(self._lanes[trial_number])
 
-    def fit(self, trial_number: int) -> Fit:
+    def training_value(self, trial_number: int) -> float:
         """Score a trial's model, as it is now, on the training part."""
-        lane = self._lanes[trial_number]
-        decays = find_decays(self._ready.problem, lane.model).to(lane.row)
-        norm = float((lane.row.double() * decays).norm())
         if self.choice.fast is not None:
-            return Fit(self.choice.fast.training_value(lane.model.model), norm)
-        return Fit(self._score(trial_number, self._ready.parts.train), norm)
+            return self.choice.fast.training_value(self._lanes[trial_number].model.model)
+        return self._score(trial_number, self._ready.parts.train)
+
+    def weights(self, trial_number: int) -> Weights:
+        """Measure the parameters of a trial's model, as they are now."""
+        lane = self._lanes[trial_number]
+        own = lane.row[find_decays(self._ready.problem, lane.model).to(lane.row) > 0]
+        n_zero = own.numel() - int(own.count_nonzero())
+        return Weights(float(own.double().norm()), n_zero / max(1, own.numel()))
 
     def test_value(self, trial_number: int) -> float:
         """Score a trial's model, as it is now, on the test part; ProblemError if there is none."""

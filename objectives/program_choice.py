@@ -22,6 +22,7 @@ from objectives.facts import Params
 from objectives.gradients import OneByOne, Stacked
 from objectives.group import Group, Lane, Program, train_by
 from objectives.parts import Parts
+from objectives.penalties import BOUNDS
 from objectives.problem import FastProgram
 from objectives.ready import Ready
 from objectives.seeds import derive_seed
@@ -136,7 +137,9 @@ def _find_difference(
     train: Callable[[Sequence[Lane]], None],
 ) -> str | None:
     """Tell how training side by side differs from plain torch; None if it does not."""
-    lanes = [ready.build({**example, **own}, seed) for seed, own in enumerate(_TRIED)]
+    # The middle of a range may be too little to be missed.
+    weights = dict.fromkeys({**ready.problem.penalties, **example}.keys() & BOUNDS.keys(), 0.1)
+    lanes = [ready.build({**example, **weights, **own}, seed) for seed, own in enumerate(_TRIED)]
     beside = copy.deepcopy(lanes)
     try:
         for lane in lanes:

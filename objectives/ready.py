@@ -57,6 +57,7 @@ class Ready:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             model = self.problem.model(**model_params(params))
+        params = {**self.problem.penalties, **params}
         return Lane(Judged(model.to(self.device), self.problem), params, seed)
 
     def order(self, number: int) -> NDArray[np.int64]:

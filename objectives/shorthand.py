@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from objectives.errors import ProblemError
+from objectives.penalties import BOUNDS, explain_fault
 from objectives.problem import Problem
 
 # What training itself takes; whatever else a space names is the model's.
-TRAINING_NAMES = ("weight_decay", "lr", "momentum", "l1", "l2_penalty", "label_smoothing")
-_BY_MAGNITUDE = ("weight_decay", "lr", "l1", "l2_penalty")
+TRAINING_NAMES = ("lr", "momentum", *BOUNDS)
+_BOUNDS = {**BOUNDS, "lr": (0.0, math.inf), "momentum": (0.0, 1.0)}
+_BY_MAGNITUDE = tuple(name for name, (_, high) in _BOUNDS.items() if high == math.inf)
 _RANGES = {
     "weight_decay": {"sgd": (1e-5, 1e-2), "adam": (1e-5, 1e-2), "adamw": (1e-4, 1.0)},
     "lr": {"sgd": (1e-3, 1.0), "adam": (1e-4, 1e-1), "adamw": (1e-4, 1e-1)},
@@ -26,6 +28,11 @@ def find_space(problem: Problem, given: Mapping[str, Any]) -> Space:
     Raises ProblemError for a name that nobody takes, and for a range that is none.
     """
     stated = {**problem.space, **given}
+    if problem.strength in problem.penalties and problem.strength not in given:
+        raise ProblemError(
+            f"penalties: {problem.strength} is the strength that is asked about: give it a range "
+            "in space, or name another strength"
+        )
     asked = [problem.strength, *([] if problem.companion is None else [problem.companion])]
     for name in asked:
         if name not in stated and name in _RANGES:
@@ -33,6 +40,9 @@ def find_space(problem: Problem, given: Mapping[str, Any]) -> Space:
         elif name not in stated:
             raise ProblemError(f"strength or companion {name!r} is not in the space: add its range")
     _check_names(problem.model, stated)
+    fault = explain_fault({**problem.penalties, **stated}, is_proximal=problem.proximal)
+    if fault is not None:
+        raise ProblemError(fault)
     return {name: read_range(name, stated[name]) for name in sorted(stated, key=_rank(asked))}
 
 
@@ -55,6 +65,11 @@ def _check_names(model: Callable[..., Any], names: Mapping[str, Any]) -> None:
     taken = _keywords(model)
     if taken is None:
         return
+    if both := [name for name in names if name in taken and name in TRAINING_NAMES]:
+        raise ProblemError(
+            f"space names {both[0]!r}, which is the training's: give the model's argument another "
+            "name"
+        )
     known = [*TRAINING_NAMES, *taken]
     for name in names:
         if name not in known:
@@ -81,8 +96,21 @@ def _keywords(model: Callable[..., Any]) -> list[str] | None:
 def read_range(name: str, stated: Any) -> dict[str, Any]:
     """Return a distribution that a space states: Optuna's own, a tuple, or choices as a list.
 
-    Raises ProblemError for what is none.
+    Raises ProblemError for what is none, and for one with values that the name cannot have.
     """
+    found = _read_range(name, stated)
+    attributes = found["attributes"]
+    values = attributes.get("choices") or (attributes["low"], attributes["high"])
+    low, high = _BOUNDS.get(name, (-math.inf, math.inf))
+    for value in values:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if name in _BOUNDS and not (is_number and low <= value <= high):
+            allowed = "0 or more" if high == math.inf else f"{low:g} to {high:g}"
+            raise ProblemError(f"space {name!r}: {value!r} is outside of what it takes, {allowed}")
+    return found
+
+
+def _read_range(name: str, stated: Any) -> dict[str, Any]:
     match stated:
         case list():
             return _check_choices(name, stated)

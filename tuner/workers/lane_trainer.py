@@ -158,8 +158,9 @@ class _LaneTrainer:
         if result.epoch < self._work.epochs:
             return None
         attrs = self._losses_of(number)
+        attrs |= asdict(self._lanes.weights(number))
         if self._work.has_fresh_seeds:
-            attrs |= asdict(self._lanes.fit(number))
+            attrs["training_value"] = self._lanes.training_value(number)
         return Outcome("COMPLETE", values=[result.value], user_attrs=attrs)
 
     def _losses_of(self, number: int) -> dict[str, Any]:
