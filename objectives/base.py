@@ -5,7 +5,7 @@ Knows neither torch nor a database, so it can be imported by a command that trai
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,12 +23,16 @@ class TrainingConfig:
     epochs: int = 5
     last_batch: LastBatch | None = None  # None: as the problem has it
     train_size: int | None = None
+    label_noise: float = 0.0
     data_dir: Path = Path("data")
     device: str = "auto"
     # What the study's own problem was when it was created.
     code: str | None = None
     data: DataFacts | None = None
     space: Mapping[str, Any] | None = None
+    # What it says in place of the problem: see ``objectives.settings``.
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

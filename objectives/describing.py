@@ -4,7 +4,7 @@ import ast
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,23 +14,22 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from objectives.base import TrainingConfig
+from objectives.coefficients import WITH_ZERO
 from objectives.data import BatchPart, TensorPart, leaves
 from objectives.errors import ObjectiveError, ProblemError
-from objectives.facts import DataFacts, Facts, LastBatch, MetricFacts, Params, Recipe
+from objectives.facts import DataFacts, Facts, LastBatch, MetricFacts, Params
 from objectives.gradients import OneByOne, trained
 from objectives.group import Group, Lane, find_decays
 from objectives.judged import predict, split_batch
-from objectives.optimizers import find_decay
 from objectives.parts import Parts, check_apart
 from objectives.penalties import find_terms
 from objectives.problem import Problem
 from objectives.ready import Ready, find_metric, make_ready
 from objectives.scales import find_scale_invariant, find_share
-from objectives.shorthand import find_space, middle, model_params
+from objectives.settings import apply_settings
+from objectives.shorthand import find_arguments, find_space, middle, model_params
+from objectives.telling import tell_recipe
 
-_OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
-# Strengths of which none at all can be trained, as a control.
-_WITH_ZERO = ("weight_decay", "l1", "l2_penalty", "alpha", "label_smoothing", "dropout")
 _LONGEST_MODEL = 200
 
 
@@ -46,12 +45,13 @@ class Tried:
 
 @dataclass(frozen=True)
 class Description:
-    """A problem's facts, and how long and in which batches it trains."""
+    """A problem's facts, how long and in which batches it trains, and when it may end early."""
 
     facts: Facts
     epochs: int
     batch_size: int
     last_batch: LastBatch
+    patience: int | None
 
 
 def describe(
@@ -63,22 +63,23 @@ def describe(
 
 def try_out(problem: Problem, module: str | None, given: Mapping[str, Any], *, seed: int) -> Tried:
     """Try a problem on the CPU and describe it; what is ``given`` (epochs, batch_size, last_batch,
-    and ranges by name in ``search``) has precedence over what it says itself.
+    and what ``apply_settings`` takes) has precedence over what it says itself.
 
     ``module`` is its source. Raises ProblemError for whatever does not fit together, DataError.
     """
-    space = find_space(problem, given.get("search", {}))
+    problem = apply_settings(problem, given)
+    space = find_space(problem, find_arguments(problem.model))
     epochs = given.get("epochs") or problem.epochs
     batch_size = given.get("batch_size") or problem.batch_size
     config = TrainingConfig(
         *("", "", seed, batch_size, epochs), last_batch=given.get("last_batch"), device="cpu"
     )
-    params = middle(space)
+    params = {**problem.fixed, **middle(space)}
     with _explaining(f"model{_show(model_params(params))}"):
         model = _build(problem, params)
     with _explaining("reading the data"):
         ready = make_ready(problem, config)
-        _check_parts(ready)
+        _check_parts(ready, space)
     with _explaining("a batch"):
         lane = ready.build(params, seed=0)
         _check_loss(ready, lane)
@@ -91,15 +92,15 @@ def try_out(problem: Problem, module: str | None, given: Mapping[str, Any], *, s
         metric=_describe_metric(ready),
         space=space,
         strength=problem.strength,
-        companion=problem.companion,
-        with_zero=problem.strength in _WITH_ZERO,
+        companion=None if problem.companion in problem.fixed else problem.companion,
+        with_zero=problem.strength in WITH_ZERO,
         can_train_again=True,
-        recipe=_describe_recipe(problem, model, space),
+        recipe=tell_recipe(problem, space, "problem", _tell_model(model)),
         data=describe_data(ready.parts),
         scale_invariant=None if names is None else find_share(ready, lane, names),
         code=None if module is None else digest_code(module),
     )
-    description = Description(facts, epochs, batch_size, ready.last_batch)
+    description = Description(facts, epochs, batch_size, ready.last_batch, problem.patience)
     return Tried(description, ready, params, names or ())
 
 
@@ -150,9 +151,15 @@ def _build(problem: Problem, params: Params) -> nn.Module:
     return model
 
 
-def _check_parts(ready: Ready) -> None:
+def _check_parts(ready: Ready, space: Mapping[str, Any]) -> None:
     check_apart(ready.parts)
-    train, size = ready.parts.train, ready.problem.batch_size
+    train, sizes = ready.parts.train, [ready.problem.batch_size]
+    if "batch_size" in space:
+        if isinstance(train, BatchPart):
+            raise ProblemError("batch_size: train gives batches of its own: leave it out of space")
+        attributes = space["batch_size"]["attributes"]
+        sizes = attributes.get("choices") or [attributes["high"]]
+    size = max(sizes)
     if not isinstance(train, BatchPart) and size > train.n:
         raise ProblemError(
             f"batch_size={size}: train has {train.n} examples; give at most that many"
@@ -240,59 +247,6 @@ def _describe_metric(ready: Ready) -> MetricFacts:
     return MetricFacts(f"validation {metric.name}", metric.direction, metric.is_proportion)
 
 
-def _describe_recipe(problem: Problem, model: nn.Module, space: Mapping[str, Any]) -> Recipe:
+def _tell_model(model: nn.Module) -> str:
     text = re.sub(r"\(\s+", "(", re.sub(r"\s+\)", ")", " ".join(str(model).split())))
-    return Recipe(
-        name="problem",
-        model=text if len(text) <= _LONGEST_MODEL else f"{text[: _LONGEST_MODEL - 3]}...",
-        optimizer=_OPTIMIZERS[problem.optimizer],
-        momentum=problem.momentum if problem.optimizer == "sgd" else 0.0,
-        decay=find_decay(problem),
-        decay_formula=_formula(problem),
-        decayed_parameters=_tell_decays(problem),
-        penalties=_tell_penalties(problem, space),
-        loss=_tell_loss(problem),
-    )
-
-
-def _formula(problem: Problem) -> str:
-    match find_decay(problem):
-        case "coupled" if problem.optimizer == "sgd":
-            return Recipe.decay_formula
-        case "coupled":
-            return "gradient + weight_decay * w, before Adam divides by its moments"
-        case "decoupled":
-            return "w * (1 - lr * weight_decay) before each step"
-        case "cautious":
-            return "w * (1 - lr * weight_decay) where the step makes w smaller, before each step"
-        case "corrected":
-            return "w * (1 - lr * weight_decay * lr / highest lr) before each step"
-
-
-def _tell_penalties(problem: Problem, space: Mapping[str, Any]) -> str | None:
-    """Return what is added to the loss, and how it acts; None if nothing is."""
-    fixed = {name: each for name, each in problem.penalties.items() if name not in space}
-    told = []
-    for each in find_terms({**fixed, **space}):
-        weights = [f"{name} = {fixed[name]!r}" for name in each.weights if name in fixed]
-        steps = " by proximal steps" if problem.proximal and each.proximal is not None else ""
-        told.append(f"{each.formula}{steps}{''.join(f', {weight}' for weight in weights)}")
-    if "label_smoothing" in {**fixed, **space}:
-        weight = f" = {fixed['label_smoothing']!r}" if "label_smoothing" in fixed else ""
-        told.append(f"label_smoothing{weight}")
-    return "; ".join(told) or None
-
-
-def _tell_decays(problem: Problem) -> str:
-    if callable(problem.decays):
-        return f"those that {getattr(problem.decays, '__name__', 'a function')} chooses"
-    if problem.decays == "all":
-        return "all weights and biases"
-    return "matrices: nothing of one dimension, as biases"
-
-
-def _tell_loss(problem: Problem) -> str:
-    own: Callable[..., Any] | None = problem.step or problem.loss
-    if own is None:
-        return "cross-entropy, or mean squared error for targets that are no classes"
-    return getattr(own, "__name__", type(own).__name__)
+    return text if len(text) <= _LONGEST_MODEL else f"{text[: _LONGEST_MODEL - 3]}..."

@@ -1,8 +1,9 @@
 """Update rules for the parameters of many models at once: each model is a row of one matrix.
 
 What torch's optimizers do with one model (``torch.optim.SGD``, ``Adam``, ``AdamW``, their defaults
-otherwise), with a learning rate and penalties of each row's own, which torch's do not take; see
-``objectives.penalties``.
+otherwise), with rates, coefficients and penalties of each row's own, which torch's do not take; see
+``objectives.penalties``. What depends on a step's number alone is computed as torch does, in double
+precision.
 """
 
 from collections.abc import Sequence
@@ -12,27 +13,29 @@ from math import cos, pi
 import torch
 
 from objectives.facts import Params
-from objectives.penalties import DECAYS, Decay, Penalty, find_terms
+from objectives.penalties import DECAYS, Penalty, find_terms
 from objectives.problem import Problem, Schedule
 
-_BETAS, _EPSILON = (0.9, 0.999), 1e-8
+_EPSILON = 1e-8
 
 
-def schedule_factor(schedule: Schedule, progress: float) -> float:
-    """Return what multiplies the learning rate after a share of all steps, ``progress`` in 0..1.
+def schedule_factor(schedule: Schedule, step: int, n_steps: int) -> float:
+    """Return what multiplies the learning rate in a step, 0, 1, ..., of so many.
 
-    ``onecycle`` rises for 0.3 of the steps from 1/25 and falls to 1/25e4, by half cosines, as
-    ``torch.optim.lr_scheduler.OneCycleLR`` does by default.
+    ``cosine`` is torch's ``CosineAnnealingLR(optimizer, n_steps)``. ``onecycle`` rises for 0.3 of
+    the steps from 1/25 and falls to 1/25e4, by half cosines, as ``OneCycleLR(optimizer, lr,
+    total_steps=n_steps, cycle_momentum=False)``.
     """
     match schedule:
         case "constant":
             return 1.0
         case "cosine":
-            return (1 + cos(pi * progress)) / 2
+            return _between(1.0, 0.0, step / n_steps)
         case "onecycle":
-            if progress < 0.3:
-                return _between(1 / 25, 1.0, progress / 0.3)
-            return _between(1.0, 1 / 25e4, (progress - 0.3) / 0.7)
+            peak = 0.3 * n_steps - 1
+            if step <= peak:
+                return _between(1 / 25, 1.0, step / peak)
+            return _between(1.0, 1 / 25e4, (step - peak) / (n_steps - 1 - peak))
 
 
 def find_moments(problem: Problem, params: Params) -> tuple[str, ...]:
@@ -60,20 +63,31 @@ class Rule:
 
     def __post_init__(self) -> None:
         """Lay out the rows' numbers, ``(rows, 1)``, or ``(rows, n)`` if some do not decay."""
-        self._rates = self._column("lr", 0.0)
+        self._rates = self._numbers("lr", 0.0)
         self._momentum = self._column("momentum", self.problem.momentum)
         self._has_momentum = bool(self._momentum.any())
+        own = zip(("beta1", "beta2"), self.problem.betas, strict=True)
+        self._betas = [self._numbers(*each) for each in own]
+        self._keeps, self._takes = zip(*map(self._split, self._betas), strict=True)
         self._decay = self._mask(self._column("weight_decay", 0.0))
-        self._share = DECAYS[find_decay(self.problem)]
+        self._share = DECAYS[self.problem.acting_decay]
         terms = find_terms({name: None for params in self.params for name in params})
         weights = [(each, self._weights(each)) for each in terms]
         in_steps = [each.proximal is not None and self.problem.proximal for each in terms]
         self._added = [each for each, whole in zip(weights, in_steps, strict=True) if not whole]
         self._whole = [each for each, whole in zip(weights, in_steps, strict=True) if whole]
 
+    def _numbers(self, name: str, default: float) -> list[float]:
+        return [float(params.get(name, default)) for params in self.params]
+
     def _column(self, name: str, default: float) -> torch.Tensor:
-        values = [float(params.get(name, default)) for params in self.params]
-        return self.decays.new_tensor(values).unsqueeze(1)
+        return self.decays.new_tensor(self._numbers(name, default)).unsqueeze(1)
+
+    def _split(self, betas: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return which share of a moment is kept, and which is taken from what is new."""
+        numbers = self.decays.new_tensor([betas, [1 - beta for beta in betas]])
+        keeps, takes = numbers.unsqueeze(2).unbind(0)
+        return keeps, takes
 
     def _weights(self, penalty: Penalty) -> list[torch.Tensor]:
         factor, *shapes = (self._column(*each) for each in penalty.weights.items())
@@ -86,12 +100,16 @@ class Rule:
         self,
         rows: torch.Tensor,
         gradients: torch.Tensor,
-        factors: torch.Tensor,
-        steps: torch.Tensor,
+        steps: Sequence[int],
+        factors: Sequence[float],
     ) -> None:
-        """Take a step; the rates are multiplied by ``factors``, and ``steps`` counts from 1, both
-        ``(rows, 1)``.
-        """
+        """Take a step: of each row its number, from 0, and what multiplies its rate."""
+        by_row = zip(self._rates, *self._betas, steps, factors, strict=True)
+        numbers = [
+            (rate * factor, factor, 1 - beta1 ** (step + 1), 1 - beta2 ** (step + 1))
+            for rate, beta1, beta2, step, factor in by_row
+        ]
+        rates, peaks, *corrections = torch.split(rows.new_tensor(numbers), 1, dim=1)
         for penalty, weights in self._added:
             gradients = gradients + penalty.gradient(rows, *weights)
         if self.problem.clip_norm is not None:
@@ -100,10 +118,9 @@ class Rule:
         if self._share is None:
             gradients = gradients.addcmul(rows, self._decay)
         is_sgd = self.problem.optimizer == "sgd"
-        updates = self._sgd(gradients) if is_sgd else self._adam(gradients, steps)
-        rates = self._rates * factors
+        updates = self._sgd(gradients) if is_sgd else self._adam(gradients, *corrections)
         if self._share is not None:
-            rows.mul_(1 - rates * self._decay * self._share(rows, updates, factors))
+            rows.mul_(1 - rates * self._decay * self._share(rows, updates, peaks))
         rows.addcmul_(updates, rates, value=-1)
         for penalty, weights in self._whole:
             assert penalty.proximal is not None
@@ -112,16 +129,14 @@ class Rule:
     def _sgd(self, gradients: torch.Tensor) -> torch.Tensor:
         if not self._has_momentum:
             return gradients
-        return self.moments["momentum"].mul_(self._momentum).add_(gradients)
+        buffer = self.moments["momentum"].mul_(self._momentum).add_(gradients)
+        return gradients.addcmul(buffer, self._momentum) if self.problem.nesterov else buffer
 
-    def _adam(self, gradients: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+    def _adam(
+        self, gradients: torch.Tensor, of_mean: torch.Tensor, of_square: torch.Tensor
+    ) -> torch.Tensor:
         mean, square = self.moments["mean"], self.moments["square"]
-        mean.lerp_(gradients, 1 - _BETAS[0])
-        square.mul_(_BETAS[1]).addcmul_(gradients, gradients, value=1 - _BETAS[1])
-        roots = (square / (1 - _BETAS[1] ** steps)).sqrt_().add_(_EPSILON)
-        return mean / (1 - _BETAS[0] ** steps) / roots
-
-
-def find_decay(problem: Problem) -> Decay:
-    """Return how weight decay acts: as torch's optimizer of that name has it, unless it is said."""
-    return problem.decay or ("decoupled" if problem.optimizer == "adamw" else "coupled")
+        mean.mul_(self._keeps[0]).addcmul_(gradients, self._takes[0])
+        square.mul_(self._keeps[1]).addcmul_(gradients * self._takes[1], gradients)
+        roots = (square / of_square).sqrt_().add_(_EPSILON)
+        return mean / of_mean / roots

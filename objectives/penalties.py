@@ -105,14 +105,6 @@ DECAYS: "dict[str, Callable[[Tensor, Tensor, Tensor], Any] | None]" = {
     "corrected": lambda _rows, _updates, factors: factors,
 }
 
-# By name, the least and the most that a weight or a share of training may be.
-BOUNDS: dict[str, tuple[float, float]] = {
-    "weight_decay": (0.0, float("inf")),
-    **{each.factor: (0.0, float("inf")) for each in PENALTIES},
-    "l1_ratio": (0.0, 1.0),
-    "label_smoothing": (0.0, 1.0),
-}
-
 
 def find_terms(names: Mapping[str, Any], *, is_proximal: bool = False) -> list[Penalty]:
     """Return the terms whose factors are among these names; the proximal ones alone, if asked."""

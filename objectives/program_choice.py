@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from objectives.coefficients import BY_MAGNITUDE
 from objectives.data import TensorPart
 from objectives.errors import first_line
 from objectives.facts import Params
 from objectives.gradients import OneByOne, Stacked
 from objectives.group import Group, Lane, Program, train_by
 from objectives.parts import Parts
-from objectives.penalties import BOUNDS
 from objectives.problem import FastProgram
 from objectives.ready import Ready
 from objectives.seeds import derive_seed
@@ -75,7 +75,7 @@ class Choice:
 def choose_program(ready: Ready, example: Params, n_lanes: int | None) -> Choice:
     """Return what trains a problem fastest; ``example`` is a point of its space."""
     is_cpu = ready.device.type == "cpu"
-    if ready.problem.fast is not None:
+    if ready.problem.fast is not None and "batch_size" not in example:
         with torch.random.fork_rng(devices=[]):
             reason = _find_fault(ready, example)
         if reason is None:
@@ -138,7 +138,7 @@ def _find_difference(
 ) -> str | None:
     """Tell how training side by side differs from plain torch; None if it does not."""
     # The middle of a range may be too little to be missed.
-    weights = dict.fromkeys({**ready.problem.penalties, **example}.keys() & BOUNDS.keys(), 0.1)
+    weights = dict.fromkeys({**ready.problem.fixed, **example}.keys() & {*BY_MAGNITUDE}, 0.1)
     lanes = [ready.build({**example, **weights, **own}, seed) for seed, own in enumerate(_TRIED)]
     beside = copy.deepcopy(lanes)
     try:

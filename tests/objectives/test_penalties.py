@@ -66,9 +66,8 @@ def _step(problem: Problem, params: Any, gradients: list[torch.Tensor], factor: 
     row = ROWS[:1].clone()
     moments = {name: torch.zeros_like(row) for name in ("mean", "square", "momentum")}
     rule = Rule(problem, [params], torch.ones(7, dtype=torch.float64), moments)
-    for step, gradient in enumerate(gradients, start=1):
-        column = torch.ones(1, 1, dtype=torch.float64)
-        rule.update(row, gradient, column * factor, column * step)
+    for step, gradient in enumerate(gradients):
+        rule.update(row, gradient, [step], [factor])
     return row
 
 
@@ -172,7 +171,7 @@ def test_proximal_lanes_find_the_coefficients_of_scikit_learn(program: Program) 
 def test_proximal_step_leaves_alone_what_does_not_decay() -> None:
     """Biases keep their value under any l1 if matrices alone decay, and penalties may be fixed."""
     inputs = torch.randn(40, 4, generator=_DRAWS)
-    fields = {"decays": "matrices", "penalties": {"l1": 100.0}, "proximal": True}
+    fields = {"decays": "matrices", "fixed": {"l1": 100.0}, "proximal": True}
     problem = Problem(
         lambda: nn.Linear(4, 2),
         (inputs, (inputs[:, 0] > 0).long()),
@@ -194,7 +193,7 @@ _CLASSES = Problem(lambda: nn.Linear(4, 2), (_INPUTS, (_INPUTS[:, 0] > 0).long()
 _BAD: dict[str, tuple[dict[str, Any], str]] = {
     "negative range": ({"space": {"l1": (-1.0, 1.0)}}, "space 'l1': -1.0 is outside"),
     "negative choice": ({"space": {"l2_penalty": [0.0, -1e-3]}}, "-0.001 is outside"),
-    "ratio": ({"space": {"alpha": (1e-4, 1.0), "l1_ratio": (0.0, 2.0)}}, "0 to 1"),
+    "ratio": ({"space": {"alpha": (1e-4, 1.0), "l1_ratio": (0.0, 2.0)}}, "takes: 0 to 1"),
     "ratio alone": ({"space": {"l1_ratio": (0.1, 0.9)}}, "add alpha"),
     "proximal": ({"proximal": True}, "proximal=True: there is no L1"),
     "smoothing of numbers": (
@@ -202,11 +201,23 @@ _BAD: dict[str, tuple[dict[str, Any], str]] = {
         "label_smoothing: the problem has a loss for targets that are no classes",
     ),
     "own loss": (
-        {"penalties": {"label_smoothing": 0.1}, "loss": nn.functional.cross_entropy},
+        {"fixed": {"label_smoothing": 0.1}, "loss": nn.functional.cross_entropy},
         "has a loss of its own",
     ),
     "nothing decays": ({"decays": lambda *_: False}, "leaves it no parameter"),
-    "fixed strength": ({"penalties": {"weight_decay": 0.1}}, "is the strength"),
+    "momentum of adam": (
+        {"optimizer": "adam", "space": {"momentum": (0.0, 0.9)}},
+        "which adam does not take: it takes beta1 and beta2",
+    ),
+    "betas of sgd": ({"space": {"beta1": (0.5, 0.9)}}, "it takes momentum"),
+    "momentum of 1": (
+        {"space": {"momentum": [0.9, 1.0]}},
+        "1.0 is outside of what it takes: 0 or more, and less",
+    ),
+    "batch size": ({"space": {"batch_size": [8, 2.5]}}, "2.5 is outside of what it takes: whole"),
+    "large batch": ({"space": {"batch_size": (8, 64)}}, "batch_size=64: train has 48 examples"),
+    "nesterov": ({"nesterov": True}, "it is of sgd with momentum"),
+    "fixed strength": ({"fixed": {"weight_decay": 0.1}}, "is the strength"),
     "two meanings": (
         {"model": lambda alpha: nn.Linear(4, 2), "space": {"alpha": (0.1, 0.2)}},  # noqa: ARG005
         "space names 'alpha', which is the training's",
@@ -227,10 +238,11 @@ def test_penalty_that_cannot_act_is_told_in_one_line(case: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"penalties": {"l1": -0.1}}, "l1=-0.1: a weight is 0 or more"),
-        ({"penalties": {"l3": 0.1}}, "there is no 'l3'"),
-        ({"penalties": {"l1": 0.1}, "space": {"l1": (0.1, 0.2)}}, "is searched, too"),
+        ({"fixed": {"l1": -0.1}}, "l1=-0.1: it takes 0 or more"),
+        ({"fixed": {"l1": 0.1}, "space": {"l1": (0.1, 0.2)}}, "is searched, too"),
         ({"optimizer": "adamw", "decay": "coupled"}, "choose optimizer='adam'"),
+        ({"betas": (0.9, 1.0)}, "beta2=1.0: give 0 or more, and less than 1"),
+        ({"clip_norm": 0.0}, "give more than 0"),
         ({"decay": "coupeld"}, "choose None, coupled"),
     ],
 )
@@ -246,7 +258,7 @@ def test_description_tells_the_penalties() -> None:
         _CLASSES,
         space={"l1": (1e-5, 1e-2)},
         strength="l1",
-        penalties={"l2_penalty": 0.5},
+        fixed={"l2_penalty": 0.5},
         proximal=True,
         decay="cautious",
     )

@@ -62,6 +62,7 @@ class Meaning:
         "documents that do not say, whose trainings kept it.",
     )
     penalties: str | None = _since_0_2(None, "What is added to the loss besides weight decay.")
+    details: str | None = _since_0_2(None, "Schedule, clipping, what was the same for all trials.")
 
 
 @dataclass(frozen=True)
