@@ -232,8 +232,9 @@ def read_options(options: Mapping[str, Any]) -> Spec:
     ``search`` holds ranges by name; those of a problem stand in what it says of itself.
     """
     try:
-        spec = Spec(**{name: value for name, value in options.items() if name != "search"})
-        return spec if spec.is_users else Spec(**as_fields(options))
+        if is_users(options.get("objective", "")):
+            return Spec(**{name: value for name, value in options.items() if name != "search"})
+        return Spec(**as_fields(options))
     except ValidationError as error:
         raise UsageError(_first_message(error)) from error
 

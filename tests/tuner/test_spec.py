@@ -90,6 +90,8 @@ def test_built_in_problem_searches_what_is_asked_about() -> None:
     )
     besides = build_spec({**options, "weight_decay": (1e-4, 1e-2)}).facts
     assert list(besides.space or {}) == ["l1", "lr", "weight_decay"]
+    other = build_spec({"strength": "dropout", "search": {"dropout": (0.0, 0.8)}}).facts
+    assert (list(other.space or {}), other.with_zero) == (["dropout", "lr"], True)
     adam = build_new_spec({"optimizer": "adam", "lr": (1e-3, 1.0)})
     assert (adam.lr, build_new_spec({"optimizer": "adamw"}).lr) == ((1e-3, 1.0), (1e-4, 0.1))
     alone = build_spec({"fixed": {"lr": 0.1}}).facts
