@@ -3,7 +3,7 @@
 Importing this package does not import torch; ``objectives.problem_lanes`` does.
 """
 
-from objectives.base import EpochResult, Fit, Lanes, TrainingConfig
+from objectives.base import EpochResult, Lanes, TrainingConfig, Weights
 from objectives.catalog import DATASETS, OBJECTIVES, DatasetFacts
 from objectives.errors import (
     DataError,
@@ -24,7 +24,6 @@ __all__ = [
     "Direction",
     "EpochResult",
     "Facts",
-    "Fit",
     "Lanes",
     "MetricFacts",
     "ObjectiveError",
@@ -35,4 +34,5 @@ __all__ = [
     "TrainingConfig",
     "UnfitStateError",
     "UnknownNameError",
+    "Weights",
 ]

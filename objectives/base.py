@@ -5,7 +5,7 @@ Knows neither torch nor a database, so it can be imported by a command that trai
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,12 +23,16 @@ class TrainingConfig:
     epochs: int = 5
     last_batch: LastBatch | None = None  # None: as the problem has it
     train_size: int | None = None
+    label_noise: float = 0.0
     data_dir: Path = Path("data")
     device: str = "auto"
     # What the study's own problem was when it was created.
     code: str | None = None
     data: DataFacts | None = None
     space: Mapping[str, Any] | None = None
+    # What it says in place of the problem: see ``objectives.settings``.
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,13 @@ class EpochResult:
 
 
 @dataclass(frozen=True)
-class Fit:
-    """What a trained model is like: the metric over the training part, and the Euclidean norm of
-    all parameters that decay.
+class Weights:
+    """What the parameters of a model that decay are like: their Euclidean norm, and which share of
+    them, in 0..1, is exactly 0.
     """
 
-    training_value: float
     weight_norm: float
+    zero_share: float
 
 
 class Lanes(Protocol):
@@ -113,8 +117,12 @@ class Lanes(Protocol):
         """Score a trial's model, as it is now, on the test part, which is read for this alone."""
         ...
 
-    def fit(self, trial_number: int) -> Fit:
+    def training_value(self, trial_number: int) -> float:
         """Score a trial's model, as it is now, on the training part."""
+        ...
+
+    def weights(self, trial_number: int) -> Weights:
+        """Measure the parameters of a trial's model, as they are now."""
         ...
 
     def remove(self, trial_number: int) -> None:

@@ -4,11 +4,10 @@ Arrays are NumPy's, so that this module does not load torch; training shares the
 """
 
 import functools
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,22 +16,24 @@ from objectives import raw_files
 from objectives.catalog import DATASETS, DatasetFacts
 from objectives.errors import DataError, UnknownNameError
 from objectives.seeds import derive_seed, permutation
+from objectives.tabular import read_scikit_learn
 
 Part = Literal["train", "test"]
 
-# The digits have no official test set: ours is fixed for all studies, whatever their seed.
-_DIGITS_TEST_SEED = 0
+# What comes with scikit-learn has no official test set: ours is that of all studies.
+_TEST_SEED = 0
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images ``(n, inputs)`` in 0..white and labels ``(n,)`` in 0..n_classes-1.
+    """Images ``(n, inputs)`` uint8 in 0..white and labels ``(n,)`` int64 in 0..n_classes-1.
 
     Kept as the files have them, a quarter of what float32 takes; training divides by ``white``.
+    Inputs of tables are float32, and their targets, if they are numbers.
     """
 
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    images: NDArray[Any]
+    labels: NDArray[Any]
     white: int
 
     def __len__(self) -> int:
@@ -60,25 +61,39 @@ def _load_mnist_like(raw: raw_files.RawDataset, part: Part, data_dir: Path) -> S
 
 
 def _load_digits(part: Part, data_dir: Path) -> Split:  # noqa: ARG001 (the others need it)
-    """Read the file that ``sklearn.datasets.load_digits`` reads; importing it takes a second."""
-    found = importlib.util.find_spec("sklearn")
-    if found is None or not found.submodule_search_locations:
-        raise DataError("Data set digits comes with scikit-learn: pip install scikit-learn")
-    file = Path(found.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
-    try:
-        rows = np.loadtxt(file, delimiter=",")
-    except OSError as error:
-        raise DataError(f"Data set digits: {error}; install scikit-learn again") from error
-    everything = Split(rows[:, :-1].astype(np.uint8), rows[:, -1].astype(np.int64), white=16)
-    order = permutation(len(everything), derive_seed(_DIGITS_TEST_SEED, "digits-test"))
-    n_test = DATASETS["digits"].n_test
-    return everything.take(order[:n_test] if part == "test" else order[n_test:])
+    images, labels = read_scikit_learn("digits")
+    rest, test = _part_off_test("digits", len(labels))
+    return Split(images, labels, white=16).take(test if part == "test" else rest)
+
+
+def _load_table(name: str, part: Part, data_dir: Path) -> Split:  # noqa: ARG001
+    """Return inputs, and targets that are numbers, of mean 0 and variance 1 but for the test part.
+
+    By what is no test example, whatever the seed; so a study's λ does not depend on units.
+    """
+    inputs, targets = read_scikit_learn(name)
+    rest, test = _part_off_test(name, len(targets))
+    inputs = (inputs - inputs[rest].mean(0)) / inputs[rest].std(0)
+    if not DATASETS[name].n_classes:
+        targets = ((targets - targets[rest].mean()) / targets[rest].std()).astype(np.float32)
+    everything = Split(inputs.astype(np.float32), targets, white=1)
+    return everything.take(test if part == "test" else rest)
+
+
+def _part_off_test(name: str, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the examples that train or validate, and those of the test part."""
+    order = permutation(n, derive_seed(_TEST_SEED, f"{name}-test"))
+    n_test = DATASETS[name].n_test
+    return order[n_test:], order[:n_test]
 
 
 _LOADERS: dict[str, Callable[[Part, Path], Split]] = {
     "mnist": functools.partial(_load_mnist_like, raw_files.MNIST),
     "fashion-mnist": functools.partial(_load_mnist_like, raw_files.FASHION_MNIST),
     "digits": _load_digits,
+    "breast-cancer": functools.partial(_load_table, "breast-cancer"),
+    "wine": functools.partial(_load_table, "wine"),
+    "diabetes": functools.partial(_load_table, "diabetes"),
 }
 
 

@@ -4,7 +4,7 @@ import ast
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,21 +14,22 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from objectives.base import TrainingConfig
+from objectives.coefficients import WITH_ZERO
 from objectives.data import BatchPart, TensorPart, leaves
 from objectives.errors import ObjectiveError, ProblemError
-from objectives.facts import DataFacts, Facts, LastBatch, MetricFacts, Params, Recipe
+from objectives.facts import DataFacts, Facts, LastBatch, MetricFacts, Params
 from objectives.gradients import OneByOne, trained
-from objectives.group import Group, Lane
+from objectives.group import Group, Lane, find_decays
 from objectives.judged import predict, split_batch
 from objectives.parts import Parts, check_apart
+from objectives.penalties import find_terms
 from objectives.problem import Problem
 from objectives.ready import Ready, find_metric, make_ready
 from objectives.scales import find_scale_invariant, find_share
-from objectives.shorthand import find_space, middle, model_params
+from objectives.settings import apply_settings
+from objectives.shorthand import find_arguments, find_space, middle, model_params
+from objectives.telling import tell_recipe
 
-_OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
-# Strengths of which none at all can be trained, as a control.
-_WITH_ZERO = ("weight_decay", "l1", "l2_penalty", "label_smoothing", "dropout")
 _LONGEST_MODEL = 200
 
 
@@ -44,12 +45,13 @@ class Tried:
 
 @dataclass(frozen=True)
 class Description:
-    """A problem's facts, and how long and in which batches it trains."""
+    """A problem's facts, how long and in which batches it trains, and when it may end early."""
 
     facts: Facts
     epochs: int
     batch_size: int
     last_batch: LastBatch
+    patience: int | None
 
 
 def describe(
@@ -61,25 +63,27 @@ def describe(
 
 def try_out(problem: Problem, module: str | None, given: Mapping[str, Any], *, seed: int) -> Tried:
     """Try a problem on the CPU and describe it; what is ``given`` (epochs, batch_size, last_batch,
-    and ranges by name in ``search``) has precedence over what it says itself.
+    and what ``apply_settings`` takes) has precedence over what it says itself.
 
     ``module`` is its source. Raises ProblemError for whatever does not fit together, DataError.
     """
-    space = find_space(problem, given.get("search", {}))
+    problem = apply_settings(problem, given)
+    space = find_space(problem, find_arguments(problem.model))
     epochs = given.get("epochs") or problem.epochs
     batch_size = given.get("batch_size") or problem.batch_size
     config = TrainingConfig(
         *("", "", seed, batch_size, epochs), last_batch=given.get("last_batch"), device="cpu"
     )
-    params = middle(space)
+    params = {**problem.fixed, **middle(space)}
     with _explaining(f"model{_show(model_params(params))}"):
         model = _build(problem, params)
     with _explaining("reading the data"):
         ready = make_ready(problem, config)
-        _check_parts(ready)
+        _check_parts(ready, space)
     with _explaining("a batch"):
         lane = ready.build(params, seed=0)
         _check_loss(ready, lane)
+        _check_penalties(ready, lane)
     with _explaining("metric"):
         ready = replace(ready, metric=find_metric(ready, lane))
     _check_metric(ready, lane)
@@ -88,15 +92,15 @@ def try_out(problem: Problem, module: str | None, given: Mapping[str, Any], *, s
         metric=_describe_metric(ready),
         space=space,
         strength=problem.strength,
-        companion=problem.companion,
-        with_zero=problem.strength in _WITH_ZERO,
+        companion=None if problem.companion in problem.fixed else problem.companion,
+        with_zero=problem.strength in WITH_ZERO,
         can_train_again=True,
-        recipe=_describe_recipe(problem, model),
+        recipe=tell_recipe(problem, space, "problem", _tell_model(model)),
         data=describe_data(ready.parts),
         scale_invariant=None if names is None else find_share(ready, lane, names),
         code=None if module is None else digest_code(module),
     )
-    description = Description(facts, epochs, batch_size, ready.last_batch)
+    description = Description(facts, epochs, batch_size, ready.last_batch, problem.patience)
     return Tried(description, ready, params, names or ())
 
 
@@ -147,9 +151,15 @@ def _build(problem: Problem, params: Params) -> nn.Module:
     return model
 
 
-def _check_parts(ready: Ready) -> None:
+def _check_parts(ready: Ready, space: Mapping[str, Any]) -> None:
     check_apart(ready.parts)
-    train, size = ready.parts.train, ready.problem.batch_size
+    train, sizes = ready.parts.train, [ready.problem.batch_size]
+    if "batch_size" in space:
+        if isinstance(train, BatchPart):
+            raise ProblemError("batch_size: train gives batches of its own: leave it out of space")
+        attributes = space["batch_size"]["attributes"]
+        sizes = attributes.get("choices") or [attributes["high"]]
+    size = max(sizes)
     if not isinstance(train, BatchPart) and size > train.n:
         raise ProblemError(
             f"batch_size={size}: train has {train.n} examples; give at most that many"
@@ -171,6 +181,27 @@ def _check_loss(ready: Ready, lane: Lane) -> None:
         )
     if not math.isfinite(value := float(loss.detach())):
         raise ProblemError(f"the loss of a new model is {value}: look at data and loss")
+
+
+def _check_penalties(ready: Ready, lane: Lane) -> None:
+    """Refuse what would be without effect: smoothing of no classes, penalties on no parameter."""
+    problem = ready.problem
+    if "label_smoothing" in lane.params:
+        is_own = problem.step is not None or problem.loss is not None
+        *_, target = leaves(next(ready.training_batches(0))[0])
+        if is_own or target.is_floating_point():
+            what = "of its own" if is_own else "for targets that are no classes"
+            raise ProblemError(
+                f"label_smoothing: the problem has a loss {what}, which does not take it: leave it "
+                "out"
+            )
+    factors = [*(each.factor for each in find_terms(lane.params)), "weight_decay"]
+    acting = [name for name in factors if name in lane.params]
+    if acting and not find_decays(problem, lane.model).any():
+        raise ProblemError(
+            f"{acting[0]}: decays={problem.decays!r} leaves it no parameter of this model: choose "
+            "decays='all'"
+        )
 
 
 def _check_labels(ready: Ready, lane: Lane, batch: Any) -> None:
@@ -216,41 +247,6 @@ def _describe_metric(ready: Ready) -> MetricFacts:
     return MetricFacts(f"validation {metric.name}", metric.direction, metric.is_proportion)
 
 
-def _describe_recipe(problem: Problem, model: nn.Module) -> Recipe:
+def _tell_model(model: nn.Module) -> str:
     text = re.sub(r"\(\s+", "(", re.sub(r"\s+\)", ")", " ".join(str(model).split())))
-    coupled = problem.optimizer != "adamw"
-    return Recipe(
-        name="problem",
-        model=text if len(text) <= _LONGEST_MODEL else f"{text[: _LONGEST_MODEL - 3]}...",
-        optimizer=_OPTIMIZERS[problem.optimizer],
-        momentum=problem.momentum if problem.optimizer == "sgd" else 0.0,
-        decay="coupled" if coupled else "decoupled",
-        decay_formula=_formula(problem),
-        decayed_parameters=_tell_decays(problem),
-        loss=_tell_loss(problem),
-    )
-
-
-def _formula(problem: Problem) -> str:
-    match problem.optimizer:
-        case "sgd":
-            return Recipe.decay_formula
-        case "adam":
-            return "gradient + weight_decay * w, before Adam divides by its moments"
-        case "adamw":
-            return "w * (1 - lr * weight_decay) before each step"
-
-
-def _tell_decays(problem: Problem) -> str:
-    if callable(problem.decays):
-        return f"those that {getattr(problem.decays, '__name__', 'a function')} chooses"
-    if problem.decays == "all":
-        return "all weights and biases"
-    return "matrices: nothing of one dimension, as biases"
-
-
-def _tell_loss(problem: Problem) -> str:
-    own: Callable[..., Any] | None = problem.step or problem.loss
-    if own is None:
-        return "cross-entropy, or mean squared error for targets that are no classes"
-    return getattr(own, "__name__", type(own).__name__)
+    return text if len(text) <= _LONGEST_MODEL else f"{text[: _LONGEST_MODEL - 3]}..."

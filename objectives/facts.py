@@ -50,6 +50,8 @@ class Recipe:
     decay: str = "coupled"
     decay_formula: str = "gradient + weight_decay * w, the gradient of weight_decay / 2 * ||w||^2"
     decayed_parameters: str = "all weights and biases"
+    penalties: str | None = None  # what is added to the loss besides
+    details: str | None = None  # schedule, clipping, and what is fixed
     loss: str = "cross-entropy"
     loss_reduction: str = "mean over the batch"
 

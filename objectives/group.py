@@ -49,7 +49,12 @@ class Lane:
         """
         shapes = tuple((name, tensor.shape) for name, tensor in self.model.named_parameters())
         own = {n: each for n, each in model_params(self.params).items() if n not in rates}
-        return shapes, repr(sorted(own.items()))
+        return shapes, self.batch_size, repr(sorted(own.items()))
+
+    @property
+    def batch_size(self) -> int | None:
+        """How many examples a step has, if that is the trial's own choice."""
+        return self.params.get("batch_size")
 
 
 class Group:
@@ -80,17 +85,15 @@ class Group:
     def take(self, batch: Any, share: float = 1.0) -> None:
         """Take a step on a batch; the gradient of a smaller one may count by its ``share``."""
         losses, gradients = self._gradients.take(batch, self._steps)
-        n_all = self._problem.epochs * self._n_steps
-        factors = [schedule_factor(self._problem.schedule, step / n_all) for step in self._steps]
-        self._steps = [step + 1 for step in self._steps]
+        schedule, n_all = self._problem.schedule, self._problem.epochs * self._n_steps
+        factors = [schedule_factor(schedule, step, n_all) for step in self._steps]
         with torch.no_grad():
             if share != 1:
                 gradients = gradients * share
-            column = self._rows.new_tensor
-            rates, steps = column(factors).unsqueeze(1), column(self._steps).unsqueeze(1)
-            self._rule.update(self._rows, gradients, rates, steps)
+            self._rule.update(self._rows, gradients, self._steps, factors)
             n = batch_length(batch)
             self._total += losses.double() * n
+        self._steps = [step + 1 for step in self._steps]
         self._n_seen += n
 
     def mean_losses(self) -> list[float]:

@@ -1,7 +1,9 @@
 """Update rules for the parameters of many models at once: each model is a row of one matrix.
 
 What torch's optimizers do with one model (``torch.optim.SGD``, ``Adam``, ``AdamW``, their defaults
-otherwise), with a learning rate and penalties of each row's own, which torch's do not take.
+otherwise), with rates, coefficients and penalties of each row's own, which torch's do not take; see
+``objectives.penalties``. What depends on a step's number alone is computed as torch does, in double
+precision.
 """
 
 from collections.abc import Sequence
@@ -11,26 +13,29 @@ from math import cos, pi
 import torch
 
 from objectives.facts import Params
+from objectives.penalties import DECAYS, Penalty, find_terms
 from objectives.problem import Problem, Schedule
 
-_BETAS, _EPSILON = (0.9, 0.999), 1e-8
+_EPSILON = 1e-8
 
 
-def schedule_factor(schedule: Schedule, progress: float) -> float:
-    """Return what multiplies the learning rate after a share of all steps, ``progress`` in 0..1.
+def schedule_factor(schedule: Schedule, step: int, n_steps: int) -> float:
+    """Return what multiplies the learning rate in a step, 0, 1, ..., of so many.
 
-    ``onecycle`` rises for 0.3 of the steps from 1/25 and falls to 1/25e4, by half cosines, as
-    ``torch.optim.lr_scheduler.OneCycleLR`` does by default.
+    ``cosine`` is torch's ``CosineAnnealingLR(optimizer, n_steps)``. ``onecycle`` rises for 0.3 of
+    the steps from 1/25 and falls to 1/25e4, by half cosines, as ``OneCycleLR(optimizer, lr,
+    total_steps=n_steps, cycle_momentum=False)``.
     """
     match schedule:
         case "constant":
             return 1.0
         case "cosine":
-            return (1 + cos(pi * progress)) / 2
+            return _between(1.0, 0.0, step / n_steps)
         case "onecycle":
-            if progress < 0.3:
-                return _between(1 / 25, 1.0, progress / 0.3)
-            return _between(1.0, 1 / 25e4, (progress - 0.3) / 0.7)
+            peak = 0.3 * n_steps - 1
+            if step <= peak:
+                return _between(1 / 25, 1.0, step / peak)
+            return _between(1.0, 1 / 25e4, (step - peak) / (n_steps - 1 - peak))
 
 
 def find_moments(problem: Problem, params: Params) -> tuple[str, ...]:
@@ -57,63 +62,81 @@ class Rule:
     moments: dict[str, torch.Tensor]
 
     def __post_init__(self) -> None:
-        """Lay out the rows' numbers, ``(rows, 1)``."""
-        self._rates = self._column("lr", 0.0)
+        """Lay out the rows' numbers, ``(rows, 1)``, or ``(rows, n)`` if some do not decay."""
+        self._rates = self._numbers("lr", 0.0)
         self._momentum = self._column("momentum", self.problem.momentum)
-        self._decay = self._column("weight_decay", 0.0) * self.decays
-        self._l1 = self._column("l1", 0.0) * self.decays
-        self._l2 = self._column("l2_penalty", 0.0) * self.decays
-        self._has_l1, self._has_l2 = bool(self._l1.any()), bool(self._l2.any())
         self._has_momentum = bool(self._momentum.any())
+        own = zip(("beta1", "beta2"), self.problem.betas, strict=True)
+        self._betas = [self._numbers(*each) for each in own]
+        self._keeps, self._takes = zip(*map(self._split, self._betas), strict=True)
+        self._decay = self._mask(self._column("weight_decay", 0.0))
+        self._share = DECAYS[self.problem.acting_decay]
+        terms = find_terms({name: None for params in self.params for name in params})
+        weights = [(each, self._weights(each)) for each in terms]
+        in_steps = [each.proximal is not None and self.problem.proximal for each in terms]
+        self._added = [each for each, whole in zip(weights, in_steps, strict=True) if not whole]
+        self._whole = [each for each, whole in zip(weights, in_steps, strict=True) if whole]
+
+    def _numbers(self, name: str, default: float) -> list[float]:
+        return [float(params.get(name, default)) for params in self.params]
 
     def _column(self, name: str, default: float) -> torch.Tensor:
-        values = [float(params.get(name, default)) for params in self.params]
-        return self.decays.new_tensor(values).unsqueeze(1)
+        return self.decays.new_tensor(self._numbers(name, default)).unsqueeze(1)
+
+    def _split(self, betas: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return which share of a moment is kept, and which is taken from what is new."""
+        numbers = self.decays.new_tensor([betas, [1 - beta for beta in betas]])
+        keeps, takes = numbers.unsqueeze(2).unbind(0)
+        return keeps, takes
+
+    def _weights(self, penalty: Penalty) -> list[torch.Tensor]:
+        factor, *shapes = (self._column(*each) for each in penalty.weights.items())
+        return [self._mask(factor), *shapes]
+
+    def _mask(self, column: torch.Tensor) -> torch.Tensor:
+        return column if bool(self.decays.all()) else column * self.decays
 
     def update(
         self,
         rows: torch.Tensor,
         gradients: torch.Tensor,
-        factors: torch.Tensor,
-        steps: torch.Tensor,
+        steps: Sequence[int],
+        factors: Sequence[float],
     ) -> None:
-        """Take a step; the rates are multiplied by ``factors``, and ``steps`` counts from 1, both
-        ``(rows, 1)``.
-        """
-        if self._has_l1:
-            gradients = gradients + self._l1 * rows.sign()
-        if self._has_l2:
-            gradients = gradients + 2 * self._l2 * rows
+        """Take a step: of each row its number, from 0, and what multiplies its rate."""
+        by_row = zip(self._rates, *self._betas, steps, factors, strict=True)
+        numbers = [
+            (rate * factor, factor, 1 - beta1 ** (step + 1), 1 - beta2 ** (step + 1))
+            for rate, beta1, beta2, step, factor in by_row
+        ]
+        rates, peaks, *corrections = torch.split(rows.new_tensor(numbers), 1, dim=1)
+        for penalty, weights in self._added:
+            gradients = gradients + penalty.gradient(rows, *weights)
         if self.problem.clip_norm is not None:
             norms = gradients.norm(dim=1, keepdim=True)
             gradients = gradients * (self.problem.clip_norm / (norms + 1e-6)).clamp(max=1)
-        rates = self._rates * factors
-        if self.problem.optimizer == "sgd":
-            self._sgd(rows, gradients, rates)
-        else:
-            self._adam(rows, gradients, rates, steps)
+        if self._share is None:
+            gradients = gradients.addcmul(rows, self._decay)
+        is_sgd = self.problem.optimizer == "sgd"
+        updates = self._sgd(gradients) if is_sgd else self._adam(gradients, *corrections)
+        if self._share is not None:
+            rows.mul_(1 - rates * self._decay * self._share(rows, updates, peaks))
+        rows.addcmul_(updates, rates, value=-1)
+        for penalty, weights in self._whole:
+            assert penalty.proximal is not None
+            rows.copy_(penalty.proximal(rows, rates, *weights))
 
-    def _sgd(self, rows: torch.Tensor, gradients: torch.Tensor, rates: torch.Tensor) -> None:
-        gradients = gradients.addcmul(rows, self._decay)
-        if self._has_momentum:
-            buffer = self.moments["momentum"].mul_(self._momentum).add_(gradients)
-            gradients = buffer
-        rows.addcmul_(gradients, rates, value=-1)
+    def _sgd(self, gradients: torch.Tensor) -> torch.Tensor:
+        if not self._has_momentum:
+            return gradients
+        buffer = self.moments["momentum"].mul_(self._momentum).add_(gradients)
+        return gradients.addcmul(buffer, self._momentum) if self.problem.nesterov else buffer
 
     def _adam(
-        self,
-        rows: torch.Tensor,
-        gradients: torch.Tensor,
-        rates: torch.Tensor,
-        steps: torch.Tensor,
-    ) -> None:
-        if self.problem.optimizer == "adamw":
-            rows.mul_(1 - rates * self._decay)
-        else:
-            gradients = gradients.addcmul(rows, self._decay)
+        self, gradients: torch.Tensor, of_mean: torch.Tensor, of_square: torch.Tensor
+    ) -> torch.Tensor:
         mean, square = self.moments["mean"], self.moments["square"]
-        mean.lerp_(gradients, 1 - _BETAS[0])
-        square.mul_(_BETAS[1]).addcmul_(gradients, gradients, value=1 - _BETAS[1])
-        scale = rates / (1 - _BETAS[0] ** steps)
-        roots = (square / (1 - _BETAS[1] ** steps)).sqrt_().add_(_EPSILON)
-        rows.sub_(scale * mean / roots)
+        mean.mul_(self._keeps[0]).addcmul_(gradients, self._takes[0])
+        square.mul_(self._keeps[1]).addcmul_(gradients * self._takes[1], gradients)
+        roots = (square / of_square).sqrt_().add_(_EPSILON)
+        return mean / of_mean / roots

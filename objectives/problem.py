@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from objectives.coefficients import takes, tell_bounds
 from objectives.facts import Direction, LastBatch, Params
+from objectives.penalties import DECAYS, Decay
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "cosine", "onecycle"]
@@ -71,12 +73,23 @@ class Problem:
     default it is the accuracy of classes, or the loss.
 
     ``space`` holds Optuna's distributions, ``(low, high)`` or ``(low, high, "log")``, or a list of
-    choices. Of its names ``weight_decay``, ``lr``, ``momentum``, ``l1``, ``l2_penalty`` and
-    ``label_smoothing`` are known to training, all others are the model's arguments. ``strength`` is
+    choices. Of its names those in ``objectives.coefficients`` are known to training: ``lr``,
+    ``batch_size``, penalties; all others are the model's arguments. ``strength`` is
     the one that is asked about, ``companion`` the one that is chosen anew with it.
 
-    ``decays`` tells which parameters decay: ``"all"`` as torch's optimizers have it, ``"matrices"``
-    (nothing of one dimension, as biases), or a function ``(name, tensor) -> bool``.
+    ``momentum`` and ``nesterov`` are of SGD, ``betas`` of Adam and AdamW; ``schedule`` is over all
+    epochs. ``patience``: a trial ends after so many epochs that were no better than its best, with
+    the value and the model of that one.
+
+    ``fixed`` holds values, by the same names, that all trials have. Names of penalties are
+    ``l2_penalty``, ``l1``, ``alpha`` with ``l1_ratio``, and ``label_smoothing``: see
+    ``objectives.penalties``. With ``proximal`` those with an L1 part act by proximal steps, which
+    give exact zeros, and not by their subgradients.
+    ``decay`` is how ``weight_decay`` acts, as torch's optimizer has it unless it is said:
+    ``coupled``, ``decoupled``, ``cautious`` or ``corrected``.
+    ``decays`` tells which parameters decay, and have penalties: ``"all"`` as torch's optimizers
+    have it, ``"matrices"`` (nothing of one dimension, as biases), or a function
+    ``(name, tensor) -> bool``.
     ``last_batch`` of an epoch, if smaller: ``keep`` it as torch's optimizers do, ``scale`` its
     gradient to its size, or ``drop`` it; by default it is dropped where there are ten others, or
     where it is a single example, and scaled elsewhere.
@@ -102,11 +115,17 @@ class Problem:
     companion: str | None = "lr"
     optimizer: Optimizer = "sgd"
     momentum: float = 0.0
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
     schedule: Schedule = "constant"
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    proximal: bool = False
+    decay: Decay | None = None
     decays: Literal["all", "matrices"] | Callable[[str, Any], bool] = "all"
     clip_norm: float | None = None
     epochs: int = 20
     batch_size: int = 64
+    patience: int | None = None
     last_batch: LastBatch | None = None
     collate: Callable[[list[Any]], Any] | None = None
     loader_workers: int = 0
@@ -124,18 +143,43 @@ class Problem:
         for name, known in _CHOICES.items():
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name}={value!r}: choose {', '.join(map(str, known))}")
-        for name in ("epochs", "batch_size"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"{name}={value!r}: give 1 or more")
         if self.loss is not None and self.step is not None:
             raise ValueError("give a loss or a step, not both: a step contains its loss")
         if not (callable(self.decays) or self.decays in ("all", "matrices")):
             raise ValueError(f"decays={self.decays!r}: give 'all', 'matrices' or a function")
+        if (self.optimizer, self.decay) == ("adamw", "coupled"):
+            raise ValueError("decay='coupled': adamw's is decoupled; choose optimizer='adam'")
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        for name in ("epochs", "batch_size", "patience"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name}={value!r}: give 1 or more")
+        shares = {
+            "momentum": self.momentum,
+            **dict(zip(("beta1", "beta2"), self.betas, strict=True)),
+        }
+        for name, share in shares.items():
+            if not 0 <= share < 1:
+                raise ValueError(f"{name}={share!r}: give 0 or more, and less than 1")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm={self.clip_norm!r}: give more than 0, or None")
+        for name, value in self.fixed.items():
+            if name in self.space:
+                raise ValueError(f"fixed: {name} is searched, too: give it a value or a range")
+            if not takes(name, value):
+                raise ValueError(f"fixed: {name}={value!r}: it takes {tell_bounds(name)}")
+
+    @property
+    def acting_decay(self) -> Decay:
+        """How weight decay acts: as torch's optimizer of the name has it, unless it is said."""
+        return self.decay or ("decoupled" if self.optimizer == "adamw" else "coupled")
 
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "optimizer": ("sgd", "adam", "adamw"),
     "schedule": ("constant", "cosine", "onecycle"),
+    "decay": (None, *DECAYS),
     "last_batch": (None, "drop", "scale", "keep"),
     "direction": (None, "maximize", "minimize"),
 }

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from objectives.base import EpochResult, Fit, TrainingConfig
+from objectives.base import EpochResult, TrainingConfig, Weights
 from objectives.data import Part
 from objectives.errors import ProblemError, UnfitStateError
 from objectives.facts import Params
@@ -20,7 +20,7 @@ from objectives.problem import FastProgram, Problem
 from objectives.program_choice import Choice, choose_program
 from objectives.ready import Ready, find_metric, make_ready
 from objectives.seeds import derive_seed
-from objectives.shorthand import find_space, middle
+from objectives.shorthand import find_arguments, find_space, middle
 
 
 class ProblemLanes:
@@ -129,8 +129,10 @@ class ProblemLanes:
         if self._ready.parts.train.in_memory:  # one after another: their weights stay in the cache
             for each, group in groups.items():
                 self._take_all({each: group}, failed)
-        else:
-            self._take_all(groups, failed)
+        else:  # read once for all that have batches of a size
+            for size in {group.lanes[0].batch_size for group in groups.values()}:
+                equal = {e: g for e, g in groups.items() if g.lanes[0].batch_size == size}
+                self._take_all(equal, failed)
         results: dict[int, EpochResult] = {}
         for each, group in groups.items():
             if each not in failed:
@@ -143,13 +145,17 @@ class ProblemLanes:
 
     def _open(self, numbers: Sequence[int], program: Program) -> Group:
         lanes = [self._lanes[number] for number in numbers]
-        return Group(program, self._ready.problem, lanes, self._ready.n_steps)
+        ready = self._ready.in_batches_of(lanes[0].batch_size)
+        return Group(program, ready.problem, lanes, ready.n_steps)
 
     def _take_all(
         self, groups: Mapping[tuple[int, ...], Group], failed: dict[tuple[int, ...], BaseException]
     ) -> None:
+        """Train groups that have batches of one size on the same ones."""
+        size = next(iter(groups.values())).lanes[0].batch_size
+        batches = self._ready.in_batches_of(size).training_batches(self._next_pass)
         with torch.random.fork_rng(devices=[]):
-            for batch, share in self._ready.training_batches(self._next_pass):
+            for batch, share in batches:
                 for each, group in groups.items():
                     if each not in failed:
                         try:
@@ -180,14 +186,18 @@ class ProblemLanes:
         """Return a copy of all that a trial's lane consists of."""
         return state_of(self._lanes[trial_number])
 
-    def fit(self, trial_number: int) -> Fit:
+    def training_value(self, trial_number: int) -> float:
         """Score a trial's model, as it is now, on the training part."""
-        lane = self._lanes[trial_number]
-        decays = find_decays(self._ready.problem, lane.model).to(lane.row)
-        norm = float((lane.row.double() * decays).norm())
         if self.choice.fast is not None:
-            return Fit(self.choice.fast.training_value(lane.model.model), norm)
-        return Fit(self._score(trial_number, self._ready.parts.train), norm)
+            return self.choice.fast.training_value(self._lanes[trial_number].model.model)
+        return self._score(trial_number, self._ready.parts.train)
+
+    def weights(self, trial_number: int) -> Weights:
+        """Measure the parameters of a trial's model, as they are now."""
+        lane = self._lanes[trial_number]
+        own = lane.row[find_decays(self._ready.problem, lane.model).to(lane.row) > 0]
+        n_zero = own.numel() - int(own.count_nonzero())
+        return Weights(float(own.double().norm()), n_zero / max(1, own.numel()))
 
     def test_value(self, trial_number: int) -> float:
         """Score a trial's model, as it is now, on the test part; ProblemError if there is none."""
@@ -206,7 +216,7 @@ def open_problem_lanes(
 ) -> ProblemLanes:
     """Open lanes that train a problem; raises ObjectiveError."""
     ready = make_ready(problem, config)
-    space = config.space or find_space(problem, {})
+    space = config.space or find_space(ready.problem, find_arguments(problem.model))
     ready = replace(ready, metric=find_metric(ready, ready.build(middle(space), seed=0)))
     choice = choose_program(ready, space, n_lanes)
     return ProblemLanes(ready, replace(choice, n_lanes=n_lanes or choice.n_lanes))

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from objectives.coefficients import BY_MAGNITUDE
 from objectives.data import TensorPart
 from objectives.draws import find_sites
 from objectives.errors import first_line
@@ -80,7 +81,7 @@ def choose_program(ready: Ready, space: Mapping[str, Any], n_lanes: int | None) 
     """Return what trains a problem of this space fastest."""
     example = middle(space)
     is_cpu = ready.device.type == "cpu"
-    if ready.problem.fast is not None:
+    if ready.problem.fast is not None and "batch_size" not in example:
         with torch.random.fork_rng(devices=[]):
             reason = _find_fault(ready, example)
         if reason is None:
@@ -94,7 +95,7 @@ def choose_program(ready: Ready, space: Mapping[str, Any], n_lanes: int | None) 
     with torch.random.fork_rng(devices=[]):
         few = batches[:_TRIED_STEPS]
         beside = partial(_train, ready, Stacked, few)
-        reason = _find_difference(ready, _try_with(example), few, beside)
+        reason = _find_difference(ready, _try_with(ready, example), few, beside)
         programs = (OneByOne,) if reason else (OneByOne, Stacked)
         try:
             seconds = _time_programs(ready, example, batches, programs, n_together)
@@ -106,9 +107,12 @@ def choose_program(ready: Ready, space: Mapping[str, Any], n_lanes: int | None) 
         return replace(choice, rates=find_rates(ready, space, few))
 
 
-def _try_with(*examples: Params) -> list[Params]:
+def _try_with(ready: Ready, *examples: Params) -> list[Params]:
     """Return points of a space for lanes that are tried side by side, each with its own rules."""
-    return [{**each, **own} for each, own in zip(cycle(examples), _TRIED, strict=False)]
+    # The middle of a range may be too little to be missed.
+    weights = dict.fromkeys({**ready.problem.fixed, **examples[0]}.keys() & {*BY_MAGNITUDE}, 0.1)
+    pairs = zip(cycle(examples), _TRIED, strict=False)
+    return [{**each, **weights, **own} for each, own in pairs]
 
 
 def find_rates(ready: Ready, space: Mapping[str, Any], batches: Sequence[Any]) -> frozenset[str]:
@@ -135,7 +139,7 @@ def _differ_in_rates(ready: Ready, points: Sequence[Params], batches: Sequence[A
     if shapes[0] != shapes[1] or len(rates[0]) != len(rates[1]) or rates[0] == rates[1]:
         return False
     beside = partial(_train, ready, Stacked, batches)
-    return _find_difference(ready, _try_with(*points), batches, beside) is None
+    return _find_difference(ready, _try_with(ready, *points), batches, beside) is None
 
 
 def _choose_faster(reason: str | None, seconds: Sequence[float], n_together: int) -> Choice:
@@ -168,7 +172,7 @@ def _find_fault(ready: Ready, example: Params) -> str | None:
     def train(lanes: Sequence[Lane]) -> None:
         train_by(_open_fast(few), lanes, few.order(0))
 
-    return _find_difference(few, _try_with(example), list(few.training_batches(0)), train)
+    return _find_difference(few, _try_with(ready, example), list(few.training_batches(0)), train)
 
 
 def _find_difference(

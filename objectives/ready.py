@@ -21,6 +21,7 @@ from objectives.metrics import METRICS
 from objectives.parts import Parts, read_parts
 from objectives.problem import Metric, Problem
 from objectives.seeds import derive_seed, permutation
+from objectives.settings import apply_settings
 from objectives.shorthand import model_params
 
 # At least so many examples are scored at a time.
@@ -52,11 +53,18 @@ class Ready:
         own = self.problem.last_batch
         return own or choose_last_batch(self.parts.train.n, self.problem.batch_size)
 
+    def in_batches_of(self, size: int | None) -> "Ready":
+        """Return the same in batches of this size; None: of the problem's."""
+        if size is None:
+            return self
+        return replace(self, problem=replace(self.problem, batch_size=size))
+
     def build(self, params: Params, seed: int) -> Lane:
         """Return a new lane; the same seed gives the same weights. Raises what the model raises."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             model = self.problem.model(**model_params(params))
+        params = {**self.problem.fixed, **params}
         return Lane(Judged(model.to(self.device), self.problem), params, seed)
 
     def order(self, number: int) -> NDArray[np.int64]:
@@ -106,7 +114,7 @@ def make_ready(problem: Problem, config: TrainingConfig) -> Ready:
     """
     device = choose_device(config.device)
     problem = replace(
-        problem,
+        apply_settings(problem, {**config.settings, "fixed": config.fixed}),
         epochs=config.epochs,
         batch_size=config.batch_size,
         last_batch=config.last_batch or problem.last_batch,

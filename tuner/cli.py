@@ -21,6 +21,7 @@ from tuner.commands import (
     engine_options,
     options,
     service_options,
+    spec_options,
     worker_options,
 )
 from tuner.commands.check import add_check_command
@@ -158,7 +159,7 @@ def _main(
 
 
 @app.command(epilog="Example: tuner run --dataset digits --study digits --trials 20 --workers 2")
-@options.with_spec_options()
+@spec_options.with_spec_options()
 @brake_options.with_brake_options
 @worker_options.with_worker_options
 @engine_options.with_engine_options
@@ -187,7 +188,7 @@ def run(
     leaving = Leaving()
     # From here on: a KeyboardInterrupt in the middle of an import can be lost.
     with leaving.listening(), about(study=study):
-        options.check_new_study(storage, context)
+        spec_options.check_new_study(storage, context)
         from tuner.report import progress_console
         from tuner.run import RunRequest, run_study, summary
 
@@ -197,7 +198,7 @@ def run(
             worker=worker_options.read_config(
                 context, study, log_level=level, engine=engine_options.read_choice(context)
             ),
-            options=options.given(context),
+            options=spec_options.given(context),
             n_trials=trials,
             timeout_seconds=timeout,
             max_retries=max_retries,
@@ -218,7 +219,7 @@ def run(
 
 
 @app.command(epilog="Example: tuner create --trials 200 --storage postgresql://user@host/tuner")
-@options.with_spec_options()
+@spec_options.with_spec_options()
 @brake_options.with_brake_options
 def create(
     context: typer.Context,
@@ -241,7 +242,7 @@ def create(
     if (remote := find_remote(context)) is not None:
         check_name_and_budget(study, trials)
         wish: dict[str, Any] = {
-            "spec": options.given_to_service(context),
+            "spec": spec_options.given_to_service(context),
             "n_trials": trials,
             "timeout_seconds": timeout,
         }
@@ -260,8 +261,8 @@ def create(
     from tuner.study import create_or_resume
     from tuner.workers.jobs import look_at_new
 
-    options.check_new_study(storage, context)
-    wished = look_at_new(storage, study, options.given(context))
+    spec_options.check_new_study(storage, context)
+    wished = look_at_new(storage, study, spec_options.given(context))
     loaded = create_or_resume(
         create_storage(storage),
         study,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from objectives import ProblemError
+from objectives.coefficients import takes, tell_bounds
 from objectives.shorthand import read_range
 from tuner.errors import ContradictionError, UsageError
 
@@ -47,15 +48,20 @@ def take_ranges(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
     return ranges, others
 
 
-def as_fields(objective: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options for a built-in objective, whose ranges are fields of its spec."""
+def as_fields(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options for a built-in objective: ranges that have no field of their own apart.
+
+    λ's field counts only where λ is asked about.
+    """
     ranges, others = take_ranges(options)
+    search = {}
     for name, stated in ranges.items():
-        if name not in WITH_OPTIONS:
-            raise UsageError(f"--search {name}: {objective} {_explain_unknown(name, WITH_OPTIONS)}")
-        if not isinstance(stated, tuple):
-            raise UsageError(f"--search {name}: {objective} searches a range: LOW..HIGH")
-    return {**others, **{name: stated[:2] for name, stated in ranges.items()}}
+        is_plain = name in WITH_OPTIONS and isinstance(stated, tuple)
+        if is_plain and (name == "lr" or options.get("strength") in (None, name)):
+            others[name] = stated[:2]
+        else:
+            search[name] = read_range(name, stated)
+    return {**others, **({"search": search} if search else {})}
 
 
 def check_same_ranges(study_name: str, space: Mapping[str, Any], ranges: Mapping[str, Any]) -> None:
@@ -100,13 +106,22 @@ def _read(text: str, stated: str) -> Any:
     return (*bounds, "log") if colon else bounds
 
 
-def read_values(texts: Iterable[str]) -> dict[str, Any]:
+def read_values(texts: Iterable[str], option: str = "--set") -> dict[str, Any]:
     """Return the values of ``NAME=VALUE`` by name; raises UsageError."""
     pairs = [text.partition("=") for text in texts]
     for (name, _, value), text in zip(pairs, texts, strict=True):
         if not (name.strip().isidentifier() and value.strip()):
-            raise UsageError(f"--set {text!r}: write NAME=VALUE")
+            raise UsageError(f"{option} {text!r}: write NAME=VALUE")
     return {name.strip(): _read_value(value.strip()) for name, _, value in pairs}
+
+
+def read_fixed(texts: Iterable[str]) -> dict[str, Any]:
+    """Return the values that all trials have; raises UsageError for one that cannot be."""
+    found = read_values(texts, "--fix")
+    for name, value in found.items():
+        if not takes(name, value):
+            raise UsageError(f"--fix {name}={value}: it takes {tell_bounds(name)}")
+    return found
 
 
 def _read_value(text: str) -> Any:

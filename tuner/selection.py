@@ -103,8 +103,9 @@ def score_on_test(
 
 
 def _describe(trial: FrozenTrial) -> TrainedTrial:
-    course = find_course(trial)
-    return TrainedTrial(trial.number, course.params, course.init, course.passes, _value(trial))
+    course, best = find_course(trial), trial.user_attrs.get("best_epoch")
+    passes = course.passes[:best]  # of one that ends early the model is that of its best epoch
+    return TrainedTrial(trial.number, course.params, course.init, passes, _value(trial))
 
 
 def _value(trial: FrozenTrial) -> float:

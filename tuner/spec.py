@@ -11,16 +11,21 @@ import unicodedata
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from objectives import DATASETS, OBJECTIVES, DataFacts, Facts, MetricFacts, TrainingConfig
+from objectives import DATASETS, Facts, MetricFacts, ProblemError, TrainingConfig
 from objectives.facts import LastBatch, choose_last_batch
 from objectives.functions import is_users, is_written_well
+from objectives.outline import check_names, outline
+from objectives.penalties import Decay
+from objectives.problem import Optimizer, Schedule
+from objectives.settings import SETTINGS
+from objectives.shorthand import find_default
 from tuner.confirmation.fresh_seeds import MAX_N_TRIALS
 from tuner.errors import ContradictionError, UsageError
-from tuner.ranges import as_fields, check_same_ranges, take_ranges
+from tuner.ranges import WITH_OPTIONS, as_fields, check_same_ranges, take_ranges
 
 _MAX_NAME_LENGTH = 250  # a little less than Optuna's column takes
 # Ends the name of the study in which another one's candidates meet fresh seeds.
@@ -39,6 +44,11 @@ def _check_range(bounds: tuple[float, float]) -> tuple[float, float]:
 
 
 Range = Annotated[tuple[float, float], AfterValidator(_check_range)]
+
+
+def _unless_said(**constraints: Any) -> Any:
+    """Return a field of which older workers know nothing: not stored when it is None."""
+    return Field(default=None, exclude_if=lambda value: value is None, **constraints)
 
 
 class Spec(BaseModel):
@@ -68,6 +78,21 @@ class Spec(BaseModel):
     # What a user's problem said of itself when the study was created; a function says nothing.
     problem: Facts | None = Field(default=None, exclude_if=lambda facts: facts is None)
 
+    # What is said in place of the problem: ranges of a built-in one, values that all trials have,
+    # and settings of the training. Not stored when nothing is said.
+    search: dict[str, dict[str, Any]] | None = _unless_said()
+    fixed: dict[str, Any] | None = _unless_said()
+    label_noise: float | None = _unless_said(ge=0, lt=1)
+    strength: str | None = _unless_said()
+    optimizer: Optimizer | None = _unless_said()
+    nesterov: bool | None = _unless_said()
+    schedule: Schedule | None = _unless_said()
+    decay: Decay | None = _unless_said()
+    decays: Literal["all", "matrices"] | None = _unless_said()
+    proximal: bool | None = _unless_said()
+    clip_norm: float | None = _unless_said(gt=0)
+    patience: int | None = _unless_said(ge=1)
+
     # Whether trials that have failed teach the sampler as the worst there are (tpe).
     learn_from_failures: bool = Field(default=True, exclude_if=lambda learns: learns)
 
@@ -91,17 +116,27 @@ class Spec(BaseModel):
         """What is known of the objective."""
         if self.is_users:
             return self.problem or Facts(MetricFacts(direction=self.direction))
-        data = DATASETS[self.dataset]
-        n_train = self.train_size or data.n_train
-        space = {"weight_decay": _log_uniform(self.weight_decay), "lr": _log_uniform(self.lr)}
-        return Facts(
-            metric=MetricFacts("validation accuracy", self.direction, is_proportion=True),
-            space=space,
-            with_zero=True,
-            can_train_again=True,
-            recipe=OBJECTIVES[self.objective],
-            data=DataFacts(n_train, data.n_validation, data.n_test, data.sha256),
+        return outline(
+            self.objective,
+            self.dataset,
+            {**self.settings, "search": self._ranges, "fixed": self.fixed},
+            n_train=self.train_size,
         )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is said of the training in place of the problem, by name."""
+        found = {name: getattr(self, name) for name in SETTINGS}
+        return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def _ranges(self) -> dict[str, Any]:
+        """What a built-in problem searches; λ's own field counts where λ is asked about."""
+        own = {"weight_decay": self.weight_decay, "lr": self.lr}
+        if self.strength not in (None, "weight_decay"):
+            del own["weight_decay"]
+        found = {name: bounds for name, bounds in own.items() if name not in (self.fixed or {})}
+        return {**found, **(self.search or {})}
 
     def training_config(self, *, data_dir: Path, device: str) -> TrainingConfig:
         """Return what a built-in objective has to know of the study."""
@@ -117,7 +152,10 @@ class Spec(BaseModel):
             device=device,
             code=None if self.problem is None else self.problem.code,
             data=None if self.problem is None else self.problem.data,
-            space=None if self.problem is None else self.problem.space,
+            space=self.facts.space,
+            settings=self.settings,
+            fixed=self.fixed or {},
+            label_noise=self.label_noise or 0.0,
         )
 
     @property
@@ -135,14 +173,7 @@ class Spec(BaseModel):
                     "file.py:function"
                 )
             return self
-        if self.objective not in OBJECTIVES:
-            names = ", ".join(OBJECTIVES)
-            raise ValueError(
-                f"unknown objective {self.objective!r}: choose {names} or package.module:function"
-            )
-        if self.dataset not in DATASETS:
-            names = ", ".join(DATASETS)
-            raise ValueError(f"unknown data set {self.dataset!r}: choose one of {names}")
+        check_names(self.objective, self.dataset)
         n_train = DATASETS[self.dataset].n_train
         if self.train_size is not None and self.train_size > n_train:
             raise ValueError(
@@ -150,20 +181,21 @@ class Spec(BaseModel):
             )
         if self.direction == "minimize":
             raise ValueError(f"--direction minimize: {self.objective} reports an accuracy")
+        if self.label_noise and not DATASETS[self.dataset].n_classes:
+            raise ValueError(f"--label-noise: {self.dataset} has numbers, not classes, as targets")
+        try:
+            _ = self.facts
+        except ProblemError as error:
+            raise ValueError(str(error)) from error
         return self
 
 
-def _log_uniform(bounds: tuple[float, float]) -> dict[str, Any]:
-    """Return a distribution as Optuna writes it as JSON; importing Optuna takes half a second."""
-    attributes = {"step": None, "low": bounds[0], "high": bounds[1], "log": True}
-    return {"name": "FloatDistribution", "attributes": attributes}
-
-
+_FLAGS = {"fixed": "fix"}
 # What a user's objective states itself; these fields would be silently ignored.
-_NOT_FOR_PROBLEMS = ("dataset", "train_size")
+_NOT_FOR_PROBLEMS = ("dataset", "train_size", "label_noise")
 _NOT_FOR_FUNCTIONS = (
     *_NOT_FOR_PROBLEMS,
-    *("batch_size", "last_batch", "weight_decay", "lr", "search"),
+    *("batch_size", "last_batch", "weight_decay", "lr", "search", "fixed", *SETTINGS),
 )
 _OWN_STATEMENTS = {
     True: "a function states its own search space and data",
@@ -188,7 +220,7 @@ def build_spec(options: Mapping[str, Any]) -> Spec:
     for name in _without_effect(spec):
         if name in options:
             raise UsageError(
-                f"--{name.replace('_', '-')} has no effect on {spec.objective}: "
+                f"--{_FLAGS.get(name, name).replace('_', '-')} has no effect on {spec.objective}: "
                 f"{_OWN_STATEMENTS[spec.is_function]}"
             )
     return spec
@@ -200,16 +232,22 @@ def read_options(options: Mapping[str, Any]) -> Spec:
     ``search`` holds ranges by name; those of a problem stand in what it says of itself.
     """
     try:
-        spec = Spec(**{name: value for name, value in options.items() if name != "search"})
-        return spec if spec.is_users else Spec(**as_fields(spec.objective, options))
+        if is_users(options.get("objective", "")):
+            return Spec(**{name: value for name, value in options.items() if name != "search"})
+        return Spec(**as_fields(options))
     except ValidationError as error:
         raise UsageError(_first_message(error)) from error
 
 
 def build_new_spec(options: Mapping[str, Any]) -> Spec:
     """Build the spec of what is trained for the first time; raises UsageError."""
-    spec = build_spec(options)
+    spec = build_spec(_with_ranges(options))
     data = spec.facts.data
+    if not spec.is_users and data is not None and spec.batch_size > data.n_train:
+        raise UsageError(
+            f"--batch-size {spec.batch_size}: there are {data.n_train} training examples; give at "
+            "most that many"
+        )
     if spec.is_users or spec.last_batch is not None or data is None:
         return spec
     return spec.model_copy(update={"last_batch": choose_last_batch(data.n_train, spec.batch_size)})
@@ -217,9 +255,8 @@ def build_new_spec(options: Mapping[str, Any]) -> Spec:
 
 def find_given(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return those options that have precedence over what a problem says of itself."""
-    given = {
-        name: options[name] for name in ("epochs", "batch_size", "last_batch") if name in options
-    }
+    names = ("epochs", "batch_size", "last_batch", "fixed", *SETTINGS)
+    given = {name: options[name] for name in names if name in options}
     return {**given, "search": take_ranges(options)[0], "seed": options.get("seed", 0)}
 
 
@@ -228,6 +265,16 @@ def with_description(options: Mapping[str, Any], description: Mapping[str, Any])
     (_, others), facts = take_ranges(options), description["facts"]
     said = {name: each for name, each in description.items() if name != "facts"}
     return {**said, **others, "problem": facts, "direction": facts["metric"]["direction"]}
+
+
+def _with_ranges(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return options with the ranges that suit an optimizer where it was given, and they not."""
+    optimizer: Any = options.get("optimizer")
+    if optimizer not in get_args(Optimizer) or is_users(options.get("objective", "")):
+        return options
+    given = {*options, *(options.get("search") or {}), *(options.get("fixed") or {})}
+    names = [name for name in WITH_OPTIONS if name not in given]
+    return {**{name: find_default(name, optimizer) for name in names}, **options}
 
 
 def check_name_and_budget(name: str, n_trials: int | None) -> None:
@@ -257,9 +304,10 @@ def check_same_spec(study_name: str, stored: Spec, options: Mapping[str, Any]) -
     if stored.problem is not None:
         ranges, options = take_ranges(options)
     elif not stored.is_users:
-        options = as_fields(stored.objective, options)
+        options = as_fields(options)
+        ranges = options.get("search", {})
     asked = build_spec({**stored.model_dump(exclude_defaults=True), **options})
-    for name in options:
+    for name in options.keys() - {"search"}:
         was, now = getattr(stored, name), getattr(asked, name)
         if was != now:
             raise ContradictionError(
@@ -277,7 +325,8 @@ def _first_message(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     message = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
-        return message[:1].upper() + message[1:]
+        is_word = message.partition(" ")[0].isalpha()  # or a name, as of a parameter
+        return message[:1].upper() + message[1:] if is_word else message
     option = "--" + str(first["loc"][0]).replace("_", "-")
     value = first["input"]
     shown = _show(tuple(value)) if isinstance(value, tuple | list) else repr(value)

@@ -33,9 +33,9 @@ def plan_training(options: Mapping[str, Any], params: Params) -> Spec:
 
     Raises UsageError for a function, and where parameters are missing, ObjectiveError.
     """
+    options = {**options, "search": {name: [value] for name, value in params.items()}}
     if is_users(options.get("objective", "")):
-        given = {"search": {name: [value] for name, value in params.items()}}
-        described = describe_problem({**options, **given})
+        described = describe_problem(options)
         if described is None:
             raise UsageError(
                 f"--objective {options['objective']}: a function of a trial is trained by a study "
@@ -48,8 +48,6 @@ def plan_training(options: Mapping[str, Any], params: Params) -> Spec:
         told = ", ".join(tell_range(name, space[name]) for name in missing)
         flags = " ".join(_OPTIONS.get(name, f"--set {name}=VALUE") for name in missing)
         raise UsageError(f"{spec.objective} searches {told}: give {flags}")
-    if spec.problem is None and (unknown := params.keys() - space.keys()):
-        raise UsageError(f"--set {min(unknown)}: {spec.objective} takes {', '.join(space)}")
     return spec
 
 

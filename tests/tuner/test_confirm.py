@@ -96,7 +96,8 @@ def test_confirmation_trains_each_round_once_and_keeps_the_answer(storage_url: s
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * n_trials
     seeds = Counter(trial.user_attrs["seed"] for trial in trials)
     assert seeds == {0: 8, 1: 8, 2: 5, 3: 5, **dict.fromkeys((4, 5), len(confirmation.rungs))}
-    recorded = {"training_value", "training_loss", "weight_norm", "seed", "source", "worker"}
+    recorded = {"training_value", "training_loss", "weight_norm", "zero_share"}
+    recorded |= {"seed", "source", "worker"}
     assert all(recorded <= set(trial.user_attrs) for trial in trials)
     assert find_confirmation(load_study(create_storage(storage_url), "s")) == confirmation
     assert (confirmation.study, confirmation.seeds) == ("s/confirm", (4, 5))

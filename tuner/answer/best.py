@@ -44,7 +44,10 @@ class Meaning:
     model: str | None = _of("The network.")
     optimizer: str | None = _of("The optimizer.")
     momentum: float | None = _of("The optimizer's momentum.")
-    decay: str | None = _of("coupled (a part of the gradient) or decoupled (as AdamW's).")
+    decay: str | None = _of(
+        "coupled (a part of the gradient), decoupled (as AdamW's), cautious (that where the step "
+        "shrinks, too) or corrected (by the schedule's factor)."
+    )
     decay_formula: str | None = _of("How weight_decay enters a step.")
     penalty_formula: str | None = _of("The same as a penalty on the loss, with l2_penalty.")
     decayed_parameters: str | None = _of("Which parameters decay.")
@@ -58,6 +61,8 @@ class Meaning:
         "An epoch's smaller last batch: dropped, its gradient scaled to its size, or kept; null in "
         "documents that do not say, whose trainings kept it.",
     )
+    penalties: str | None = _since_0_2(None, "What is added to the loss besides weight decay.")
+    details: str | None = _since_0_2(None, "Schedule, clipping, what was the same for all trials.")
 
 
 @dataclass(frozen=True)

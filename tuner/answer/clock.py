@@ -12,16 +12,17 @@ def find_clock(
     """Return the clock of a configuration; None without λ, or where its step is not known.
 
     A step of SGD leaves ``1 - lr weight_decay`` of a weight, with momentum m in the long run
-    ``1 - lr weight_decay / (1 - m)``; one of AdamW ``1 - lr weight_decay``. So tau, after which 1/e
-    is left, is ``batch / (lr weight_decay n)`` epochs (Wang and Aitchison 2024,
+    ``1 - lr weight_decay / (1 - m)``; decoupled decay ``1 - lr weight_decay``. So tau, after which
+    1/e is left, is ``batch / (lr weight_decay n)`` epochs (Wang and Aitchison 2024,
     arXiv:2405.13698), and weight decay is the prior of variance ``1 / (weight_decay n)``.
     """
     recipe, data = facts.recipe, facts.data
     if recipe is None or data is None or not weight_decay or not lr:
         return None
-    if recipe.optimizer not in ("SGD", "AdamW"):
+    is_coupled = recipe.decay == "coupled"
+    if recipe.decay not in ("coupled", "decoupled") or (is_coupled and recipe.optimizer != "SGD"):
         return None
-    pace = lr / (1 - recipe.momentum) if recipe.optimizer == "SGD" else lr
+    pace = lr / (1 - recipe.momentum) if is_coupled else lr
     tau = batch_size / (pace * weight_decay * data.n_train)
     return Clock(
         tau_epochs=tau,

@@ -7,6 +7,7 @@ import functools
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -97,7 +98,8 @@ def build_document(
     else:
         assert confirmation is not None  # refused above
         choice = _of_rung(loaded, confirmation, rule)
-    weight_decay, meaning = _find_number(choice.params, "weight_decay"), _meaning(loaded.spec)
+    weight_decay = _find_number(choice.params, "weight_decay")
+    meaning = _meaning(loaded.spec, choice.params)
     best = Best(
         schema=SCHEMA,
         study=loaded.name,
@@ -203,7 +205,7 @@ def _find_others(loaded: LoadedStudy, confirmation: Confirmation) -> dict[str, A
         ) from error
 
 
-def _find_number(params: dict[str, Any], name: str) -> float | None:
+def _find_number(params: Mapping[str, Any], name: str) -> float | None:
     """Return a parameter if it is a number that JSON can hold: a choice may be a text, or None."""
     value = params.get(name)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -219,7 +221,7 @@ def _l2_penalty(weight_decay: float | None, meaning: Meaning) -> float | None:
 _PENALTY = "loss + l2_penalty * ||w||^2, with l2_penalty = weight_decay / 2"
 
 
-def _meaning(spec: Spec) -> Meaning:
+def _meaning(spec: Spec, params: Mapping[str, Any]) -> Meaning:
     facts: dict[str, Any] = dict.fromkeys(Meaning.__dataclass_fields__)
     recipe, data = spec.facts.recipe, spec.facts.data
     if recipe is not None and data is not None:
@@ -228,7 +230,8 @@ def _meaning(spec: Spec) -> Meaning:
         is_penalty = (recipe.optimizer, recipe.decay) == ("SGD", "coupled")
         facts |= {
             "penalty_formula": _PENALTY if is_penalty else None,
-            "batch_size": spec.batch_size,
+            "batch_size": params.get("batch_size", spec.batch_size),
+            "momentum": params.get("momentum", recipe.momentum),
             "epochs": spec.epochs,
             "last_batch": spec.fate_of_last_batch,
             "dataset": Dataset(
@@ -250,7 +253,6 @@ def _evidence(
     strength = _find_number(choice.params, facts.strength)
     companion = None if facts.companion is None else _find_number(choice.params, facts.companion)
     companions = None if confirmation is None else confirmation.companions
-    weight_decay, lr = (_find_number(choice.params, name) for name in ("weight_decay", "lr"))
     verdict = None if confirmation is None else Verdict(**confirmation.verdict.model_dump())
     return Evidence(
         metric=facts.metric.name,
@@ -270,14 +272,19 @@ def _evidence(
         companion=facts.companion,
         companion_range=companions,
         companion_edge=_find_end(companions, companion),
-        clock=_find_clock(spec, weight_decay, lr, confirmation),
+        clock=_find_clock(spec, choice.params, confirmation),
     )
 
 
 def _find_clock(
-    spec: Spec, weight_decay: float | None, lr: float | None, confirmation: Confirmation | None
+    spec: Spec, params: Mapping[str, Any], confirmation: Confirmation | None
 ) -> Clock | None:
-    clock = find_clock(spec.facts, weight_decay, lr, spec.batch_size, spec.epochs)
+    weight_decay, lr = (_find_number(params, name) for name in ("weight_decay", "lr"))
+    batch_size = params.get("batch_size", spec.batch_size)
+    facts = spec.facts
+    if facts.recipe is not None and "momentum" in params:
+        facts = replace(facts, recipe=replace(facts.recipe, momentum=params["momentum"]))
+    clock = find_clock(facts, weight_decay, lr, batch_size, spec.epochs)
     if clock is None or confirmation is None or confirmation.ridge_slope is None:
         return clock
     slope, *interval = confirmation.ridge_slope

@@ -66,6 +66,9 @@ def _find_change_of_meaning(document: Document, optimizer: Optimizer) -> str | N
     for name, written_for in _TUNED.items():
         if meaning[name] != written_for:
             return f"its {name.replace('_', ' ')} is {meaning[name]}, not {written_for}"
+    for name in ("penalties", "details"):
+        if (told := meaning.get(name)) is not None:
+            return f"it was tuned with more than that: {told}"
     if optimizer != "sgd":
         return f"it was tuned with SGD, where it is a part of the gradient; {_WHY_NOT[optimizer]}"
     return None

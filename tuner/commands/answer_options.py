@@ -45,9 +45,10 @@ Format = Annotated[
 ]
 Optimizer = Annotated[
     str | None,
-    option(
+    typer.Option(
         "--optimizer",
-        "Of the lines for a framework: sgd, adam or adamw.",
+        envvar="TUNER_EXPORT_OPTIMIZER",  # that of a search is TUNER_OPTIMIZER
+        help="Of the lines for a framework: sgd, adam or adamw.",
         metavar="NAME",
         show_default="sgd",
     ),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tuner.commands import options, worker_options
+from objectives.settings import SETTINGS
+from tuner.commands import options, spec_options, worker_options
 from tuner.errors import UsageError
 from tuner.plain import show
 from tuner.ranges import read_values
@@ -35,7 +36,7 @@ _Set = Annotated[
     list[str] | None,
     options.option(
         "--set",
-        "Another parameter that a problem of yours searches; may be repeated.",
+        "Another parameter, of training or of the model; may be repeated.",
         metavar="NAME=VALUE",
         show_default="none",
     ),
@@ -45,8 +46,9 @@ _Set = Annotated[
 def add_train_command(app: typer.Typer) -> None:
     """Add the command."""
     command = app.command(epilog="Example: tuner train --weight-decay 1e-4 --lr 0.3 --epochs 3")
-    with_options = options.with_spec_options(
-        "objective", "dataset", "train_size", "batch_size", "last_batch", "epochs", "seed"
+    with_options = spec_options.with_spec_options(
+        *("objective", "dataset", "train_size", "label_noise", "batch_size", "last_batch"),
+        *("epochs", "seed", "fix", *SETTINGS),
     )
     command(with_options(train))
 
@@ -73,7 +75,7 @@ def train(
     request = TrainRequest(data_dir, device, find_n_threads(threads))
     params = _read_params(train_weight_decay, train_lr, set_ or [])
     if trial is not None:
-        if params or options.given(context):
+        if params or spec_options.given(context):
             raise UsageError("--trial replays a trial as it was: leave the other settings out")
         loaded = load_study_to_read(storage, study)
         replayed = replay_trial(loaded, trial, request)
@@ -82,7 +84,7 @@ def train(
     elif not params:
         raise UsageError("Give --weight-decay and --lr, or --study and --trial to replay one")
     else:
-        spec = plan_training(options.given(context), params)
+        spec = plan_training(spec_options.given(context), params)
         trained = train_once(spec, params, request)
         name = spec.facts.metric.name
         if has_test_part(spec):

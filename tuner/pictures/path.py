@@ -19,18 +19,19 @@ from tuner.report import follow_up
 from tuner.selection import find_best_trial, find_confirmation
 from tuner.study import LoadedStudy, load_study_as_it_is
 
-Measure = Literal["value", "training_value", "training_loss", "weight_norm"]
+Measure = Literal["value", "training_value", "training_loss", "weight_norm", "zero_share"]
 Outcome = Literal["complete", "pruned", "diverged"]
 
 # What a confirming trial of a built-in objective keeps beside its value; a function keeps nothing.
-_KEPT: tuple[Measure, ...] = ("training_value", "training_loss", "weight_norm")
+_KEPT: tuple[Measure, ...] = ("training_value", "training_loss", "weight_norm", "zero_share")
 
 
 @dataclass(frozen=True)
 class PathRung:
     """A strength with its companion, and what training with them on fresh seeds gave, by measure.
 
-    ``value`` is the metric's; training accuracy, loss and weight norm are those of the last epoch.
+    ``value`` is the metric's; training accuracy, loss, weight norm and share of weights that are
+    exactly 0 are those of the last epoch.
     """
 
     strength: float

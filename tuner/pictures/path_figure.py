@@ -94,6 +94,10 @@ def _small_panels(path: LambdaPath) -> list[_Panel]:
     if path.has("weight_norm"):
         line = _Line("weight_norm", GREEN, "diamond")
         found.append(_Panel((line,), y_axis={"title": "weight norm ‖w‖"}))
+    if any((share := rung.find("zero_share")) and share.mean > 0 for rung in path.rungs):
+        line = _Line("zero_share", BLUE, "cross")
+        axis = {"title": "weights that are 0", "tickformat": ".0%", "rangemode": "tozero"}
+        found.append(_Panel((line,), y_axis=axis))
     height = (1 - _SPACE * (len(found) - 1)) / max(1, len(found))
     bottoms = [place * (height + _SPACE) for place in reversed(range(len(found)))]
     boxes = [Box(_LEFT, 1, bottom, bottom + height) for bottom in bottoms]
@@ -104,7 +108,7 @@ def _loss_axis(path: LambdaPath) -> dict[str, Any]:
     """Return a log axis where the loss spans more than a decade."""
     losses = [score.mean for rung in path.rungs if (score := rung.find("training_loss"))]
     losses += [
-        each.measures["training_loss"] for each in path.trained if each.measures.keys() > {"value"}
+        each.measures["training_loss"] for each in path.trained if "training_loss" in each.measures
     ]
     if min(losses) > 0 and max(losses) > 10 * min(losses):
         return {"type": "log", "exponentformat": "none", "dtick": 1}

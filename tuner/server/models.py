@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from objectives.facts import LastBatch
+from objectives.penalties import Decay
+from objectives.problem import Optimizer, Schedule
 from tuner.confirmation.fresh_seeds import MAX_N_TRIALS
 from tuner.spec import Direction, PrunerName, SamplerName
 
@@ -79,6 +81,26 @@ class SpecOptions(_Taken):
         default=None, description="Range of λ searched, log-uniform."
     )
     lr: Bounds | None = Field(default=None, description="Range of the learning rate, log-uniform.")
+    search: dict[str, dict[str, Any]] | None = Field(
+        default=None, description="What else is searched: Optuna's distributions as JSON, by name."
+    )
+    fixed: dict[str, str | bool | int | float | None] | None = Field(
+        default=None, description="What is the same for all trials, by name."
+    )
+    label_noise: Annotated[float, Field(ge=0, lt=1)] | None = None
+    strength: str | None = Field(default=None, max_length=200, description="What is asked about.")
+    optimizer: Optimizer | None = None
+    nesterov: bool | None = None
+    schedule: Schedule | None = None
+    decay: Decay | None = Field(default=None, description="How weight_decay acts.")
+    decays: Literal["all", "matrices"] | None = Field(
+        default=None, description="What decays, and has penalties."
+    )
+    proximal: bool | None = Field(default=None, description="L1 acts by proximal steps.")
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    patience: Count | None = Field(
+        default=None, description="Epochs without a better one that end a trial."
+    )
     sampler: SamplerName | None = None
     pruner: PrunerName | None = None
     learn_from_failures: bool | None = Field(

@@ -28,7 +28,8 @@ class Checkpoint:
     """A trial after some epochs: all that it takes to go on as if nothing had happened.
 
     ``trial`` is the number of its initialisation: in a search that of the trial that began.
-    ``passes``, ``values`` and ``losses`` are by epoch.
+    ``passes``, ``values`` and ``losses`` are by epoch. ``best`` is the state after the best of
+    them, if the trial may end early.
     """
 
     __pydantic_config__ = ConfigDict(revalidate_instances="always")
@@ -39,6 +40,7 @@ class Checkpoint:
     values: list[float]
     losses: list[float]
     state: Mapping[str, Any]
+    best: Mapping[str, Any] | None = None
 
 
 _CHECKPOINT = TypeAdapter(Checkpoint)

@@ -68,6 +68,8 @@ class WorkerConfig:
             epochs=spec.epochs,
             has_fresh_seeds=spec.confirms is not None,
             n_lanes=self.n_lanes,
+            patience=spec.patience,
+            maximizes=spec.direction == "maximize",
             study_name=self.study_name,
             spec_hash=spec.hash,
             checkpoint_dir=self.checkpoint_dir,

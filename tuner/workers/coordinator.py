@@ -121,9 +121,9 @@ def serve_study(  # noqa: PLR0913 (what `run_worker` has, and a guest's manners)
         worker_id, ordinal = retry.call(
             "register", lambda: _register(loaded, n_lanes, config.lease_seconds)
         )
-        retry.call("note the program", lambda: _note_program(loaded, crew))
         claimant = Claimant(loaded.study_id, worker_id, config.lease_seconds)
         try:
+            retry.call("note the program", lambda: _note_program(loaded, crew))
             with WorkerStorage(database, claimant, retry) as storage:
                 study = with_sampler(loaded, storage, ordinal)
                 books = Bookkeeper(loaded, study, storage, crew, retry)

@@ -6,7 +6,7 @@ which of them are pruned, is said by the coordinator.
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -54,6 +54,7 @@ class _Held:
     passes: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+    best: Mapping[str, Any] | None = None  # the state after the best epoch, if it may end early
 
 
 class _LaneTrainer:
@@ -82,7 +83,7 @@ class _LaneTrainer:
             self._wait_for_lane(start)
         else:
             done = found.passes, found.values, found.losses
-            self._waiting.append(_Held(start, found.trial, found.state, *done))
+            self._waiting.append(_Held(start, found.trial, found.state, *done, found.best))
 
     def _wait_for_lane(self, start: StartLane) -> None:
         fresh = start.fresh_seed
@@ -167,12 +168,33 @@ class _LaneTrainer:
         self._link.tell("report", number, result.epoch, result.value)
         held.losses.append(result.loss)
         held.values.append(result.value)
-        if result.epoch < self._work.epochs:
+        attrs: dict[str, Any] = {}
+        best = self._find_best(held.values)
+        if self._work.patience is not None and best == result.epoch:
+            held.best = self._lanes.state(number)
+        is_early = self._work.patience is not None and result.epoch - best >= self._work.patience
+        if result.epoch < self._work.epochs and not is_early:
             return None
-        attrs = self._losses_of(number)
+        if held.best is not None:
+            attrs["best_epoch"] = best
+            self._go_back(held, best)
+        attrs |= self._losses_of(number)
+        attrs |= asdict(self._lanes.weights(number))
         if self._work.has_fresh_seeds:
-            attrs |= asdict(self._lanes.fit(number))
-        return Outcome("COMPLETE", values=[result.value], user_attrs=attrs)
+            attrs["training_value"] = self._lanes.training_value(number)
+        value = result.value if held.best is None else held.values[best - 1]
+        return Outcome("COMPLETE", values=[value], user_attrs=attrs)
+
+    def _find_best(self, values: Sequence[float]) -> int:
+        """Return the best epoch, of equal ones the first."""
+        best = max(values) if self._work.maximizes else min(values)
+        return values.index(best) + 1
+
+    def _go_back(self, held: _Held, epoch: int) -> None:
+        """Let a trial's lane be what it was after its best epoch."""
+        number, params = held.start.number, held.start.params
+        self._lanes.remove(number)
+        self._lanes.add(number, params, epoch, held.best, held.init)
 
     def _losses_of(self, number: int) -> dict[str, Any]:
         return curve_attrs("training_loss", self._in_training[number].losses)
@@ -182,7 +204,7 @@ class _LaneTrainer:
         if outcome is None and self._checkpoints is not None:
             done = held.passes, held.values, held.losses
             params, state = dict(held.start.params), self._lanes.state(number)
-            checkpoint = Checkpoint(held.init, params, *done, state)
+            checkpoint = Checkpoint(held.init, params, *done, state, held.best)
             self._checkpoints.save(held.start.first, checkpoint)
         elif outcome is not None and outcome.state != "LOST":
             if self._checkpoints is not None:

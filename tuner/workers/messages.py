@@ -47,12 +47,14 @@ class FunctionWork:
 
 @dataclass(frozen=True)
 class LaneWork:
-    """Trials of a built-in objective; ``training`` is an ``objectives.TrainingConfig``."""
+    """Trials of a problem; ``training`` is an ``objectives.TrainingConfig``."""
 
     training: Any
     epochs: int
     has_fresh_seeds: bool
     n_lanes: int | None
+    patience: int | None
+    maximizes: bool
     study_name: str
     spec_hash: str
     checkpoint_dir: Path | None

@@ -1,0 +1,1 @@
+"""Models of built-in problems: of inputs ``(batch, n_inputs)``, each with defaults of its own."""
