@@ -165,7 +165,7 @@ def _make_ready(make: Callable[[], Any]) -> Any:
 
     inputs = torch.randn(3000, 20, generator=torch.Generator().manual_seed(0))
     labels = (inputs[:, 0] * inputs[:, 1] + inputs[:, 2] > 0).long()
-    return make_ready(Problem(make, (inputs, labels)), TrainingConfig("", "", 0, device="cpu"))
+    return make_ready(Problem(make, (inputs, labels)), TrainingConfig("", "", 0, device="cpu"))[0]
 
 
 def _time_steps(make: Callable[[], Any], n_rounds: int) -> dict[int, list[float]]:

@@ -72,7 +72,7 @@ def _make_ready(data_dir: Path) -> Ready:
     config = TrainingConfig(
         "simplenet", DATASET, SEED, batch_size=BATCH_SIZE, data_dir=data_dir, device="cpu"
     )
-    return make_ready(make_builtin(config), config)
+    return make_ready(make_builtin(config), config)[0]
 
 
 def _in_memory(part: Part) -> Any:

@@ -37,11 +37,15 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One trial's epoch: mean training loss, and the metric over the validation part."""
+    """One trial's epoch: mean training loss, and the metric over the validation part.
+
+    With folds both are means over them, and ``by_fold`` has the metric of each.
+    """
 
     epoch: int
     loss: float
     value: float
+    by_fold: tuple[float, ...] = ()
 
     @property
     def is_diverged(self) -> bool:

@@ -20,7 +20,7 @@ from objectives.seeds import derive_seed
 # By the objective's name: a program that trains a model as plain SGD does, but faster.
 _PROGRAMS: dict[str, Callable[..., Any]] = {"simplenet": Perceptrons}
 # What that takes of a trial, and what of a study's settings changes no step.
-_PLAIN_NAMES, _PLAIN_SETTINGS = {"weight_decay", "lr"}, {"strength", "patience"}
+_PLAIN_NAMES, _PLAIN_SETTINGS = {"weight_decay", "lr"}, {"strength", "patience", "folds"}
 
 
 def make_builtin(config: TrainingConfig) -> Problem:

@@ -78,8 +78,9 @@ def try_out(problem: Problem, module: str | None, given: Mapping[str, Any], *, s
     with _explaining(f"model{_show(model_params(params))}"):
         model = _build(problem, params)
     with _explaining("reading the data"):
-        ready = make_ready(problem, config)
-        _check_parts(ready, space)
+        ready, *others = make_ready(problem, config)
+        for each in (ready, *others):
+            _check_parts(each, space)
     with _explaining("a batch"):
         lane = ready.build(params, seed=0)
         _check_loss(ready, lane)

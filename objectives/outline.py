@@ -45,7 +45,11 @@ def outline(
     loss = "cross-entropy" if data.n_classes else "mean squared error"
     problem = apply_settings(Problem(_unused, ()), given)
     space = find_space(problem, model.arguments)
-    n_train = n_train or data.n_train
+    n_train, n_validation = n_train or data.n_train, data.n_validation
+    if problem.folds is not None:  # the first is among the largest
+        n_all = n_train + n_validation
+        n_validation = -(-n_all // problem.folds)
+        n_train = n_all - n_validation
     _check(problem, space, data.n_classes, n_train)
     return Facts(
         metric=data.metric,
@@ -55,7 +59,7 @@ def outline(
         with_zero=problem.strength in WITH_ZERO,
         can_train_again=True,
         recipe=tell_recipe(problem, space, objective, model.text, loss),
-        data=DataFacts(n_train, data.n_validation, data.n_test, data.sha256),
+        data=DataFacts(n_train, n_validation, data.n_test, data.sha256),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from objectives.data import BatchPart, Part, TensorPart, leaves, read_part
+from objectives.data import BatchPart, Part, TensorPart, join, leaves, read_part
 from objectives.errors import ProblemError
 from objectives.problem import Problem
 from objectives.seeds import derive_seed, permutation
@@ -35,10 +35,10 @@ class Parts:
         return Parts(self.train.to(device), self.validation.to(device), test)
 
 
-def read_parts(problem: Problem, seed: int) -> Parts:
-    """Return a problem's parts; those that are shares of others are drawn by ``seed`` alone.
+def read_parts(problem: Problem, seed: int) -> list[Parts]:
+    """Return a problem's parts, by fold if it has folds; else one.
 
-    Raises ProblemError and DataError.
+    Those that are shares of others are drawn by ``seed`` alone. Raises ProblemError and DataError.
     """
     name = "train" if problem.data is None else "data"
     whole = _read(problem, name)
@@ -49,11 +49,45 @@ def read_parts(problem: Problem, seed: int) -> Parts:
     elif problem.test and name == "data":  # what is given as training data has no test examples
         rest, off = _part_off(problem, whole, rest, "test", seed)
         test = whole.take(off)
+    if problem.folds is not None:
+        if not _is_share(problem.validation):
+            whole = _join(whole, _read(problem, "validation"))
+            rest = np.arange(whole.n)
+        pairs = _fold(problem, whole, rest, seed)
+        return [Parts(whole.take(kept), whole.take(off), test) for kept, off in pairs]
     if not _is_share(problem.validation):
         train = whole if len(rest) == whole.n else whole.take(rest)
-        return Parts(train, _read(problem, "validation"), test)
+        return [Parts(train, _read(problem, "validation"), test)]
     rest, off = _part_off(problem, whole, rest, "validation", seed)
-    return Parts(whole.take(rest), whole.take(off), test)
+    return [Parts(whole.take(rest), whole.take(off), test)]
+
+
+def _join(train: Any, validation: Any) -> TensorPart:
+    if not (isinstance(train, TensorPart) and isinstance(validation, TensorPart)):
+        raise ProblemError("folds: give data, which is divided, in place of train and validation")
+    return TensorPart(join([train.tree, validation.tree]))
+
+
+def _fold(
+    problem: Problem, whole: Any, indices: _Indices, seed: int
+) -> list[tuple[_Indices, _Indices]]:
+    """Return for each fold who trains and who validates."""
+    n = problem.folds
+    assert n is not None
+    _check_can_be_split(whole, "folds")
+    own = derive_seed(seed, "folds")
+    if problem.splitter is not None:
+        pairs = _split_by(problem, whole, indices, own)
+        if len(pairs) != n:
+            raise ProblemError(f"folds={n}: splitter gives {len(pairs)}; give the same number")
+        return pairs
+    if n > len(indices):
+        raise ProblemError(f"folds={n}: there are {len(indices)} examples; give at most that many")
+    pieces = np.array_split(indices[permutation(len(indices), own)], n)
+    return [
+        (np.sort(np.concatenate(pieces[:k] + pieces[k + 1 :])), np.sort(off))
+        for k, off in enumerate(pieces)
+    ]
 
 
 def check_apart(parts: Parts) -> None:
@@ -86,13 +120,11 @@ def _part_off(
     problem: Problem, whole: Any, indices: _Indices, name: str, seed: int
 ) -> tuple[_Indices, _Indices]:
     """Divide some of the examples into those that stay and those of another part."""
-    if isinstance(whole, BatchPart):
-        raise ProblemError(
-            f"{name}: a function of batches cannot be split: give train, {name} as parts"
-        )
+    _check_can_be_split(whole, name)
     own = derive_seed(seed, f"split {name}")
     if problem.splitter is not None:
-        return _split_by(problem, whole, indices, own)
+        pairs = _split_by(problem, whole, indices, own)
+        return pairs[own % len(pairs)]
     share = getattr(problem, name) or 0
     n_off = int(share) if share >= 1 else round(share * whole.n)
     if not 0 < n_off < len(indices):
@@ -104,10 +136,18 @@ def _part_off(
     return np.sort(order[n_off:]), np.sort(order[:n_off])
 
 
+def _check_can_be_split(whole: Any, name: str) -> None:
+    if isinstance(whole, BatchPart):
+        what = "validation" if name == "folds" else name
+        raise ProblemError(
+            f"{name}: a function of batches cannot be split: give train, {what} as parts"
+        )
+
+
 def _split_by(
     problem: Problem, whole: Any, indices: _Indices, own: int
-) -> tuple[_Indices, _Indices]:
-    """Divide by scikit-learn's splitter, a fold of those that it gives."""
+) -> list[tuple[_Indices, _Indices]]:
+    """Divide by scikit-learn's splitter: who stays and who goes, in each way that it gives."""
     splitter = copy.copy(problem.splitter)
     if getattr(splitter, "random_state", 0) is None:
         splitter.random_state = own % 2**32
@@ -124,8 +164,7 @@ def _split_by(
         folds = list(splitter.split(indices, targets, groups))
     except Exception as error:
         raise ProblemError(f"splitter: {type(error).__name__}: {error}") from error
-    kept, off = folds[own % len(folds)]
-    return indices[kept], indices[off]
+    return [(indices[kept], indices[off]) for kept, off in folds]
 
 
 def _fingerprints(part: TensorPart) -> Iterable[int]:

@@ -94,6 +94,10 @@ class Problem:
     gradient to its size, or ``drop`` it; by default it is dropped where there are ten others, or
     where it is a single example, and scaled elsewhere.
 
+    With ``folds`` a trial is trained on so many divisions of what is not the test part, by the
+    study's seed or by all that ``splitter`` gives, each once the validation part; its value is the
+    mean.
+
     ``fast(train, validation, batch_size, scales=...)`` opens a ``FastProgram`` on the parts' data;
     it is taken if it gives what plain torch gives. ``scales``: a small batch counts by its size.
     """
@@ -126,6 +130,7 @@ class Problem:
     epochs: int = 20
     batch_size: int = 64
     patience: int | None = None
+    folds: int | None = None
     last_batch: LastBatch | None = None
     collate: Callable[[list[Any]], Any] | None = None
     loader_workers: int = 0
@@ -155,6 +160,8 @@ class Problem:
         for name in ("epochs", "batch_size", "patience"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"{name}={value!r}: give 1 or more")
+        if self.folds is not None and self.folds < 2:
+            raise ValueError(f"folds={self.folds!r}: give 2 or more, or leave it out")
         shares = {
             "momentum": self.momentum,
             **dict(zip(("beta1", "beta2"), self.betas, strict=True)),

@@ -13,11 +13,12 @@ from objectives.base import EpochResult, TrainingConfig, Weights
 from objectives.data import Part
 from objectives.errors import ProblemError, UnfitStateError
 from objectives.facts import Params
+from objectives.folds import FoldedLanes
 from objectives.gradients import OneByOne
 from objectives.group import Group, Lane, Program, find_decays, go_on_from, state_of, train_by
 from objectives.parts import Parts
 from objectives.problem import FastProgram, Problem
-from objectives.program_choice import Choice, choose_program
+from objectives.program_choice import Choice, choose_program, for_fold
 from objectives.ready import Ready, find_metric, make_ready
 from objectives.seeds import derive_seed
 from objectives.shorthand import find_arguments, find_space, middle
@@ -213,13 +214,19 @@ class ProblemLanes:
 
 def open_problem_lanes(
     problem: Problem, config: TrainingConfig, n_lanes: int | None
-) -> ProblemLanes:
+) -> "ProblemLanes | FoldedLanes":
     """Open lanes that train a problem; raises ObjectiveError."""
-    ready = make_ready(problem, config)
-    space = config.space or find_space(ready.problem, find_arguments(problem.model))
-    ready = replace(ready, metric=find_metric(ready, ready.build(middle(space), seed=0)))
-    choice = choose_program(ready, space, n_lanes)
-    return ProblemLanes(ready, replace(choice, n_lanes=n_lanes or choice.n_lanes))
+    first, *others = make_ready(problem, config)
+    space = config.space or find_space(first.problem, find_arguments(problem.model))
+    metric = find_metric(first, first.build(middle(space), seed=0))
+    first = replace(first, metric=metric)
+    choice = choose_program(first, space, n_lanes)
+    choice = replace(choice, n_lanes=n_lanes or choice.n_lanes)
+    lanes = ProblemLanes(first, choice)
+    if not others:
+        return lanes
+    rest = [replace(each, metric=metric) for each in others]
+    return FoldedLanes([lanes, *(ProblemLanes(each, for_fold(choice, each)) for each in rest)])
 
 
 def _evenly(numbers: list[int], n_together: int | None) -> list[list[int]]:

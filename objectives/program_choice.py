@@ -152,6 +152,11 @@ def _choose_faster(reason: str | None, seconds: Sequence[float], n_together: int
     return Choice(OneByOne, 1, reason, alone, beside if len(seconds) > 1 else None)
 
 
+def for_fold(choice: Choice, ready: Ready) -> Choice:
+    """Return the same choice for the same problem on another fold of its data."""
+    return choice if choice.fast is None else replace(choice, fast=_open_fast(ready))
+
+
 def _open_fast(ready: Ready) -> FastProgram:
     train, validation, fast = ready.parts.train, ready.parts.validation, ready.problem.fast
     assert fast is not None

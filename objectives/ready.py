@@ -107,8 +107,9 @@ def _seed_draws(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
 
 
-def make_ready(problem: Problem, config: TrainingConfig) -> Ready:
-    """Read a problem's data, and find out what its metric is.
+def make_ready(problem: Problem, config: TrainingConfig) -> list[Ready]:
+    """Read a problem's data; return it ready to be trained on each of its folds, or on its one
+    training part.
 
     Raises ProblemError, DataError, and UnknownNameError for a device not to be had.
     """
@@ -119,8 +120,12 @@ def make_ready(problem: Problem, config: TrainingConfig) -> Ready:
         batch_size=config.batch_size,
         last_batch=config.last_batch or problem.last_batch,
     )
-    parts = read_parts(problem, config.seed)
-    return Ready(problem, parts.to(device), None, device, config.seed)
+    first, *others = read_parts(problem, config.seed)
+    readies = [Ready(problem, first.to(device), None, device, config.seed)]
+    for fold, parts in enumerate(others, start=1):  # each in an order of its own
+        seed = derive_seed(config.seed, "fold", fold)
+        readies.append(Ready(problem, parts.to(device), None, device, seed))
+    return readies
 
 
 def find_metric(ready: Ready, lane: Lane) -> Metric | None:

@@ -10,7 +10,7 @@ from objectives.problem import Problem
 # Fields of a problem that a study may set, by option, API and study file.
 SETTINGS = (
     *("strength", "optimizer", "nesterov", "schedule", "decay", "decays", "proximal"),
-    *("clip_norm", "patience"),
+    *("clip_norm", "patience", "folds"),
 )
 
 

@@ -81,6 +81,7 @@ def _tell_details(problem: Problem, space: Mapping[str, Any]) -> str | None:
         "schedule": None if problem.schedule == "constant" else problem.schedule,
         "clip_norm": problem.clip_norm,
         "patience": problem.patience,
+        "folds": problem.folds,
     }
     terms = {name for each in find_terms({**problem.fixed, **space}) for name in each.weights}
     others = {

@@ -57,6 +57,19 @@ def test_function_and_generator_of_the_page_are_no_problems(fork: Cli, tmp_path:
     assert json.loads(run.stdout)["n_finished"] == 3
 
 
+def test_function_of_folds_is_pruned_where_they_are_worse_by_more_than_chance(
+    fork: Cli, tmp_path: Path
+) -> None:
+    """By Optuna's Wilcoxon pruner: some trials end before their last fold."""
+    (tmp_path / "folds.py").write_text(_FILES["folds"])
+    options = ("--objective", "folds.py:objective", "--pruner", "wilcoxon", "--sampler", "random")
+    run = fork("run", *options, "--trials", "12", "--study", "s", "--no-confirm", "--json")
+    assert run.returncode == 0, run.stderr
+    epochs = {row["epochs"] for row in json.loads(fork("trials", "--study", "s", "--json").stdout)}
+    assert max(epochs) == 8
+    assert min(epochs) < 8
+
+
 def test_tune_of_the_page_gives_the_answer(fork: Cli, tmp_path: Path) -> None:
     """From a script without a guard, with a problem that no module holds; the study is like any."""
     (script,) = [block for block in _BLOCKS if "tuner.tune(" in block]

@@ -32,7 +32,7 @@ _MAX_NAME_LENGTH = 250  # a little less than Optuna's column takes
 CONFIRM_SUFFIX = "/confirm"
 
 SamplerName = Literal["tpe", "gp", "random", "qmc", "cmaes", "grid"]
-PrunerName = Literal["median", "asha", "hyperband", "none"]
+PrunerName = Literal["median", "asha", "hyperband", "wilcoxon", "none"]
 Direction = Literal["maximize", "minimize"]
 
 
@@ -92,6 +92,7 @@ class Spec(BaseModel):
     proximal: bool | None = _unless_said()
     clip_norm: float | None = _unless_said(gt=0)
     patience: int | None = _unless_said(ge=1)
+    folds: int | None = _unless_said(ge=2)
 
     # Whether trials that have failed teach the sampler as the worst there are (tpe).
     learn_from_failures: bool = Field(default=True, exclude_if=lambda learns: learns)
@@ -217,6 +218,11 @@ def build_spec(options: Mapping[str, Any]) -> Spec:
     spec = read_options(options)
     if spec.is_function and spec.sampler == "grid":
         raise UsageError("Sampler 'grid' needs a search space that is known before any trial")
+    if spec.pruner == "wilcoxon" and not spec.is_function:
+        raise UsageError(
+            f"--pruner wilcoxon compares folds that a function reports as steps, and the steps of "
+            f"{spec.objective} are epochs: choose median, asha or hyperband"
+        )
     for name in _without_effect(spec):
         if name in options:
             raise UsageError(

@@ -12,6 +12,7 @@ from optuna.pruners import (
     HyperbandPruner,
     NopPruner,
     SuccessiveHalvingPruner,
+    WilcoxonPruner,
 )
 from optuna.samplers import (
     BaseSampler,
@@ -392,5 +393,7 @@ def make_pruner(spec: Spec) -> BasePruner:
             return SuccessiveHalvingPruner(min_resource=1)
         case "hyperband":
             return HyperbandPruner(min_resource=1, max_resource=spec.epochs)
+        case "wilcoxon":
+            return WilcoxonPruner()
         case "none":
             return NopPruner()

@@ -73,7 +73,7 @@ def _open(n_lanes: int, config: TrainingConfig = CONFIG) -> ProblemLanes:
 
 
 def _one_by_one(problem: Problem, n_lanes: int, config: TrainingConfig = CONFIG) -> ProblemLanes:
-    ready = make_ready(problem, config)
+    ready = make_ready(problem, config)[0]
     metric = find_metric(ready, ready.build({}, seed=0))
     return ProblemLanes(replace(ready, metric=metric), Choice(OneByOne, n_lanes))
 
@@ -286,7 +286,7 @@ def test_model_is_initialised_as_torch_does_by_its_seed() -> None:
     """A weight decay found here suits the network as any torch user would write it."""
     before = torch.get_rng_state()
     config = replace(CONFIG, dataset="digits")
-    ready = make_ready(make_builtin(config), config)
+    ready = make_ready(make_builtin(config), config)[0]
     built = {seed: ready.build({}, seed).model.model for seed in (5, 6)}
     assert _distance(_build(5), dict(built[5].named_parameters())) == 0
     assert _distance(_build(5), dict(built[6].named_parameters())) > 0

@@ -151,7 +151,7 @@ def test_trials_of_other_rates_of_dropout_train_as_one_program() -> None:
     """What else an argument does keeps them apart, as do other shapes."""
     problem = replace(PROBLEM, model=_Scaled, data=(PLANES, LABELS))
     space = {"rate": (0.0, 0.6), "scaled": (1.0, 3.0), "width": [1, 2]}
-    ready = make_ready(problem, CONFIG)
+    ready = make_ready(problem, CONFIG)[0]
     batches = list(ready.training_batches(0))[:3]
     stated = {name: read_range(name, each) for name, each in space.items()}
     rates = find_rates(ready, stated, batches)

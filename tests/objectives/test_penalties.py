@@ -151,7 +151,7 @@ def test_proximal_lanes_find_the_coefficients_of_scikit_learn(program: Program) 
     )
     trials = [{"alpha": a, "l1_ratio": r} for a in (0.01, 0.3, 2.0) for r in (0.2, 0.7, 1.0)]
     config = TrainingConfig("", "", 0, batch_size=200, epochs=600, device="cpu")
-    lanes = ProblemLanes(make_ready(problem, config), Choice(program, len(trials)))
+    lanes = ProblemLanes(make_ready(problem, config)[0], Choice(program, len(trials)))
     for number, weights in enumerate(trials):
         lanes.add(number, {"lr": 0.4, **weights})
     for _ in range(600):
@@ -179,7 +179,7 @@ def test_proximal_step_leaves_alone_what_does_not_decay() -> None:
         **fields,  # type: ignore[arg-type]
     )
     config = TrainingConfig("", "", 0, batch_size=8, epochs=1, device="cpu")
-    lanes = ProblemLanes(make_ready(problem, config), Choice(OneByOne, 1))
+    lanes = ProblemLanes(make_ready(problem, config)[0], Choice(OneByOne, 1))
     lanes.add(0, {"lr": 0.1})
     lanes.train_pass()
     state = lanes.state(0)["model"]

@@ -38,7 +38,7 @@ PROBLEM = Problem(_perceptron, (INPUTS, CLASSES), epochs=EPOCHS, batch_size=BATC
 
 
 def _open(problem: Problem, program: Program, n_lanes: int = 4) -> ProblemLanes:
-    ready = make_ready(problem, CONFIG)
+    ready = make_ready(problem, CONFIG)[0]
     ready = replace(ready, metric=find_metric(ready, ready.build(TRIALS[0], 0)))
     return ProblemLanes(ready, Choice(program, n_lanes))
 
@@ -63,7 +63,7 @@ def _plain_torch(
     problem: Problem, make: Any, number: int, schedule: Any = None, smoothing: float = 0.0
 ) -> nn.Module:
     """Train as everybody does: an optimizer, a loop."""
-    parts = read_parts(problem, SEED)
+    parts = read_parts(problem, SEED)[0]
     features, labels = parts.train.tree  # type: ignore[attr-defined]
     torch.manual_seed(derive_seed(SEED, "init", number))
     model: nn.Module = problem.model()
@@ -253,7 +253,7 @@ def test_batch_size_of_a_trials_own_is_that_of_a_study_with_it(
     beside = _train(replace(problem, last_batch="keep"), program, trials)
     for number, params in enumerate(trials):
         config = replace(CONFIG, batch_size=params["batch_size"], last_batch="keep")
-        alone = ProblemLanes(make_ready(problem, config), Choice(OneByOne, 1))
+        alone = ProblemLanes(make_ready(problem, config)[0], Choice(OneByOne, 1))
         alone.add(number, TRIALS[number % 2])
         for _ in range(EPOCHS):
             assert alone.train_pass()
@@ -288,7 +288,7 @@ def test_model_that_raises_ends_its_own_trial() -> None:
 
 def test_parts_are_drawn_by_the_seed_and_share_nothing() -> None:
     """The test part is a share, too; another seed draws another split."""
-    one, again, other = (read_parts(PROBLEM, seed) for seed in (1, 1, 2))
+    one, again, other = (read_parts(PROBLEM, seed)[0] for seed in (1, 1, 2))
     assert [part.n for part in (one.train, one.validation, one.test)] == [120, 15, 15]  # type: ignore[union-attr]
     assert one.train.digest() == again.train.digest() != other.train.digest()
     rows = [tuple(row) for part in vars(one).values() for row in part.tree[0].tolist()]
@@ -304,10 +304,10 @@ def test_splitter_keeps_groups_together() -> None:
     problem = replace(
         PROBLEM, data=(inputs, CLASSES), splitter=GroupShuffleSplit(2, test_size=0.2), groups=people
     )
-    parts = read_parts(problem, SEED)
+    parts = read_parts(problem, SEED)[0]
     found = [set(part.tree[0][:, -1].tolist()) for part in vars(parts).values()]
     assert all(one.isdisjoint(other) for one, other in itertools.combinations(found, 2))
-    assert read_parts(problem, SEED).train.digest() == parts.train.digest()
+    assert read_parts(problem, SEED)[0].train.digest() == parts.train.digest()
 
 
 class _Examples(Dataset):  # type: ignore[type-arg]

@@ -130,6 +130,12 @@ class Evidence:
         None, "At which end of that range the companion lies."
     )
     clock: Clock | None = _since_0_2(None, "How fast λ works; null where it is not known, or λ 0.")
+    n_folds: int = _since_0_2(
+        0, "Folds that search_value is the mean over, of a trial of the search; else 0.", ge=0
+    )
+    fold_standard_error: float | None = _since_0_2(
+        None, "Standard error of that mean over the folds, which differ in their data, not seeds."
+    )
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from tuner.answer.best import (
     Verdict,
 )
 from tuner.answer.clock import find_clock
+from tuner.confirmation.statistics import summarise
 from tuner.confirmation.values import Confirmation, Rung, Source
 from tuner.errors import NoResultError, UsageError
 from tuner.exponents import find_reason_against_trial
@@ -72,6 +73,7 @@ class _Choice:
     test_accuracy: float | None
     test_standard_error: float | None
     test_n_seeds: int
+    by_fold: tuple[float, ...] = ()  # the values of one training of it, in the search
 
 
 def build_document(
@@ -171,6 +173,7 @@ def _of_trial(
         test_accuracy=test_accuracy,
         test_standard_error=None,
         test_n_seeds=0 if test_accuracy is None else 1,
+        by_fold=tuple(trial.user_attrs.get("fold_values", ())),
     )
 
 
@@ -265,6 +268,8 @@ def _evidence(
         test_accuracy=choice.test_accuracy,
         test_standard_error=choice.test_standard_error,
         test_n_seeds=choice.test_n_seeds,
+        n_folds=len(choice.by_fold),
+        fold_standard_error=_finite(summarise(list(choice.by_fold))[1]),
         range=None if searched is None else (searched.low, searched.high),
         edge=None if searched is None else _edge(searched, strength),
         verdict=verdict,

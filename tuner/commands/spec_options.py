@@ -205,6 +205,15 @@ _SPEC_OPTIONS: dict[str, Any] = {
             default=_AS_IT_HAS,
         ),
     ],
+    "folds": Annotated[
+        int | None,
+        _spec_option(
+            "--folds",
+            "Train a trial on so many folds of the data; its value is their mean.",
+            metavar="K",
+            default="none",
+        ),
+    ],
     "label_noise": Annotated[
         float | None,
         _spec_option(
@@ -219,7 +228,8 @@ _SPEC_OPTIONS: dict[str, Any] = {
         _spec_option("--sampler", "tpe, gp, random, qmc, cmaes or grid.", metavar="NAME"),
     ],
     "pruner": Annotated[
-        str | None, _spec_option("--pruner", "median, asha, hyperband or none.", metavar="NAME")
+        str | None,
+        _spec_option("--pruner", "median, asha, hyperband, wilcoxon or none.", metavar="NAME"),
     ],
     "learn_from_failures": Annotated[
         bool | None,

@@ -101,6 +101,9 @@ class SpecOptions(_Taken):
     patience: Count | None = Field(
         default=None, description="Epochs without a better one that end a trial."
     )
+    folds: Annotated[int, Field(ge=2, le=_LARGEST_INTEGER)] | None = Field(
+        default=None, description="Folds of the data that a trial is the mean over."
+    )
     sampler: SamplerName | None = None
     pruner: PrunerName | None = None
     learn_from_failures: bool | None = Field(

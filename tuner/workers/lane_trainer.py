@@ -55,6 +55,7 @@ class _Held:
     values: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     best: Mapping[str, Any] | None = None  # the state after the best epoch, if it may end early
+    by_fold: tuple[float, ...] = ()  # values at its best epoch, or its last
 
 
 class _LaneTrainer:
@@ -170,6 +171,8 @@ class _LaneTrainer:
         held.values.append(result.value)
         attrs: dict[str, Any] = {}
         best = self._find_best(held.values)
+        if self._work.patience is None or best == result.epoch:
+            held.by_fold = result.by_fold
         if self._work.patience is not None and best == result.epoch:
             held.best = self._lanes.state(number)
         is_early = self._work.patience is not None and result.epoch - best >= self._work.patience
@@ -182,6 +185,8 @@ class _LaneTrainer:
         attrs |= asdict(self._lanes.weights(number))
         if self._work.has_fresh_seeds:
             attrs["training_value"] = self._lanes.training_value(number)
+        if held.by_fold:
+            attrs["fold_values"] = list(held.by_fold)
         value = result.value if held.best is None else held.values[best - 1]
         return Outcome("COMPLETE", values=[value], user_attrs=attrs)
 
