@@ -1,10 +1,11 @@
 """What each regulariser is worth: searched with the same budget, chosen and scored on fresh seeds.
 
-    python -m benchmarks.regularisation [--quick] [--data-dir data] [--results-dir DIR]
+    python -m benchmarks.regularisation [--quick] [--studies N] [--trials N] [--epochs N]
 
-Each study is a `tuner run` of SimpleNet with a seed of its own, so another split and another
-search. Its best trials are trained on fresh seeds, the best of them by validation is trained on
-others, and scored on the test set. Writes ``benchmarks/results/regularisation.*``; of ``--quick``,
+Each study is a search of SimpleNet by Optuna's TPE, with a seed of its own, so another split. Its
+best trials are trained on fresh seeds, the best of them by validation is trained on others, and
+scored on the test set. All in one process and thread, without pruning: the budget is the same to
+the epoch. Writes ``benchmarks/results/regularisation.*``; of ``--quick``,
 ``regularisation-quick.*``. Kadra et al. 2021 ("Well-tuned simple nets excel on tabular datasets")
 is what it is held against: combined, regularisers should be as good as the best of them.
 """
@@ -16,58 +17,56 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import optuna
 import typer
+from optuna.samplers import TPESampler
 from rich.console import Console
 
-from benchmarks.commands import tuner_run
 from benchmarks.databases import product
 from benchmarks.machine import describe_machine
 from benchmarks.results import FOLDER, Results, write_results
 from benchmarks.section import Figure, Section
 from benchmarks.setting import Setting
-from objectives import Params
+from objectives import Lanes, Params
 from objectives.datasets import load_training_data
-from storage import open_storage
-from tuner.spec import Spec
-from tuner.study import load_study
+from tuner.space import find_space, suggest
+from tuner.spec import Spec, build_new_spec
 
-_LAMBDA = ("--weight-decay", "1e-5", "1e-1")
-_DROPOUT = ("--search", "dropout=0.0..0.8")
-_SMOOTHING = ("--search", "label_smoothing=0.0..0.4")
+_LAMBDA = {"weight_decay": (1e-5, 1e-1)}
+_DROPOUT = {"dropout": (0.0, 0.8)}
+_SMOOTHING = {"label_smoothing": (0.0, 0.4)}
 # By name, the options of a study. The learning rate is searched with each, in [1e-3, 1] for SGD.
-METHODS: dict[str, tuple[str, ...]] = {
-    "none": ("--strength", "l2_penalty", "--search", "l2_penalty=0.0..0.0"),
-    "L2": _LAMBDA,
-    "L1": ("--strength", "l1", "--search", "l1=1e-6..1e-1", "--proximal"),
-    "elastic net": (
-        *("--strength", "alpha", "--search", "alpha=1e-6..1e-1"),
-        *("--search", "l1_ratio=0.0..1.0", "--proximal"),
-    ),
-    "dropout": ("--strength", "dropout", *_DROPOUT),
-    "label smoothing": ("--strength", "label_smoothing", *_SMOOTHING),
-    "L2 + dropout": (*_LAMBDA, *_DROPOUT),
-    "L1 + L2 + dropout + smoothing": (
-        *(*_LAMBDA, *_DROPOUT, *_SMOOTHING),
-        *("--search", "l1=1e-7..1e-2", "--proximal"),
-    ),
-    "AdamW's decay": (
-        *("--optimizer", "adamw", "--weight-decay", "1e-3", "3", "--lr", "1e-4", "3e-2"),
-    ),
+METHODS: dict[str, dict[str, Any]] = {
+    "none": {"strength": "l2_penalty", "search": {"l2_penalty": (0.0, 0.0)}},
+    "L2": {"search": _LAMBDA},
+    "L1": {"strength": "l1", "search": {"l1": (1e-6, 1e-1)}, "proximal": True},
+    "elastic net": {
+        "strength": "alpha",
+        "search": {"alpha": (1e-6, 1e-1), "l1_ratio": (0.0, 1.0)},
+        "proximal": True,
+    },
+    "dropout": {"strength": "dropout", "search": _DROPOUT},
+    "label smoothing": {"strength": "label_smoothing", "search": _SMOOTHING},
+    "L2 + dropout": {"search": {**_LAMBDA, **_DROPOUT}},
+    "L1 + L2 + dropout + smoothing": {
+        "search": {**_LAMBDA, "l1": (1e-7, 1e-2), **_DROPOUT, **_SMOOTHING},
+        "proximal": True,
+    },
+    "AdamW's decay": {"optimizer": "adamw", "weight_decay": (1e-3, 3.0), "lr": (1e-4, 3e-2)},
 }
 SINGLE, COMBINED = list(METHODS)[1:6], list(METHODS)[6:8]
 
-# Seeds of the choice and of the test begin here: none is a search's.
-_FRESH_CHOICE, _FRESH_TEST = 2_000_000, 3_000_000
+# Seeds of a study's trainings: of its search, of the choice among its best, of the test.
+_SEARCH, _CHOICE, _TEST = 0, 2_000_000, 3_000_000
 
 NOTE = """\
 SimpleNet (128 units) on {tasks}: for each regulariser {n_studies} studies of {n_trials} trials and
-{epochs} epochs (TPE, median pruner), each with a seed of its own: another split, another search,
-the same ones for every regulariser. The {n_candidates} best trials of a study were trained on
+{epochs} epochs (TPE), each with a seed of its own: another split, another search, the same ones for
+every regulariser. The {n_candidates} best trials of a study were trained on
 {n_choosing} fresh seeds, and the best of them by validation on {n_testing} others, where its test
 accuracy was measured, in percent: means over studies ± their standard error, and the difference to
 no regularisation, paired by study. `label noise`: that share of the training labels is wrong."""
@@ -78,8 +77,7 @@ class Task:
     """What is learnt, as options of a study."""
 
     name: str
-    dataset: str
-    options: tuple[str, ...] = ()
+    options: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -87,77 +85,83 @@ class Amounts:
     """How much is measured of each regulariser."""
 
     tasks: tuple[Task, ...]
-    n_studies: int = 3
-    n_trials: int = 16
-    epochs: int = 30
+    n_studies: int = 5
+    n_trials: int = 20
+    epochs: int = 40
     n_candidates: int = 2
     n_choosing: int = 2
     n_testing: int = 3
     first_seed: int = 40
-    n_at_once: int = 2
 
 
-_NOISE = ("--label-noise", "0.2")
 TASKS = (
-    Task("MNIST, 1,000 images", "mnist", ("--train-size", "1000")),
-    Task("digits", "digits"),
-    Task("breast cancer, label noise 0.2", "breast-cancer", (*_NOISE, "--batch-size", "32")),
-    Task("wine, label noise 0.2", "wine", (*_NOISE, "--batch-size", "16")),
+    Task("MNIST, 1,000 images", {"dataset": "mnist", "train_size": 1000}),
+    Task("digits", {"dataset": "digits"}),
+    Task(
+        "breast cancer, label noise 0.2",
+        {"dataset": "breast-cancer", "label_noise": 0.2, "batch_size": 32},
+    ),
+    Task("wine, label noise 0.2", {"dataset": "wine", "label_noise": 0.2, "batch_size": 16}),
 )
 FULL = Amounts(TASKS)
 QUICK = Amounts(TASKS[2:], 2, n_trials=4, epochs=3, n_choosing=1, n_testing=1)
 
 
 def measure(setting: Setting, amounts: Amounts) -> Section:
-    """Search, choose and score for all tasks, regularisers and studies, some at once."""
-    seeds = range(amounts.first_seed, amounts.first_seed + amounts.n_studies)
-    cases = list(itertools.product(amounts.tasks, METHODS, seeds))
+    """Search, choose and score for all tasks, regularisers and studies."""
     values: dict[tuple[str, str], list[float]] = {}
-    with ThreadPoolExecutor(amounts.n_at_once) as pool:
-        found = pool.map(lambda case: _study(setting, amounts, *case), cases)
-        for done, ((task, method, _), value) in enumerate(zip(cases, found, strict=True), start=1):
-            setting.announce(f"{task.name}, {method}: {done} of {len(cases)} studies")
-            values.setdefault((task.name, method), []).append(100 * value)
+    for task, method in itertools.product(amounts.tasks, METHODS):
+        setting.announce(f"{task.name}, {method}")
+        seeds = range(amounts.first_seed, amounts.first_seed + amounts.n_studies)
+        found = [_study(setting, amounts, task, method, seed) for seed in seeds]
+        values[task.name, method] = [100 * value for value in found]
     return build_section(amounts, values)
+
+
+def make_spec(amounts: Amounts, task: Task, method: str, seed: int) -> Spec:
+    """Return the spec of a study."""
+    own = {"epochs": amounts.epochs, "seed": seed}
+    return build_new_spec({**task.options, **METHODS[method], **own})
 
 
 def _study(setting: Setting, amounts: Amounts, task: Task, method: str, seed: int) -> float:
     """Return the mean test accuracy of what a study finds."""
-    name = f"{task.dataset}-{list(METHODS).index(method)}-{seed}"
-    url = f"sqlite:///{setting.folder / name}.db"
-    options = ["--study", name, "--dataset", task.dataset, *task.options, *METHODS[method]]
-    options += ["--seed", str(seed), "--trials", str(amounts.n_trials), "--workers", "1"]
-    tuner_run(setting, url, [*options, "--epochs", str(amounts.epochs)])
-    storage = open_storage(url)
-    loaded = load_study(storage, name)
-    trials = [trial for trial in loaded.own_trials() if trial.state.name == "COMPLETE"]
-    spec = loaded.spec
-    storage.engine.dispose()
-    best = sorted(trials, key=lambda trial: -(trial.value or 0.0))[: amounts.n_candidates]
-    candidates = [trial.params for trial in best]
-    seeds = range(_FRESH_CHOICE, _FRESH_CHOICE + amounts.n_choosing)
-    scores = [_score(setting, spec, params, seeds, is_test=False) for params in candidates]
-    chosen = candidates[scores.index(max(scores))]
-    seeds = range(_FRESH_TEST, _FRESH_TEST + amounts.n_testing)
-    return _score(setting, spec, chosen, seeds, is_test=True)
-
-
-def _score(
-    setting: Setting, spec: Spec, params: Params, seeds: Sequence[int], *, is_test: bool
-) -> float:
-    """Return the mean accuracy over fresh seeds, which are initialisations and orders."""
     import torch
 
-    from objectives.alone import Beginning, train_alone
+    from objectives.opening import open_training
 
     torch.set_num_threads(1)
+    spec = make_spec(amounts, task, method, seed)
     config = spec.training_config(data_dir=setting.data_dir, device="cpu")
-    found = []
-    for seed in seeds:
-        passes = range(seed * spec.epochs, (seed + 1) * spec.epochs)
-        *_, last = train_alone(config, Beginning(params, seed), passes)
-        found.append(last.test_value() if is_test else last.result.value)
-    return statistics.fmean(found)
+    lanes = open_training(config, 1)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize", sampler=TPESampler(seed=seed))
+    for number in range(amounts.n_trials):
+        trial = study.ask()
+        value = _train(lanes, spec.epochs, suggest(trial, find_space(spec)), _SEARCH + number)
+        study.tell(trial, value)
+    ranked = sorted(study.get_trials(), key=lambda trial: -trial.values[0])
+
+    def choose(params: Params) -> float:
+        seeds = range(_CHOICE, _CHOICE + amounts.n_choosing)
+        return statistics.fmean(_train(lanes, spec.epochs, params, fresh) for fresh in seeds)
+
+    chosen = max((trial.params for trial in ranked[: amounts.n_candidates]), key=choose)
+    seeds = range(_TEST, _TEST + amounts.n_testing)
+    return statistics.fmean(_train(lanes, spec.epochs, chosen, s, is_test=True) for s in seeds)
+
+
+def _train(lanes: Lanes, epochs: int, params: Params, seed: int, *, is_test: bool = False) -> float:
+    """Return the accuracy after a training, of an initialisation and an order of this seed."""
+    lanes.add(0, params, init=seed)
+    lanes.go_to_pass(seed * epochs)
+    for _ in range(epochs):
+        result = lanes.train_pass()[0]
+        if result.is_diverged:
+            break
+    value = lanes.test_value(0) if is_test else result.value
+    lanes.remove(0)
+    return value if math.isfinite(value) else 0.0
 
 
 def build_section(amounts: Amounts, values: Mapping[tuple[str, str], Sequence[float]]) -> Section:
@@ -233,16 +237,20 @@ def draw(raw: dict[str, Any], file: Path) -> None:
     picture.savefig(file, dpi=110)
 
 
-def main(
+def main(  # noqa: PLR0913 (options of a command)
     *,
-    quick: Annotated[bool, typer.Option("--quick", help="Two minutes: small studies.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A minute: small studies.")] = False,
+    studies: Annotated[int, typer.Option(help="Studies a regulariser.")] = FULL.n_studies,
+    trials: Annotated[int, typer.Option(help="Trials a study.")] = FULL.n_trials,
+    epochs: Annotated[int, typer.Option(help="Epochs a trial.")] = FULL.epochs,
     data_dir: Annotated[Path, typer.Option(help="Where data sets are kept.")] = Path("data"),
     results_dir: Annotated[Path, typer.Option(help="Where results are written.")] = FOLDER,
 ) -> None:
     """Search each regulariser with the same budget, and score what is found."""
-    amounts, started, machine = QUICK if quick else FULL, time.monotonic(), describe_machine()
+    full = replace(FULL, n_studies=studies, n_trials=trials, epochs=epochs)
+    amounts, started, machine = QUICK if quick else full, time.monotonic(), describe_machine()
     for task in amounts.tasks:
-        load_training_data(task.dataset, seed=0, data_dir=data_dir)  # fetched once
+        load_training_data(task.options["dataset"], seed=0, data_dir=data_dir)  # fetched once
     with tempfile.TemporaryDirectory() as folder, Console(stderr=True).status("") as status:
         setting = Setting(quick, data_dir.resolve(), (), Path(folder), status.update)
         section = measure(setting, amounts)

@@ -28,6 +28,7 @@ def tell(found: Mapping[str, Any]) -> dict[str, str]:
         ),
         "metric": f"{metric['name']}, {metric['direction']}",
         "searched": ", ".join(starmap(tell_range, facts["space"].items())),
+        **_tell_training(recipe),
         "program": f"{found['program']}; {_round(found['seconds'])} an epoch and trial",
         "memory a trial": f"{found['bytes_a_lane'] / 2**20:.1f} MiB, and what a batch takes",
     }
@@ -42,6 +43,12 @@ def tell(found: Mapping[str, Any]) -> dict[str, str]:
         f"{_N_TRIALS} trials take about {_round(seconds)} of one processor, less by pruning"
     )
     return lines
+
+
+def _tell_training(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """Say what differs from plain SGD with weight decay."""
+    told = {"penalties": recipe["penalties"], "training": recipe["details"]}
+    return {topic: text for topic, text in told.items() if text is not None}
 
 
 def _tell_last_batch(rest: int, description: Mapping[str, Any]) -> str:

@@ -51,7 +51,7 @@ def take_ranges(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
 def as_fields(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options for a built-in objective: ranges that have no field of their own apart.
 
-    λ's field counts only where λ is asked about.
+    λ's field counts only where λ is asked about. Raises UsageError.
     """
     ranges, others = take_ranges(options)
     search = {}
@@ -60,7 +60,10 @@ def as_fields(options: Mapping[str, Any]) -> dict[str, Any]:
         if is_plain and (name == "lr" or options.get("strength") in (None, name)):
             others[name] = stated[:2]
         else:
-            search[name] = read_range(name, stated)
+            try:
+                search[name] = read_range(name, stated)
+            except ProblemError as error:
+                raise UsageError(f"--search {name}: {error}") from error
     return {**others, **({"search": search} if search else {})}
 
 

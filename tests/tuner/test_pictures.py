@@ -86,6 +86,20 @@ def test_path_names_each_panel_by_what_it_measures(path: LambdaPath) -> None:
     }
 
 
+def test_path_with_exact_zeros_shows_their_share(path: LambdaPath) -> None:
+    """As of L1 by proximal steps; where no weight is 0 there is no such panel."""
+
+    def with_share(share: float) -> LambdaPath:
+        score = Score(mean=share, standard_error=0.01, n_seeds=5)
+        rungs = [replace(r, measures={**r.measures, "zero_share": score}) for r in path.rungs]
+        return replace(path, rungs=tuple(rungs))
+
+    assert "weights that are 0" not in _titles(draw_path(with_share(0.0)))
+    figure = draw_path(with_share(0.25))
+    assert "weights that are 0" in _titles(figure)
+    assert any(trace.y and set(trace.y) == {0.25} for trace in figure.data)
+
+
 def test_path_of_a_function_has_one_panel(path: LambdaPath) -> None:
     """A function keeps nothing but its values, and its value is no accuracy."""
     rungs = [replace(rung, measures={"value": rung.measures["value"]}) for rung in path.rungs]

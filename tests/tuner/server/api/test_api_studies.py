@@ -113,6 +113,51 @@ def test_code_is_refused_unless_its_module_was_allowed(
     )
 
 
+def test_study_may_search_and_fix_what_training_and_model_take(served: Served) -> None:
+    """Ranges are Optuna's distributions as JSON; resuming it with the same is no contradiction."""
+    dropout = {
+        "name": "FloatDistribution",
+        "attributes": {"step": None, "low": 0.0, "high": 0.5, "log": False},
+    }
+    spec = {**DIGITS, "objective": "cnn", "search": {"dropout": dropout}, "fixed": {"channels": 4}}
+    body = {"name": "rich", "spec": {**spec, "optimizer": "adamw", "patience": 3}}
+    created = json_of(post(served, "/v1/studies", body), 201)["spec"]
+    assert created["search"] == {"dropout": dropout}
+    assert (created["fixed"], created["patience"]) == ({"channels": 4}, 3)
+    assert created["lr"] == [1e-4, 1e-1]
+    json_of(post(served, "/v1/studies", body))
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ({"search": {"l1": {"name": "Evil", "attributes": {}}}}, "no distribution"),
+        ({"search": {"l1": {"name": "FloatDistribution"}}}, "no distribution"),
+        (
+            {
+                "search": {
+                    "l1": {
+                        "name": "FloatDistribution",
+                        "attributes": {"low": "x", "high": [], "log": True, "step": None},
+                    }
+                }
+            },
+            "is no range",
+        ),
+        ({"search": {"dropuot": {"name": "IntDistribution", "attributes": {}}}}, "dropuot"),
+        ({"fixed": {"l1": -1}}, "it takes 0 or more"),
+        ({"objective": "m:f", "fixed": {"l1": 1}}, "--fix has no effect on m:f"),
+    ],
+)
+def test_range_or_value_that_cannot_be_is_refused(
+    served: Served, spec: dict[str, Any], reason: str
+) -> None:
+    """In one line, before anything is stored."""
+    answer = post(served, "/v1/studies", {"name": "bad", "spec": spec})
+    assert answer.status_code in (400, 403, 422)
+    assert reason in answer.text or answer.status_code == 403
+
+
 def test_spec_options_are_those_of_the_spec() -> None:
     """A new field of the spec has to be offered, or left to the program, by decision."""
     assert set(SpecOptions.model_fields) == set(Spec.model_fields) - {"grid", "confirms", "problem"}
