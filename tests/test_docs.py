@@ -154,6 +154,20 @@ def test_every_module_stands_in_the_tree() -> None:
     assert tree == modules
 
 
+def test_places_that_contributing_names_are_there() -> None:
+    """One more of a kind is a line in a table that exists, in a file that exists."""
+    section = PAGES["CONTRIBUTING.md"].partition("## One more of a kind")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) == 6
+    for row in rows:
+        *_, line = row.strip("| ").split(" | ")
+        table = re.findall(r"`([A-Z]+)`", line)[0]
+        (path,) = re.findall(r"`([\w/]+\.py)`", line) or re.findall(r"`([\w/]+\.py)`", row)[-1:]
+        assert re.search(rf"^{table}\b", (ROOT / path).read_text(), re.MULTILINE), row
+        for folder in re.findall(r"`([\w/]+)/`", row):
+            assert (ROOT / folder).is_dir()
+
+
 @pytest.mark.parametrize("name", ["what-happens-when.md", "security.md"])
 def test_promises_name_only_tests_that_exist(name: str) -> None:
     """Each line of such a page is a promise, and its test is there."""

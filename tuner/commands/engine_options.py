@@ -71,8 +71,8 @@ def read_choice(context: typer.Context) -> "EngineChoice":
 
     given = context.params
     name = given["engine"]
-    if name not in ENGINES:
-        raise UsageError(f"--engine {name}: choose {' or '.join(ENGINES)}")
+    if name not in (LOCAL, *ENGINES):
+        raise UsageError(f"--engine {name}: choose {' or '.join((LOCAL, *ENGINES))}")
     if name == LOCAL and (given["gpus_per_worker"] or given["code_dir"] is not None):
         raise UsageError("--gpus-per-worker and --code-dir are for --engine ray")
     return EngineChoice(name, given["address"], given["gpus_per_worker"], given["code_dir"])

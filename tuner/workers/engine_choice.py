@@ -5,7 +5,8 @@ from pathlib import Path
 
 # `local` is no engine's work: the command itself is then the crew, one process less to start.
 LOCAL = "local"
-ENGINES = (LOCAL, "ray")
+# Others by name, which is that of the extra that installs them, too: an `Engine`'s class.
+ENGINES = {"ray": "tuner.workers.launchers.ray:RayEngine"}
 
 
 @dataclass(frozen=True)

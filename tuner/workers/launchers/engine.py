@@ -1,7 +1,7 @@
 """What an engine does: it places crews and says how they are; crews share nothing but the database.
 
 A crew is what ``tuner worker --workers N`` is. Another engine is one more module here, and a line
-in ``launch``.
+in ``ENGINES``.
 """
 
 from dataclasses import dataclass

@@ -1,11 +1,12 @@
 """Have a study trained: by a crew that is this very process, or by those that an engine places."""
 
+import importlib
 import time
 
 from storage import Budget
 from tuner.errors import UsageError, WorkersFailedError
 from tuner.report import show_progress
-from tuner.workers.engine_choice import LOCAL, EngineChoice
+from tuner.workers.engine_choice import ENGINES, LOCAL, EngineChoice
 from tuner.workers.launchers.engine import Engine, EngineStatus
 from tuner.workers.local import StudyRun, train_locally
 
@@ -46,14 +47,14 @@ def _train_until_crews_end(run: StudyRun) -> None:
 
 def make_engine(choice: EngineChoice) -> Engine:
     """Return the engine of this name; raises UsageError if what it needs is not installed."""
-    assert choice.name == "ray"  # the only one of ENGINES that starts processes elsewhere
+    module, _, name = ENGINES[choice.name].partition(":")
     try:
-        from tuner.workers.launchers.ray import RayEngine
+        engine: Engine = getattr(importlib.import_module(module), name)(choice)
     except ImportError as error:
         raise UsageError(
-            "--engine ray needs Ray 2.60 or newer: pip install 'lambda-tuner[ray]'"
+            f"--engine {choice.name} is not installed: pip install 'lambda-tuner[{choice.name}]'"
         ) from error
-    return RayEngine(choice)
+    return engine
 
 
 def _watch(engine: Engine, run: StudyRun) -> None:
