@@ -324,6 +324,8 @@ def check_same_spec(study_name: str, stored: Spec, options: Mapping[str, Any]) -
 
 
 def _show(value: object) -> str:
+    if value is None:
+        return "as it is by itself"
     return " ".join(f"{bound:g}" for bound in value) if isinstance(value, tuple) else str(value)
 
 
