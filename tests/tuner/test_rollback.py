@@ -17,7 +17,8 @@ from tuner.study import LoadedStudy, load_study
 pytestmark = pytest.mark.slow
 
 _GONE_BACK = "has gone back to an earlier moment"
-_N_TRIALS = 8
+_DROPPED = "was taken away meanwhile"
+_N_TRIALS = 30  # more than end while a test looks away
 _WORKER = ("worker", "--lease", "4s", "--workers", "1")
 
 
@@ -60,40 +61,62 @@ def _assert_nothing_is_mixed(crew: Crew) -> None:
     assert _GONE_BACK.removeprefix("has ") in note
 
 
-@pytest.mark.parametrize("is_registered", [False, True], ids=["unknown", "registered"])
-def test_worker_that_slept_while_its_file_was_put_back_takes_new_work(
-    crew: Crew, *, is_registered: bool
-) -> None:
-    """By SQLite's own restore, to before the worker had registered, or after it had."""
-    loaded = crew.create(FUNCTION, _N_TRIALS)
+@contextlib.contextmanager
+def _copied(crew: Crew) -> Iterator[Callable[[], None]]:
+    """Copy the file of a crew's study, and yield what puts the copy back, into the same file."""
     file = crew.url.removeprefix("sqlite:///")
-
-    def start() -> Process:
-        worker = crew.start(*_WORKER)
-        wait_until(lambda: n_reporting(loaded))
-        return worker
-
-    before = start() if is_registered else None
     with contextlib.closing(sqlite3.connect(crew.folder / "copy.db")) as copy:
         with contextlib.closing(sqlite3.connect(file)) as there:
             there.backup(copy)
-        worker = before or start()
-        _advance(crew, loaded)
 
         def put_back() -> None:
             with contextlib.closing(sqlite3.connect(file, timeout=0.2)) as there:
                 copy.backup(there)
 
-        _freeze_for([worker], put_back)
-    other = crew.start(*_WORKER)
+        yield put_back
+
+
+def _has_noticed(worker: Process) -> bool:
+    return _DROPPED in worker.logged() or _GONE_BACK in worker.logged()
+
+
+def _start(crew: Crew, loaded: LoadedStudy) -> Process:
+    worker = crew.start(*_WORKER)
     wait_until(lambda: n_reporting(loaded))
+    return worker
+
+
+def _thaw(crew: Crew, worker: Process, other: Process) -> None:
+    """Let both train to the end; the one that slept says so once."""
     worker.popen.send_signal(signal.SIGCONT)
-    wait_until(lambda: _GONE_BACK in worker.logged())
+    wait_until(lambda: _has_noticed(worker))
     crew.finish()
     assert [worker.wait(), other.wait()] == [0, 0]
     assert worker.logged().count(_GONE_BACK) == 1
     assert _GONE_BACK not in other.logged()
     assert "Traceback" not in worker.logged()
+
+
+def test_worker_that_slept_while_its_file_was_put_back_leaves_the_trial_of_its_id_alone(
+    crew: Crew,
+) -> None:
+    """By SQLite's own restore, to before it had registered: another has its ids, all of them."""
+    loaded = crew.create(FUNCTION, _N_TRIALS)
+    with _copied(crew) as put_back:
+        worker = _start(crew, loaded)
+        _freeze_for([worker], put_back)
+    _thaw(crew, worker, _start(crew, loaded))
+    _assert_nothing_is_mixed(crew)
+
+
+def test_worker_that_slept_while_its_file_was_put_back_takes_new_work(crew: Crew) -> None:
+    """To a moment at which it had registered, and trained what is in training once more."""
+    loaded = crew.create(FUNCTION, _N_TRIALS)
+    worker = _start(crew, loaded)
+    with _copied(crew) as put_back:
+        _advance(crew, loaded)
+        _freeze_for([worker], put_back)
+    _thaw(crew, worker, _start(crew, loaded))
     _assert_nothing_is_mixed(crew)
 
 
@@ -115,12 +138,12 @@ def test_workers_that_slept_while_their_server_was_put_back_take_new_work(
     with new_database(server.url) as url:
         crew = make_crew(url)
         loaded = crew.create(FUNCTION, _N_TRIALS)
+        loaded.storage.engine.dispose()
         server.stop()
         _copy(server.data)
         server.start()
         before = [crew.start(*_WORKER) for _ in range(2)]
         wait_until(lambda: n_reporting(loaded) == len(before))
-        _advance(crew, loaded)
 
         def put_back() -> None:
             server.stop("immediate")
@@ -134,7 +157,7 @@ def test_workers_that_slept_while_their_server_was_put_back_take_new_work(
         wait_until(lambda: n_reporting(loaded) == len(after))
         for worker in before:
             worker.popen.send_signal(signal.SIGCONT)
-        wait_until(lambda: all(_GONE_BACK in worker.logged() for worker in before))
+        wait_until(lambda: all(map(_has_noticed, before)))
         crew.finish()
         assert [worker.wait() for worker in [*before, *after]] == [0] * 4
         assert [worker.logged().count(_GONE_BACK) for worker in [*before, *after]] == [1, 1, 0, 0]
