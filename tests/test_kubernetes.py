@@ -1,5 +1,7 @@
 """The manifests for Kubernetes: valid, hardened, and the same as what the compose file says."""
 
+import copy
+import shlex
 import shutil
 import subprocess
 import tomllib
@@ -8,12 +10,15 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import typer
 import yaml
 
 from tests.conftest import ROOT
 from tests.test_compose import OURS
 from tests.test_docs import OPTION_VARIABLES
+from tuner.cli import app
 from tuner.server.gate import PUBLIC_PATHS
+from tuner.workers.shutdown import INTERRUPTED_STATUS
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 KUSTOMIZATION = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
@@ -22,11 +27,21 @@ DOCUMENTS: list[dict[str, Any]] = [
     for name in KUSTOMIZATION["resources"]
     for document in yaml.safe_load_all((FOLDER / name).read_text())
 ]
-PODS = {
-    document["metadata"]["name"]: document["spec"]["template"]["spec"]
+
+
+def _find_template(document: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the pod that a Deployment, a StatefulSet, a Job or a CronJob makes."""
+    spec = document.get("spec", {})
+    template: dict[str, Any] | None = spec.get("jobTemplate", {}).get("spec", spec).get("template")
+    return template
+
+
+TEMPLATES = {
+    document["metadata"]["name"]: template
     for document in DOCUMENTS
-    if "template" in document.get("spec", {})
+    if (template := _find_template(document)) is not None
 }
+PODS = {name: template["spec"] for name, template in TEMPLATES.items()}
 # The oldest that this is meant for, and the newest that is known.
 VERSIONS = ["1.34", kubernetes_validate.latest_version()]
 
@@ -67,9 +82,7 @@ def test_kustomize_builds_what_is_valid(tmp_path: Path, version: str) -> None:
     for document in documents:
         kubernetes_validate.validate(document, version, strict=True)
     names = {(d["kind"], d["metadata"]["name"]) for d in documents}
-    for pod in [
-        d["spec"]["template"]["spec"] for d in documents if "template" in d.get("spec", {})
-    ]:
+    for pod in [found["spec"] for d in documents if (found := _find_template(d)) is not None]:
         secrets = {v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v}
         maps = {e["configMapRef"]["name"] for c in pod["containers"] for e in c.get("envFrom", [])}
         assert {("Secret", name) for name in secrets} | {
@@ -107,7 +120,8 @@ def test_network_lets_nobody_in_who_has_no_business_there() -> None:
     assert set(source) == {"podSelector"}
     assert {port["port"] for port in entrance["ports"]} == {5432}
     (named,) = source["podSelector"]["matchExpressions"]
-    assert set(named["values"]) == set(PODS) - {"database"}
+    labels = {t["metadata"]["labels"]["app.kubernetes.io/name"] for t in TEMPLATES.values()}
+    assert set(named["values"]) == labels - {"database"}
     for pod in ("serve", "worker"):
         (entrance,) = policies[pod]["ingress"]
         assert all(source["namespaceSelector"]["matchLabels"] for source in entrance["from"])
@@ -140,6 +154,46 @@ def test_pods_run_what_compose_runs(name: str) -> None:
     assert {k: v for k, v in settings.items() if k not in moved} == {
         k: v for k, v in theirs.items() if k not in moved
     }
+
+
+def test_crew_is_workers_that_end_when_there_is_nothing_to_train() -> None:
+    """The pod is the worker's, without completions: the first that ends well is the end."""
+    (cron,) = (document for document in DOCUMENTS if document["kind"] == "CronJob")
+    job = cron["spec"]["jobTemplate"]["spec"]
+    assert cron["spec"]["suspend"]
+    assert job["parallelism"] > 1
+    assert "completions" not in job
+    ignored = [rule["onExitCodes"]["values"] for rule in job["podFailurePolicy"]["rules"][1:]]
+    assert ignored == [[INTERRUPTED_STATUS]]
+    crew, worker = copy.deepcopy(PODS["crew"]), PODS["worker"]
+    assert crew.pop("restartPolicy") == "Never"  # which such a policy takes alone
+    (own,) = crew["containers"]
+    assert own.pop("args") == ["worker", "--exit-when-idle"]
+    (theirs,) = worker["containers"]
+    assert {**crew, "containers": [own]} == {
+        **worker,
+        "containers": [{key: value for key, value in theirs.items() if key != "args"}],
+    }
+
+
+def test_sample_for_kuberay_gives_the_password_to_the_head_alone() -> None:
+    """With Ray's token, as no other cluster is safe, and options that there are."""
+    spec = yaml.safe_load((ROOT / "deploy/kuberay/study.yaml").read_text())["spec"]
+    cluster = spec["rayClusterSpec"]
+    assert cluster["authOptions"] == {"mode": "token"}
+    assert "runtimeEnvYAML" not in spec
+    pods = [cluster["headGroupSpec"]["template"]["spec"]]
+    pods += [group["template"]["spec"] for group in cluster["workerGroupSpecs"]]
+    head, *crews = (pod["containers"][0] for pod in pods)
+    assert {variable["name"] for variable in head["env"]} <= OPTION_VARIABLES
+    assert len({each["image"] for each in (head, *crews)}) == 1
+    assert head["volumeMounts"]
+    assert all("env" not in each and "volumeMounts" not in each for each in crews)
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert not pod["automountServiceAccountToken"]
+    command = typer.main.get_command(app)
+    command.main(["run", *shlex.split(spec["entrypoint"])[2:], "--help"], standalone_mode=False)
 
 
 def test_password_is_where_it_is_looked_for_and_not_in_the_repository() -> None:
