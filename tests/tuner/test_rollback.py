@@ -11,28 +11,37 @@ import pytest
 
 from storage import check_storage, open_storage
 from tests.servers import PrivatePostgres, find_postgres_programs, new_database, skip_or_fail
-from tests.tuner.conftest import FUNCTION, Crew, Process, n_reporting, rows, wait_until
+from tests.tuner.conftest import Crew, Process, n_reporting, rows, wait_until
 from tuner.study import LoadedStudy, load_study
 
 pytestmark = pytest.mark.slow
 
+# Says by an attribute what it will return: two workers suggest the same to two first trials.
+_DRAWN = {"objective": "theirs:drawn", "pruner": "none"}
+# What ends the trials of those who slept, before those of others end.
+_FIRST = "finish-first"
 _GONE_BACK = "has gone back to an earlier moment"
 _DROPPED = "was taken away meanwhile"
 _N_TRIALS = 30  # more than end while a test looks away
 _WORKER = ("worker", "--lease", "4s", "--workers", "1")
 
 
-def _n_ended(loaded: LoadedStudy) -> int:
-    return sum(row["state"] == "COMPLETE" for row in rows(loaded))
+def _load(crew: Crew) -> LoadedStudy:
+    """Read the study anew: Optuna remembers what it has read before."""
+    return load_study(open_storage(crew.url), "s")
 
 
-def _advance(crew: Crew, loaded: LoadedStudy) -> None:
+def _n_ended(crew: Crew) -> int:
+    return sum(row["state"] == "COMPLETE" for row in rows(_load(crew)))
+
+
+def _advance(crew: Crew) -> None:
     """Let some trials end, and others begin."""
-    n_before = _n_ended(loaded)
+    n_before = _n_ended(crew)
     crew.finish()
-    wait_until(lambda: _n_ended(loaded) > n_before)
+    wait_until(lambda: _n_ended(crew) > n_before)
     (crew.folder / "finish").unlink()
-    wait_until(lambda: n_reporting(loaded))
+    wait_until(lambda: n_reporting(_load(crew)))
 
 
 def _freeze_for(workers: list[Process], put_back: Callable[[], None]) -> None:
@@ -49,10 +58,10 @@ def _freeze_for(workers: list[Process], put_back: Callable[[], None]) -> None:
 
 
 def _assert_nothing_is_mixed(crew: Crew) -> None:
-    loaded = load_study(open_storage(crew.url), "s")  # Optuna remembers what was finished before
+    loaded = _load(crew)
     complete = [trial for trial in loaded.study.get_trials() if trial.state.name == "COMPLETE"]
     assert {trial.number: trial.value for trial in complete} == {
-        trial.number: trial.params["x"] for trial in complete
+        trial.number: trial.user_attrs["drawn"] for trial in complete
     }
     assert len(complete) == _N_TRIALS
     budget = loaded.load_budget()
@@ -80,15 +89,17 @@ def _has_noticed(worker: Process) -> bool:
     return _DROPPED in worker.logged() or _GONE_BACK in worker.logged()
 
 
-def _start(crew: Crew, loaded: LoadedStudy) -> Process:
-    worker = crew.start(*_WORKER)
-    wait_until(lambda: n_reporting(loaded))
+def _start(crew: Crew, by: str = "finish") -> Process:
+    """Start a worker whose trials go on until there is a file of this name."""
+    worker = crew.start(*_WORKER, FINISH=by)
+    wait_until(lambda: n_reporting(_load(crew)))
     return worker
 
 
 def _thaw(crew: Crew, worker: Process, other: Process) -> None:
     """Let both train to the end; the one that slept says so once."""
     worker.popen.send_signal(signal.SIGCONT)
+    (crew.folder / _FIRST).touch()
     wait_until(lambda: _has_noticed(worker))
     crew.finish()
     assert [worker.wait(), other.wait()] == [0, 0]
@@ -101,22 +112,22 @@ def test_worker_that_slept_while_its_file_was_put_back_leaves_the_trial_of_its_i
     crew: Crew,
 ) -> None:
     """By SQLite's own restore, to before it had registered: another has its ids, all of them."""
-    loaded = crew.create(FUNCTION, _N_TRIALS)
+    crew.create(_DRAWN, _N_TRIALS)
     with _copied(crew) as put_back:
-        worker = _start(crew, loaded)
+        worker = _start(crew, _FIRST)
         _freeze_for([worker], put_back)
-    _thaw(crew, worker, _start(crew, loaded))
+    _thaw(crew, worker, _start(crew))
     _assert_nothing_is_mixed(crew)
 
 
 def test_worker_that_slept_while_its_file_was_put_back_takes_new_work(crew: Crew) -> None:
     """To a moment at which it had registered, and trained what is in training once more."""
-    loaded = crew.create(FUNCTION, _N_TRIALS)
-    worker = _start(crew, loaded)
+    crew.create(_DRAWN, _N_TRIALS)
+    worker = _start(crew)
     with _copied(crew) as put_back:
-        _advance(crew, loaded)
+        _advance(crew)
         _freeze_for([worker], put_back)
-    _thaw(crew, worker, _start(crew, loaded))
+    _thaw(crew, worker, _start(crew))
     _assert_nothing_is_mixed(crew)
 
 
@@ -137,13 +148,12 @@ def test_workers_that_slept_while_their_server_was_put_back_take_new_work(
     """The folder of data is exchanged for a copy: the same ids are handed out again."""
     with new_database(server.url) as url:
         crew = make_crew(url)
-        loaded = crew.create(FUNCTION, _N_TRIALS)
-        loaded.storage.engine.dispose()
+        crew.create(_DRAWN, _N_TRIALS)
         server.stop()
         _copy(server.data)
         server.start()
-        before = [crew.start(*_WORKER) for _ in range(2)]
-        wait_until(lambda: n_reporting(loaded) == len(before))
+        before = [crew.start(*_WORKER, FINISH=_FIRST) for _ in range(2)]
+        wait_until(lambda: n_reporting(_load(crew)) == len(before))
 
         def put_back() -> None:
             server.stop("immediate")
@@ -152,11 +162,11 @@ def test_workers_that_slept_while_their_server_was_put_back_take_new_work(
             server.start()
 
         _freeze_for(before, put_back)
-        loaded.storage.engine.dispose()
-        after = [crew.start(*_WORKER) for _ in range(2)]
-        wait_until(lambda: n_reporting(loaded) == len(after))
+        after = [crew.start(*_WORKER, FINISH="finish") for _ in range(2)]
+        wait_until(lambda: n_reporting(_load(crew)) == len(after))
         for worker in before:
             worker.popen.send_signal(signal.SIGCONT)
+        (crew.folder / _FIRST).touch()
         wait_until(lambda: all(map(_has_noticed, before)))
         crew.finish()
         assert [worker.wait() for worker in [*before, *after]] == [0] * 4
