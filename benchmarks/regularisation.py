@@ -69,7 +69,8 @@ SimpleNet (128 units) on {tasks}: for each regulariser {n_studies} studies of {n
 every regulariser. The {n_candidates} best trials of a study were trained on
 {n_choosing} fresh seeds, and the best of them by validation on {n_testing} others, where its test
 accuracy was measured, in percent: means over studies ± their standard error, and the difference to
-no regularisation, paired by study. `label noise`: that share of the training labels is wrong."""
+no regularisation, paired by study. `label noise`: that share of the training labels is wrong. What
+is called the best of several is so by this very test, which favours those that are more."""
 
 
 @dataclass(frozen=True)
