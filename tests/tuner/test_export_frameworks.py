@@ -3,15 +3,22 @@
 All start from the same weights, take the same batch, and may differ by rounding only.
 """
 
+import copy
 import importlib
 import importlib.util
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from objectives.gradients import OneByOne
+from objectives.group import Group, Lane
+from objectives.judged import Judged
+from objectives.problem import Problem
+from objectives.telling import tell_recipe
 from tests import servers
 from tests.tuner.answers import confirm, make_study
 from tuner.answer.document import Document, build_document
@@ -111,6 +118,78 @@ def test_sklearn_lines_make_torchs_step_but_for_intercepts(
         theirs.intercepts_, _by_kind(before)[n:], _by_kind(gradients)[n:], strict=True
     ):
         np.testing.assert_allclose(values, w - LR * g, rtol=1e-10)
+
+
+_PENALISED: list[tuple[dict[str, Any], dict[str, float]]] = [
+    ({}, {"l1": 0.3}),
+    ({"decays": "matrices"}, {"l1": 0.3, "weight_decay": 0.1}),
+    ({"proximal": True, "decays": "matrices"}, {"l1": 0.3, "l2_penalty": 0.2}),
+    ({"proximal": True}, {"alpha": 0.9, "l1_ratio": 0.4, "weight_decay": 0.1}),
+    ({"fixed": {"l1_ratio": 0.3}}, {"alpha": 0.9}),
+    ({"optimizer": "adamw", "decays": "matrices"}, {"weight_decay": 0.4, "l1": 0.2}),
+    ({"optimizer": "adam"}, {"weight_decay": 0.4}),
+]
+
+
+@pytest.mark.parametrize(("fields", "weights"), _PENALISED)
+def test_torch_lines_make_the_step_of_the_lanes(
+    document: Document,
+    model: torch.nn.Sequential,
+    batch: tuple[Any, Any],
+    fields: dict[str, Any],
+    weights: dict[str, float],
+) -> None:
+    """Penalties in the loss or by proximal steps, of matrices or all, with the tuned optimizer."""
+    problem = Problem(lambda: model, batch, **fields)
+    recipe = tell_recipe(problem, weights, "theirs", "a network")
+    meaning = {**document["meaning"], **asdict(recipe)}
+    theirs = {
+        **document,
+        "meaning": meaning,
+        "params": {**weights, "lr": LR},
+        "weight_decay": weights.get("weight_decay"),
+    }
+    given = tuple(map(torch.as_tensor, batch))
+    params = {**problem.fixed, **weights, "lr": LR}
+    lane = Lane(Judged(copy.deepcopy(model), problem), params, 0)
+    group = Group(OneByOne, problem, [lane], 1)
+    group.take(given)
+    group.store()
+    made = _run(write_lines(theirs, "torch"), model=model)
+    loss = torch.nn.functional.cross_entropy(model(given[0]), given[1])
+    (loss + made["penalty"]() if "penalty" in made else loss).backward()
+    made["optimizer"].step()
+    if "shrink" in made:
+        made["shrink"]()
+    for expected, found in zip(lane.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    with pytest.raises(UsageError, match=r"would change what"):
+        write_lines(theirs, "keras")
+
+
+def test_sklearn_solves_what_steps_on_a_linear_regression_come_to(document: Document) -> None:
+    """Its elastic net has the weights that our own proximal steps end at."""
+    rng = np.random.default_rng(1)
+    inputs = rng.normal(size=(80, 5))
+    targets = inputs @ np.array([2.0, -1.0, 0.5, 0.0, 0.0]) + rng.normal(size=80)
+    problem = Problem(
+        lambda: torch.nn.Linear(5, 1), (inputs, targets), proximal=True, decays="matrices"
+    )
+    weights = {"alpha": 0.8, "l1_ratio": 0.7, "l2_penalty": 0.1, "weight_decay": 0.2}
+    torch.manual_seed(0)
+    model = Judged(torch.nn.Linear(5, 1).double(), problem)
+    lane = Lane(model, {**weights, "lr": 0.05}, 0)
+    group = Group(OneByOne, problem, [lane], 1)
+    for _ in range(3_000):
+        group.take((torch.as_tensor(inputs), torch.as_tensor(targets)))
+    group.store()
+    recipe = tell_recipe(problem, weights, "linear", "Linear(5, 1)", "mean squared error")
+    meaning = {**document["meaning"], **asdict(recipe)}
+    found = {**document, "meaning": meaning, "params": weights, "weight_decay": 0.2}
+    theirs = _run(write_lines(found, "sklearn"))["model"].fit(inputs, targets)
+    ours = next(model.parameters()).detach().numpy()[0]
+    np.testing.assert_allclose(ours, theirs.coef_, atol=1e-3)
+    assert list(ours == 0) == list(theirs.coef_ == 0)
 
 
 def _by_kind(weights: Weights) -> Weights:

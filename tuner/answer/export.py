@@ -31,7 +31,7 @@ def render(
     """Return the document in a form; raises UsageError where it would change λ's meaning."""
     if format_name in FORMATS:
         return FORMATS[format_name](document)
-    return write_lines(document, format_name, optimizer or "sgd", force=force)
+    return write_lines(document, format_name, optimizer, force=force)
 
 
 def check_writable(path: Path) -> None:

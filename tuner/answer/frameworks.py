@@ -9,18 +9,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 from tuner.answer.document import Document
+from tuner.answer.terms import Terms, find_terms, write_torch_terms
 from tuner.errors import UsageError
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 
-# The decay that the lines below are written for: see ``objectives.catalog.Recipe``.
-_TUNED = {
-    "optimizer": "SGD",
-    "decay": "coupled",
-    "decayed_parameters": "all weights and biases",
-    "loss_reduction": "mean over the batch",
-}
+# By optimizer: how it is called in answers, and how its decay acts.
+_ACTS = {"sgd": ("SGD", "coupled"), "adam": ("Adam", "coupled"), "adamw": ("AdamW", "decoupled")}
+_ALL, _MATRICES = "all weights and biases", "matrices: nothing of one dimension, as biases"
+# What of an answer changes no step.
+_NO_STEP = ("folds=", "patience=")
 _WHY_NOT = {
     "adam": "Adam divides the gradient, and with it a coupled penalty, by its own running size, so "
     "that weights no longer shrink in proportion to weight_decay",
@@ -30,18 +29,23 @@ _WHY_NOT = {
 
 
 def write_lines(
-    document: Document, framework: str, optimizer: Optimizer = "sgd", *, force: bool = False
+    document: Document, framework: str, optimizer: Optimizer | None = None, *, force: bool = False
 ) -> str:
     """Return lines for a framework, with comments that say what they stand on.
 
-    Raises UsageError where they would change the meaning of weight_decay, unless forced; then
-    they begin with a warning. Raises it also where there is nothing to write.
+    Without an optimizer they are of the one that was tuned. Raises UsageError where they would
+    change the meaning of weight_decay, or of a penalty, unless forced; then they begin with a
+    warning. Raises it also where there is nothing to write.
     """
+    terms = find_terms(document)
     if document["weight_decay"] is None:
-        raise UsageError(
-            f"--format {framework}: study {document['study']!r} has searched no weight_decay"
-        )
-    problem = _find_change_of_meaning(document, optimizer)
+        if not (terms and terms.are_any):
+            raise UsageError(
+                f"--format {framework}: study {document['study']!r} has searched no weight_decay"
+            )
+        document = {**document, "weight_decay": 0.0}
+    optimizer = optimizer or _find_tuned(document)
+    problem = _find_change_of_meaning(document, framework, optimizer)
     if problem is not None and not force:
         raise UsageError(
             f"--format {framework} --optimizer {optimizer} would change what weight_decay means: "
@@ -58,19 +62,50 @@ def write_lines(
     return "\n".join([*lines, *FRAMEWORKS[framework](document, optimizer)]) + "\n"
 
 
-def _find_change_of_meaning(document: Document, optimizer: Optimizer) -> str | None:
-    """Return why weight_decay would not mean the same there; None if it does."""
+def _find_tuned(document: Document) -> Optimizer:
+    """Return the optimizer that was tuned, if there are lines for it."""
+    names: dict[str | None, Optimizer] = {"Adam": "adam", "AdamW": "adamw"}
+    return names.get(document["meaning"]["optimizer"], "sgd")
+
+
+def _find_change_of_meaning(document: Document, framework: str, optimizer: Optimizer) -> str | None:
+    """Return why weight_decay, or a penalty, would not mean the same there; None if it does."""
     meaning = document["meaning"]
     if meaning["optimizer"] is None:
         return f"objective {meaning['objective']} keeps to itself what it does with weight_decay"
-    for name, written_for in _TUNED.items():
+    if (reason := _find_other_step(document, optimizer)) is not None:
+        return reason
+    if is_linear_regression(document) and framework == "sklearn":
+        return None
+    return _find_more(document, framework, optimizer)
+
+
+def _find_other_step(document: Document, optimizer: Optimizer) -> str | None:
+    """Return how the tuned step differs from this optimizer's; None if it does not."""
+    meaning, tuned = document["meaning"], _find_tuned(document)
+    if optimizer != tuned:
+        how = ", where it is a part of the gradient; " if tuned == "sgd" else ""
+        return f"it was tuned with {meaning['optimizer']}{how}{_WHY_NOT[optimizer] if how else ''}"
+    expected = {"decay": _ACTS[optimizer][1], "loss_reduction": "mean over the batch"}
+    for name, written_for in expected.items():
         if meaning[name] != written_for:
             return f"its {name.replace('_', ' ')} is {meaning[name]}, not {written_for}"
-    for name in ("penalties", "details"):
-        if (told := meaning.get(name)) is not None:
-            return f"it was tuned with more than that: {told}"
-    if optimizer != "sgd":
-        return f"it was tuned with SGD, where it is a part of the gradient; {_WHY_NOT[optimizer]}"
+    return None
+
+
+def _find_more(document: Document, framework: str, optimizer: Optimizer) -> str | None:
+    """Return what else was tuned that a framework's lines do not say; None if nothing."""
+    meaning, terms = document["meaning"], find_terms(document)
+    others = [part for part in (meaning.get("details") or "").split(", ") if part]
+    decayed = (_ALL, _MATRICES) if framework == "torch" else (_ALL,)
+    if terms is None or (terms.are_any and framework != "torch"):
+        return f"it was tuned with more than that: {meaning['penalties']}"
+    if any(not part.startswith(_NO_STEP) for part in others):
+        return f"it was tuned with more than that: {meaning['details']}"
+    if meaning["decayed_parameters"] not in decayed:
+        return f"its decayed parameters are {meaning['decayed_parameters']}, not {_ALL}"
+    if optimizer != "sgd" and framework in ("keras", "sklearn"):
+        return f"{framework}'s {meaning['optimizer']} divides by moments in another way"
     return None
 
 
@@ -118,18 +153,27 @@ def _momentum(document: Document) -> float:
 
 
 def _torch(document: Document, optimizer: Optimizer) -> list[str]:
-    name = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[optimizer]
     momentum = f"momentum={_momentum(document)!r}, " if optimizer == "sgd" else ""
-    return [
+    made = f"optimizer = torch.optim.{_ACTS[optimizer][0]}("
+    own = f"{_lr('lr', document)}{momentum}"
+    decay, terms = f"weight_decay={document['weight_decay']!r}", find_terms(document) or Terms()
+    are_matrices = document["meaning"]["decayed_parameters"] == _MATRICES
+    lines = [
         *_torch_batches(document["meaning"]),
-        "# All weights and biases of `model` decay.",
-        "import torch",
-        "",
-        f"optimizer = torch.optim.{name}(",
-        f"    model.parameters(), {_lr('lr', document)}{momentum}"
-        f"weight_decay={document['weight_decay']!r}",
-        ")",
+        f"# {'Matrices' if are_matrices else 'All weights and biases'} of `model` decay.",
+        *("import torch", ""),
     ]
+    if are_matrices:
+        lines += [
+            "decayed = [p for p in model.parameters() if p.dim() > 1]",
+            "others = [p for p in model.parameters() if p.dim() <= 1]",
+            *(made, '    [{"params": decayed}, {"params": others, "weight_decay": 0.0}],'),
+            *(f"    {own}{decay},", ")"),
+        ]
+    else:
+        lines += ["decayed = list(model.parameters())"] if terms.are_any else []
+        lines += [made, f"    model.parameters(), {own}{decay}", ")"]
+    return [*lines, *write_torch_terms(terms)]
 
 
 def _torch_batches(meaning: Mapping[str, Any]) -> list[str]:
@@ -184,8 +228,41 @@ def _optax(document: Document, optimizer: Optimizer) -> list[str]:
     ]
 
 
+def is_linear_regression(document: Document) -> bool:
+    """Tell whether an answer is of what ``sklearn.linear_model.ElasticNet`` solves."""
+    meaning = document["meaning"]
+    return (
+        (meaning["model"] or "").startswith("Linear(")
+        and "," not in (meaning["model"] or "").partition(")")[2]
+        and meaning["loss"] == "mean squared error"
+        and meaning["decayed_parameters"] == _MATRICES
+        and find_terms(document) is not None
+    )
+
+
+def _elastic_net(document: Document) -> list[str]:
+    """Return scikit-learn's own solver: its loss is half the mean squared error."""
+    terms = find_terms(document) or Terms()
+    of_squares = 2 * (terms.l2 + terms.l2_apart) + document["weight_decay"]
+    total = terms.l1 + of_squares
+    if not total:
+        return [
+            "from sklearn.linear_model import LinearRegression",
+            "",
+            "model = LinearRegression()",
+        ]
+    return [
+        "# What gradient steps come near, solved: on inputs and targets of the same scale.",
+        "from sklearn.linear_model import ElasticNet",
+        "",
+        f"model = ElasticNet(alpha={total / 2!r}, l1_ratio={terms.l1 / total!r})",
+    ]
+
+
 def _sklearn(document: Document, optimizer: Optimizer) -> list[str]:
     meaning = document["meaning"]
+    if is_linear_regression(document):
+        return _elastic_net(document)
     batch_size, epochs = meaning["batch_size"] or 200, meaning["epochs"]  # 200: its own default
     arguments = [f'solver="{optimizer}"']
     hidden = re.findall(r"Linear\(\w+, (\d+)\)", meaning["model"] or "")

@@ -94,7 +94,7 @@ def _small_panels(path: LambdaPath) -> list[_Panel]:
     if path.has("weight_norm"):
         line = _Line("weight_norm", GREEN, "diamond")
         found.append(_Panel((line,), y_axis={"title": "weight norm ‖w‖"}))
-    if any((share := rung.find("zero_share")) and share.mean > 0 for rung in path.rungs):
+    if _has_zeros(path):
         line = _Line("zero_share", BLUE, "cross")
         axis = {"title": "weights that are 0", "tickformat": ".0%", "rangemode": "tozero"}
         found.append(_Panel((line,), y_axis=axis))
@@ -102,6 +102,12 @@ def _small_panels(path: LambdaPath) -> list[_Panel]:
     bottoms = [place * (height + _SPACE) for place in reversed(range(len(found)))]
     boxes = [Box(_LEFT, 1, bottom, bottom + height) for bottom in bottoms]
     return [replace(panel, box=box) for panel, box in zip(found, boxes, strict=True)]
+
+
+def _has_zeros(path: LambdaPath) -> bool:
+    """Tell whether any weight is 0 at any strength."""
+    shares = [score.mean for rung in path.rungs if (score := rung.find("zero_share"))]
+    return any(shares) or any(each.measures.get("zero_share") for each in path.trained)
 
 
 def _loss_axis(path: LambdaPath) -> dict[str, Any]:
