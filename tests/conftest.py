@@ -14,10 +14,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL
 
+from benchmarks.pooler import PgBouncer
 from objectives.datasets import load_training_data
 from tests import servers
 from tests.forked import Tuner
-from tests.poolers import PgBouncer, require_pgbouncer
+from tests.poolers import require_pgbouncer
 from tuner import cli as command
 from tuner.workers import nursery
 

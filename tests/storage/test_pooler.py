@@ -8,10 +8,11 @@ from multiprocessing.synchronize import Barrier
 import pytest
 from sqlalchemy import text
 
+from benchmarks.pooler import PgBouncer
 from storage import UnreachableError, create_storage, creation_lock, open_storage
 from storage.causes import Cause, classify
 from tests.conftest import Cli
-from tests.poolers import PgBouncer, require_pgbouncer
+from tests.poolers import require_pgbouncer
 from tests.storage.databases import bare_engine
 from tests.storage.together import run_together
 

@@ -353,6 +353,7 @@ def test_run_tells_the_whole_story(sqlite_url: str, tmp_path: Path) -> None:
     assert set(load_study(create_storage(sqlite_url), "s").study.user_attrs) == {
         "spec",
         "spec_hash",
+        "program",
         "confirmation",
     }
 

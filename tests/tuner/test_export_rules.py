@@ -67,6 +67,8 @@ def test_rule_is_1se_once_the_study_is_confirmed(loaded: LoadedStudy) -> None:
             "ridge_interval": None,
             "scale_invariant": None,
         },
+        "n_folds": 0,
+        "fold_standard_error": None,
     }
     provenance = document["provenance"]
     assert (provenance["trial"], provenance["source"]) == (None, "ladder")

@@ -185,7 +185,7 @@ def _moved_script(send_static: Callable[..., Any]) -> Callable[..., Any]:
     def send(filename: str) -> Any:
         root = root_path(request.environ["asgi.scope"])
         if not root or filename != "bundle.js":
-            return send_static(filename)
+            return send_static(filename=filename)  # as routes are called
         script, tag = _script(root)
         headers = {"Content-Type": "text/javascript; charset=UTF-8", "ETag": tag}
         headers["Vary"] = "Accept-Encoding"
