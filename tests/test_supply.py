@@ -57,7 +57,7 @@ def test_floors_have_no_known_hole() -> None:
 def test_bill_of_materials_holds_all_that_the_image_is_made_of(tmp_path: Path) -> None:
     """The lock, and torch with the version that the image has; the tool is only stood in for."""
     made = subprocess.run(
-        ["make", "--dry-run", "--assume-old=.venv/.dev-installed", "sbom"],
+        ["make", "--no-print-directory", "--dry-run", "--assume-old=.venv/.dev-installed", "sbom"],
         cwd=ROOT,
         capture_output=True,
         text=True,
