@@ -79,18 +79,14 @@ def _make_layer(layer: str, form: str) -> nn.RNNBase:
 
 def _same_beside_as_alone(problem: Problem, n_lanes: int) -> None:
     trials = [{"lr": 0.05 + 0.03 * n, "weight_decay": 0.01 * n} for n in range(n_lanes)]
-    beside = _train(problem, Stacked, trials)
-    for number, params in enumerate(trials):
-        alone = _train_as(problem, number, params)
-        for name, tensor in alone.items():
+    _check_equal(_train(problem, OneByOne, trials), _train(problem, Stacked, trials), n_lanes)
+
+
+def _check_equal(alone: ProblemLanes, beside: ProblemLanes, n_lanes: int) -> None:
+    for number in range(n_lanes):
+        for name, tensor in _weights(alone, number).items():
             found = _weights(beside, number)[name]
             assert torch.allclose(tensor, found, rtol=1e-9, atol=1e-9), (number, name)
-
-
-def _train_as(problem: Problem, number: int, params: Any) -> dict[str, torch.Tensor]:
-    """Train one by itself, with the initialisation of this number."""
-    fill: list[Any] = [TRIALS[0]] * number
-    return _weights(_train(problem, OneByOne, [*fill, params]), number)
 
 
 @pytest.mark.parametrize(("layer", "form"), _CASES)
@@ -163,6 +159,4 @@ def test_trials_of_other_rates_of_dropout_train_as_one_program() -> None:
         beside.add(number, params)
     for _ in range(EPOCHS):
         beside.train_pass()
-    for number, params in enumerate(trials):
-        for name, tensor in _train_as(problem, number, params).items():
-            assert torch.allclose(tensor, _weights(beside, number)[name], rtol=1e-9, atol=1e-9)
+    _check_equal(_train(problem, OneByOne, trials), beside, len(trials))
