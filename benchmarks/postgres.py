@@ -217,6 +217,18 @@ def read_cpu_seconds(postmaster: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def read_memory(postmaster: int) -> float:
+    """Return the MiB that a server's processes have, what they share divided among them."""
+    total = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        fields = _stat(folder)
+        if fields and str(postmaster) in (folder.name, fields[2]):
+            with contextlib.suppress(OSError):  # one that has ended
+                lines = (folder / "smaps_rollup").read_text().splitlines()
+                total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total / 1024
+
+
 def _stat(process: Path) -> list[str]:
     """Return a process's name, state, parent and so on, by proc(5); nothing if it has ended."""
     try:

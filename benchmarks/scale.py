@@ -13,10 +13,10 @@ middle of a study; what is measured begins when all of them are at work.
 import contextlib
 import heapq
 import json
+import math
 import multiprocessing
 import os
 import random
-import statistics
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -31,8 +31,9 @@ from sqlalchemy import event
 
 from benchmarks.history import fill_study
 from benchmarks.machine import describe_machine, machine_line
+from benchmarks.polling import percentile
 from benchmarks.pooler import PgBouncer
-from benchmarks.postgres import PrivatePostgres, read_cpu_seconds
+from benchmarks.postgres import PrivatePostgres, read_cpu_seconds, read_memory
 from benchmarks.section import Figure, markdown_table
 from storage import (
     Claimant,
@@ -49,7 +50,7 @@ _STUDY = "scale"
 _N_FINISHED = 200
 _POOL_SIZE = 20
 _N_PROCESSES = 2
-_STATEMENT = sqlalchemy.text(
+_COUNTERS = sqlalchemy.text(
     "SELECT xact_commit, tup_returned, tup_fetched, tup_inserted + tup_updated "
     "FROM pg_stat_database WHERE datname = current_database()"
 )
@@ -234,14 +235,14 @@ def _observe(server: PrivatePostgres, pipes: list[Any], n: int, pace: Pace) -> d
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         for pipe in pipes:
             pipe.send("measure")
-        before, cpu = connection.execute(_STATEMENT).one(), read_cpu_seconds(server.pid)
+        before, cpu = connection.execute(_COUNTERS).one(), read_cpu_seconds(server.pid)
         began, most = time.monotonic(), 0
         while time.monotonic() - began < pace.measured:
             most = max(most, connection.execute(_CONNECTIONS).scalar_one())
             time.sleep(0.5)
-        after, seconds = connection.execute(_STATEMENT).one(), time.monotonic() - began
+        after, seconds = connection.execute(_COUNTERS).one(), time.monotonic() - began
         cpu = (read_cpu_seconds(server.pid) - cpu) / seconds
-        memory = _read_memory(server.pid)
+        memory = read_memory(server.pid)
         found = [Seen(**pipe.recv()) for pipe in pipes]
     engine.dispose()
     reports = [each for seen in found for each in seen.reports]
@@ -267,22 +268,11 @@ def _observe(server: PrivatePostgres, pipes: list[Any], n: int, pace: Pace) -> d
 
 
 def _quantiles(name: str, seconds: list[float]) -> dict[str, float]:
-    if len(seconds) < 2:
-        return {f"{name} p{p} ms": float("nan") for p in (50, 95, 99)}
-    cuts = statistics.quantiles(seconds, n=100, method="inclusive")
-    return {f"{name} p{p} ms": 1e3 * cuts[p - 1] for p in (50, 95, 99)}
-
-
-def _read_memory(postmaster: int) -> float:
-    """Return the MiB that a server's processes have, what they share divided among them."""
-    total = 0
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, IndexError):
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if postmaster in (int(folder.name), parent):
-                lines = (folder / "smaps_rollup").read_text().splitlines()
-                total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return total / 1024
+    is_enough = len(seconds) > 1
+    return {
+        f"{name} p{percent} ms": 1e3 * percentile(seconds, percent) if is_enough else math.nan
+        for percent in (50, 95, 99)
+    }
 
 
 def main(
