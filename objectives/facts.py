@@ -13,6 +13,10 @@ LastBatch = Literal["drop", "scale", "keep"]
 # What a trial chooses, by name.
 Params = Mapping[str, Any]
 
+# Which parameters decay, in words: lines of frameworks are written for these.
+ALL_DECAY = "all weights and biases"
+MATRICES_DECAY = "matrices: nothing of one dimension, as biases"
+
 # An epoch's smaller last batch is dropped only where it is at most a tenth of it.
 _MANY_BATCHES = 10
 
@@ -49,7 +53,7 @@ class Recipe:
     momentum: float = 0.0
     decay: str = "coupled"
     decay_formula: str = "gradient + weight_decay * w, the gradient of weight_decay / 2 * ||w||^2"
-    decayed_parameters: str = "all weights and biases"
+    decayed_parameters: str = ALL_DECAY
     penalties: str | None = None  # what is added to the loss besides
     details: str | None = None  # schedule, clipping, and what is fixed
     loss: str = "cross-entropy"

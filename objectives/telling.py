@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from objectives.facts import Recipe
+from objectives.facts import ALL_DECAY, MATRICES_DECAY, Recipe
 from objectives.penalties import find_terms
 from objectives.problem import Problem
 
@@ -62,8 +62,8 @@ def _tell_decays(problem: Problem) -> str:
     if callable(problem.decays):
         return f"those that {getattr(problem.decays, '__name__', 'a function')} chooses"
     if problem.decays == "all":
-        return "all weights and biases"
-    return "matrices: nothing of one dimension, as biases"
+        return ALL_DECAY
+    return MATRICES_DECAY
 
 
 def _tell_loss(problem: Problem) -> str:

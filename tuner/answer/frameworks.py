@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
+from objectives.facts import ALL_DECAY, MATRICES_DECAY
 from tuner.answer.document import Document
 from tuner.answer.terms import Terms, find_terms, write_torch_terms
 from tuner.errors import UsageError
@@ -17,7 +18,6 @@ OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 
 # By optimizer: how it is called in answers, and how its decay acts.
 _ACTS = {"sgd": ("SGD", "coupled"), "adam": ("Adam", "coupled"), "adamw": ("AdamW", "decoupled")}
-_ALL, _MATRICES = "all weights and biases", "matrices: nothing of one dimension, as biases"
 # What of an answer changes no step.
 _NO_STEP = ("folds=", "patience=")
 _WHY_NOT = {
@@ -97,13 +97,13 @@ def _find_more(document: Document, framework: str, optimizer: Optimizer) -> str 
     """Return what else was tuned that a framework's lines do not say; None if nothing."""
     meaning, terms = document["meaning"], find_terms(document)
     others = [part for part in (meaning.get("details") or "").split(", ") if part]
-    decayed = (_ALL, _MATRICES) if framework == "torch" else (_ALL,)
+    decayed = (ALL_DECAY, MATRICES_DECAY) if framework == "torch" else (ALL_DECAY,)
     if terms is None or (terms.are_any and framework != "torch"):
         return f"it was tuned with more than that: {meaning['penalties']}"
     if any(not part.startswith(_NO_STEP) for part in others):
         return f"it was tuned with more than that: {meaning['details']}"
     if meaning["decayed_parameters"] not in decayed:
-        return f"its decayed parameters are {meaning['decayed_parameters']}, not {_ALL}"
+        return f"its decayed parameters are {meaning['decayed_parameters']}, not {ALL_DECAY}"
     if optimizer != "sgd" and framework in ("keras", "sklearn"):
         return f"{framework}'s {meaning['optimizer']} divides by moments in another way"
     return None
@@ -157,7 +157,7 @@ def _torch(document: Document, optimizer: Optimizer) -> list[str]:
     made = f"optimizer = torch.optim.{_ACTS[optimizer][0]}("
     own = f"{_lr('lr', document)}{momentum}"
     decay, terms = f"weight_decay={document['weight_decay']!r}", find_terms(document) or Terms()
-    are_matrices = document["meaning"]["decayed_parameters"] == _MATRICES
+    are_matrices = document["meaning"]["decayed_parameters"] == MATRICES_DECAY
     lines = [
         *_torch_batches(document["meaning"]),
         f"# {'Matrices' if are_matrices else 'All weights and biases'} of `model` decay.",
@@ -231,11 +231,12 @@ def _optax(document: Document, optimizer: Optimizer) -> list[str]:
 def is_linear_regression(document: Document) -> bool:
     """Tell whether an answer is of what ``sklearn.linear_model.ElasticNet`` solves."""
     meaning = document["meaning"]
+    first, _, rest = (meaning["model"] or "").partition(")")
     return (
-        (meaning["model"] or "").startswith("Linear(")
-        and "," not in (meaning["model"] or "").partition(")")[2]
+        first.startswith("Linear(")
+        and "," not in rest
         and meaning["loss"] == "mean squared error"
-        and meaning["decayed_parameters"] == _MATRICES
+        and meaning["decayed_parameters"] == MATRICES_DECAY
         and find_terms(document) is not None
     )
 
