@@ -27,7 +27,7 @@ from objectives.problem import Problem
 from objectives.ready import Ready, find_metric, make_ready
 from objectives.scales import find_scale_invariant, find_share
 from objectives.settings import apply_settings
-from objectives.shorthand import find_arguments, find_space, middle, model_params
+from objectives.shorthand import ends, find_arguments, find_space, middle, model_params
 from objectives.telling import tell_recipe
 
 _LONGEST_MODEL = 200
@@ -158,8 +158,7 @@ def _check_parts(ready: Ready, space: Mapping[str, Any]) -> None:
     if "batch_size" in space:
         if isinstance(train, BatchPart):
             raise ProblemError("batch_size: train gives batches of its own: leave it out of space")
-        attributes = space["batch_size"]["attributes"]
-        sizes = attributes.get("choices") or [attributes["high"]]
+        sizes = ends(space["batch_size"])
     size = max(sizes)
     if not isinstance(train, BatchPart) and size > train.n:
         raise ProblemError(

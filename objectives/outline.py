@@ -10,7 +10,7 @@ from objectives.errors import ProblemError
 from objectives.facts import DataFacts, Facts
 from objectives.problem import Problem
 from objectives.settings import apply_settings
-from objectives.shorthand import find_space
+from objectives.shorthand import ends, find_space
 from objectives.telling import tell_recipe
 
 
@@ -67,8 +67,7 @@ def _check(problem: Problem, space: Mapping[str, Any], n_classes: int, n_train: 
     if not n_classes and "label_smoothing" in {**problem.fixed, **space}:
         raise ProblemError("label_smoothing: the targets are numbers, not classes: leave it out")
     if "batch_size" in space:
-        attributes = space["batch_size"]["attributes"]
-        size = max(attributes.get("choices") or [attributes["high"]])
+        size = max(ends(space["batch_size"]))
         if size > n_train:
             raise ProblemError(f"batch_size={size}: there are {n_train} training examples")
 

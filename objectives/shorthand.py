@@ -126,9 +126,7 @@ def read_range(name: str, stated: Any) -> dict[str, Any]:
     Raises ProblemError for what is none, and for one with values that the name cannot have.
     """
     found = _read_range(name, stated)
-    attributes = found["attributes"]
-    values = attributes.get("choices") or (attributes["low"], attributes["high"])
-    for value in values:
+    for value in ends(found):
         if not takes(name, value):
             raise ProblemError(
                 f"space {name!r}: {value!r} is outside of what it takes: {tell_bounds(name)}"
