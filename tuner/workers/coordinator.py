@@ -39,7 +39,13 @@ from tuner.workers.booking import Bookkeeper
 from tuner.workers.config import WorkerConfig, worker_name
 from tuner.workers.crew import Crew, Trainer
 from tuner.workers.lost_workers import Settler
-from tuner.workers.opening import Opened, check_start, hear_opening, open_study
+from tuner.workers.opening import (
+    TICK_SECONDS,
+    Opened,
+    check_start,
+    hear_opening,
+    open_study,
+)
 from tuner.workers.shutdown import INTERRUPTED_STATUS, Interrupted, Leaving
 
 logger = logging.getLogger(__name__)
@@ -47,8 +53,6 @@ logger = logging.getLogger(__name__)
 # How long a worker without a slot waits before it looks again: one may come back from a worker
 # that left or died.
 _POLL_SECONDS = 0.5
-# How soon a signal is obeyed, and a trainer that is late is noticed.
-_TICK_SECONDS = 0.1
 # Why a worker leaves a study, not its process: nothing was interrupted.
 _STOPPED = "tuner stop"
 _PAUSED = "tuner pause"
@@ -311,7 +315,7 @@ class _Coordinator:
 
     def _listen(self) -> None:
         """Answer trainers for a tick, or until there is more to do than to answer."""
-        ends_at = time.monotonic() + _TICK_SECONDS
+        ends_at = time.monotonic() + TICK_SECONDS
         while (left := ends_at - time.monotonic()) > 0:
             self._hear(self.crew.wait(left))
             if self.books.has_news or self.leaving.reason is not None:

@@ -19,8 +19,8 @@ from tuner.workers.crew import Crew, Trainer
 from tuner.workers.jobs import make_error
 from tuner.workers.shutdown import Leaving
 
-# How soon a signal is obeyed.
-_TICK_SECONDS = 0.1
+# How soon a signal is obeyed, and a trainer that is late is noticed.
+TICK_SECONDS = 0.1
 # So many trainers in a row that die before they are ready are no accident.
 _MAX_DEAD_STARTS = 3
 
@@ -68,7 +68,7 @@ def _start_crew(config: WorkerConfig, loaded: LoadedStudy, leaving: Leaving) -> 
         while not any(trainer.is_ready for trainer in crew.trainers):
             leaving.check()
             crew.start_due()
-            _hear_who_is_ready(crew, crew.wait(_TICK_SECONDS))
+            _hear_who_is_ready(crew, crew.wait(TICK_SECONDS))
     except BaseException:
         crew.end(in_good_order=False)
         raise
