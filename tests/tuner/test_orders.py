@@ -15,7 +15,7 @@ from tests.conftest import Cli
 from tests.processes import children_of
 from tests.tuner.conftest import FUNCTION, LANES, Crew, n_reporting, rows, wait_until
 from tuner.study import LoadedStudy
-from tuner.workers import coordinator
+from tuner.workers import coordinator, opening
 from tuner.workers import crew as trainers
 
 LEASE = ("--lease", "4s", "--lanes", "2")
@@ -76,7 +76,7 @@ def test_workers_in_training_obey_pause_resume_and_stop(
 
 def test_what_a_worker_waits_for_before_it_obeys_takes_less_than_3_seconds() -> None:
     """The rest is for giving back. Other tests wait longer: other tests take the processor."""
-    waits = coordinator._POLL_SECONDS, coordinator._TICK_SECONDS, trainers.LEAVE_SECONDS
+    waits = coordinator._POLL_SECONDS, opening.TICK_SECONDS, trainers.LEAVE_SECONDS
     assert sum(waits) < 3
 
 
