@@ -36,7 +36,7 @@ class Outcome:
     is_covered: bool  # the truth of λ_min by the check's 95 % interval
 
 
-class _Lab:
+class Lab:
     """Trains in a world: the same configuration and seed give the same value."""
 
     def __init__(self, world: World, seed: int) -> None:
@@ -44,6 +44,7 @@ class _Lab:
         self._seeds: dict[int, Seed] = {}
 
     def train(self, cell: Cell, seed: int) -> float:
+        """Return the last validation accuracy, in percent."""
         for known in range(seed + 1):
             if known not in self._seeds:
                 self._seeds[known] = self.world.draw_seed(self._rng)
@@ -51,7 +52,7 @@ class _Lab:
         return float(self.world.course(cell[0], cell[1], self._seeds[seed])[-1])
 
 
-def confirm(box: Box, sizes: Sizes, lab: _Lab, seed: int) -> tuple[Confirmation, int]:
+def confirm(box: Box, sizes: Sizes, lab: Lab, seed: int) -> tuple[Confirmation, int]:
     """Return what a confirmation says, and how many trainings it took."""
     values: dict[str, float | None] = {}
     while True:
@@ -74,7 +75,7 @@ def confirm(box: Box, sizes: Sizes, lab: _Lab, seed: int) -> tuple[Confirmation,
 def simulate(world: World, seed: int, sizes: Sizes) -> Outcome:
     """Return what comes of a study with this seed."""
     trials = search(world, seed)
-    confirmation, n = confirm(make_box(trials, FACTS), sizes, _Lab(world, seed), seed)
+    confirmation, n = confirm(make_box(trials, FACTS), sizes, Lab(world, seed), seed)
     best = find_best_trial(trials, "maximize")
     assert best is not None
     chosen = {
