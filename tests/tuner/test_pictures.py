@@ -15,11 +15,14 @@ import pytest
 from optuna_dashboard import get_note, save_note
 
 from tests.browser import find_chromium, read_page
+from tests.processes import is_alive
 from tests.tuner.confirmed import make_confirmed_study, make_searched_study
+from tests.tuner.conftest import wait_until
 from tuner import cli
 from tuner.confirmation.values import Score
 from tuner.dashboard import build_app
 from tuner.errors import NoResultError, PicturesError, UsageError
+from tuner.pictures.browser import draw_in_browser
 from tuner.pictures.figures import draw, keep_in_study, render, write_pages
 from tuner.pictures.map_figure import draw_map
 from tuner.pictures.note import merge_note, write_section
@@ -412,3 +415,18 @@ def test_dashboard_shows_figures_and_note(loaded: LoadedStudy, tmp_path: Path) -
     assert "training loss" in figures
     assert "Which λ?" in note
     assert "lambda-tuner: begin" not in note
+
+
+def test_browser_that_hangs_is_ended_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried twice; neither it nor what drives it is left behind."""
+    pids, hung = tmp_path / "pids", tmp_path / "browser"
+    hung.write_text(f"#!/bin/sh\necho $$ >> {pids}\nexec sleep 3600\n")
+    hung.chmod(0o755)
+    monkeypatch.setenv("BROWSER_PATH", str(hung))
+    with pytest.raises(PicturesError, match=r"2 times not answered within 2 s: .* --format html"):
+        draw_in_browser([{"fig": {"data": []}, "path": str(tmp_path / "x.svg")}], seconds=2)
+    started = [int(pid) for pid in pids.read_text().split()]
+    assert len(started) == 2
+    wait_until(lambda: not any(is_alive(pid) for pid in started))

@@ -1,5 +1,6 @@
 """The pictures of a study: written to files, and kept in the study for the Optuna dashboard."""
 
+import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,8 @@ import plotly.graph_objects as go
 from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 
 from tuner.confirmation.values import Confirmation
-from tuner.errors import NoResultError, PicturesError
+from tuner.errors import NoResultError
+from tuner.pictures.browser import draw_in_browser
 from tuner.pictures.map_figure import draw_map
 from tuner.pictures.note import merge_note, write_section
 from tuner.pictures.path import LambdaMap, LambdaPath, build_map, build_path
@@ -28,10 +30,6 @@ _GRAPH_IDS: dict[Name, str] = {"path": "lambda-path", "map": "lambda-map"}
 
 _WIDTH, _HEIGHT = 1200, 750  # pixels, of an SVG; a PNG has twice as many each way
 _PNG_SCALE = 2
-_RENDER_SECONDS = 120  # of one picture: one second, but for a machine that is busy
-
-_NO_KALEIDO = "PNG and SVG need Kaleido: pip install 'lambda-tuner[plots]'"
-_NO_BROWSER = "PNG and SVG need Chromium or Chrome: install it, or set BROWSER_PATH to it"
 
 
 def draw(path: LambdaPath | None, trials: LambdaMap | None) -> dict[Name, go.Figure]:
@@ -65,30 +63,16 @@ def render(
 ) -> list[Path]:
     """Let a browser draw each figure as ``STUDY-FIGURE.png`` or ``.svg``; return the files.
 
-    Raises PicturesError, with the remedy, where there is no browser or no Kaleido to drive it.
+    Raises PicturesError as ``draw_in_browser``.
     """
-    try:
-        import kaleido
-        from kaleido.errors import BrowserClosedError, BrowserFailedError, ChromeNotFoundError
-    except ImportError as error:
-        raise PicturesError(_NO_KALEIDO) from error
     folder.mkdir(parents=True, exist_ok=True)
     specs = [
         _spec(figure, _file(folder, study, name, suffix), suffix)
         for name, figure in figures.items()
         for suffix in formats
     ]
-    # Without a say on MathJax the browser would ask the internet for it.
-    options = {"mathjax": False, "timeout": _RENDER_SECONDS}
-    try:
-        errors = kaleido.write_fig_from_object_sync(specs, kopts=options)
-    except ChromeNotFoundError as error:
-        raise PicturesError(_NO_BROWSER) from error
-    except (BrowserFailedError, BrowserClosedError) as error:
-        raise PicturesError(f"The browser for PNG and SVG has failed: {error}") from error
-    if errors:
-        raise PicturesError(f"PNG and SVG could not be drawn: {errors[0]}")
-    return [spec["path"] for spec in specs]
+    draw_in_browser(specs)
+    return [Path(spec["path"]) for spec in specs]
 
 
 def _file(folder: Path, study: str, name: Name, suffix: Format) -> Path:
@@ -99,7 +83,7 @@ def _file(folder: Path, study: str, name: Name, suffix: Format) -> Path:
 def _spec(figure: go.Figure, file: Path, suffix: Format) -> dict[str, Any]:
     scale = _PNG_SCALE if suffix == "png" else 1
     options = {"format": suffix, "width": _WIDTH, "height": _HEIGHT, "scale": scale}
-    return {"fig": figure, "path": file, "opts": options}
+    return {"fig": json.loads(figure.to_json()), "path": str(file), "opts": options}
 
 
 def keep_in_study(loaded: LoadedStudy, confirmation: Confirmation) -> None:
