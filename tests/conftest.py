@@ -155,6 +155,12 @@ def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]
         yield url
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Leave the third database of tests marked `heavy` to `make test-long`."""
+    if item.get_closest_marker("heavy") and "mysql" in item.name:
+        item.add_marker("long")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Let the promises of a database be kept behind a pooler, too, by tests marked `pooled`."""
     if "shared_url" in metafunc.fixturenames:

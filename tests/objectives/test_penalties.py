@@ -133,8 +133,8 @@ def _half_squared(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return nn.functional.mse_loss(output.squeeze(-1), target) / 2
 
 
-@pytest.mark.parametrize("program", [OneByOne, Stacked])
-def test_proximal_lanes_find_the_coefficients_of_scikit_learn(program: Program) -> None:
+@pytest.mark.parametrize(("program", "every"), [(OneByOne, 4), (Stacked, 1)])
+def test_proximal_lanes_find_the_coefficients_of_scikit_learn(program: Program, every: int) -> None:
     """Elastic nets of different weights side by side: to 1e-4, and the same exact zeros."""
     inputs, targets = make_regression(200, 20, n_informative=6, noise=5.0, random_state=0)
     # In numbers that float32 has, which data is kept in.
@@ -149,7 +149,9 @@ def test_proximal_lanes_find_the_coefficients_of_scikit_learn(program: Program) 
         batch_size=200,
         proximal=True,
     )
-    trials = [{"alpha": a, "l1_ratio": r} for a in (0.01, 0.3, 2.0) for r in (0.2, 0.7, 1.0)]
+    trials = [{"alpha": a, "l1_ratio": r} for a in (0.01, 0.3, 2.0) for r in (0.2, 0.7, 1.0)][
+        ::every
+    ]
     config = TrainingConfig("", "", 0, batch_size=200, epochs=600, device="cpu")
     lanes = ProblemLanes(make_ready(problem, config)[0], Choice(program, len(trials)))
     for number, weights in enumerate(trials):
@@ -165,7 +167,7 @@ def test_proximal_lanes_find_the_coefficients_of_scikit_learn(program: Program) 
         assert torch.equal(found == 0, expected == 0)
         assert lanes.weights(number).zero_share == float((expected == 0).double().mean())
         n_zeros += int((expected == 0).sum())
-    assert n_zeros > 40
+    assert n_zeros > 4 * len(trials)
 
 
 def test_proximal_step_leaves_alone_what_does_not_decay() -> None:

@@ -126,6 +126,7 @@ def test_help_status_and_export_do_not_import_torch() -> None:
 
 @pytest.mark.db
 @pytest.mark.slow
+@pytest.mark.heavy
 def test_run_with_two_workers_ends_with_exactly_its_budget(call: Cli, storage_url: str) -> None:
     """Twenty trials on two workers are twenty finished trials, on each database."""
     run = ["run", "--storage", storage_url, "--workers", "2", "--trials", "20", *DIGITS]

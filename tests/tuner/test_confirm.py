@@ -87,6 +87,7 @@ def _trials(url: str) -> list[FrozenTrial]:
 
 
 @pytest.mark.db
+@pytest.mark.heavy
 def test_confirmation_trains_each_round_once_and_keeps_the_answer(storage_url: str) -> None:
     """On each database: the trials, what they record, and the answer in the searched study."""
     searched = _search(storage_url, QUICK)

@@ -80,6 +80,7 @@ def _serve(url: str, allowed: AllowedObjectives | None = ALLOWED, **settings: An
     return run_fleet_worker(config, Leaving(), exits_when_idle=True)
 
 
+@pytest.mark.heavy
 def test_fleet_worker_takes_studies_by_priority_then_age(storage_url: str) -> None:
     """The most urgent first, then the oldest, each to the end of its budget."""
     for name, priority in (("old", 0), ("young", 0), ("urgent", 7), ("later", -1)):
@@ -258,6 +259,7 @@ def _serve_and_confirm(url: str, allowed: AllowedObjectives | None = None) -> No
     assert run_fleet_worker(config, Leaving(), exits_when_idle=True, duty=DUTY) == 0
 
 
+@pytest.mark.heavy
 def test_fleet_worker_confirms_what_somebody_wishes_once_its_search_is_over(
     storage_url: str,
 ) -> None:

@@ -73,6 +73,7 @@ def _train(url: str, n_trials: int, name: str = "s") -> LoadedStudy:
 
 
 @pytest.mark.db
+@pytest.mark.heavy
 def test_study_of_optunas_own_command_is_maximised_once_it_is_ours(storage_url: str) -> None:
     """`optuna create-study` minimises unless told: the direction becomes the spec's."""
     plain = parse_url(storage_url).render_as_string(hide_password=False)
@@ -147,6 +148,7 @@ def test_spec_of_another_program_is_no_traceback(sqlite_url: str) -> None:
 
 
 @pytest.mark.db
+@pytest.mark.heavy
 def test_copied_study_gets_its_budget_and_goes_on(storage_url: str, tmp_path: Path) -> None:
     """Trials keep their numbers and their worth; the budget counts what is finished."""
     source = f"sqlite:///{tmp_path / 'source.db'}"

@@ -51,6 +51,7 @@ def _serve(url: str) -> None:
     assert run_fleet_worker(config, Leaving(), exits_when_idle=True, duty=duty) == 0
 
 
+@pytest.mark.heavy
 def test_worker_stores_what_a_problem_says_of_itself_and_trains_it(storage_url: str) -> None:
     """With its direction, epochs and space, and the service knows it; then λ is confirmed."""
     created = _create(storage_url)

@@ -278,6 +278,7 @@ def test_pictures_without_a_browser_say_what_to_install(
         render(draw(path, None), ("png",), tmp_path, "digits")
 
 
+@pytest.mark.heavy
 def test_study_keeps_both_figures_and_a_note(storage_url: str) -> None:
     """Each database gives back the figures whole; a second call replaces them."""
     loaded = make_confirmed_study(storage_url, n_trials=8, n_rungs=3)

@@ -111,6 +111,7 @@ def test_study_goes_round_all_databases_and_stays_equal(
 
 
 @pytest.mark.db
+@pytest.mark.heavy
 def test_study_that_the_target_has_is_refused_in_one_line(
     call: Cli, storage_url: str, tmp_path: Path
 ) -> None:

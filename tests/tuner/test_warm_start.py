@@ -24,6 +24,7 @@ def _fitting(source: LoadedStudy) -> list[int]:
 
 
 @pytest.mark.db
+@pytest.mark.heavy
 def test_trials_of_an_earlier_study_teach_and_are_never_the_answer(
     call: Cli, storage_url: str
 ) -> None:
