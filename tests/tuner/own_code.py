@@ -172,6 +172,19 @@ def hangs(trial):
     return 1.0
 
 
+def takes_long_beside_complete(trial):
+    if trial.number == 5:
+        time.sleep(6)
+    return 1.0
+
+
+def takes_long_beside_pruned(trial):
+    if trial.number < 5:
+        raise optuna.TrialPruned
+    time.sleep(6)
+    return 1.0
+
+
 def falls_silent(trial):
     trial.report(1, 1)
     return hangs(trial)

@@ -139,6 +139,17 @@ def test_trial_without_an_end_is_ended(
 
 
 @pytest.mark.parametrize(
+    ("name", "n_said"), [("takes_long_beside_complete", 1), ("takes_long_beside_pruned", 0)]
+)
+def test_trial_that_takes_ten_times_the_complete_ones_is_said_once(
+    sqlite_url: str, name: str, n_said: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those that were pruned after their first epoch say nothing of how long others take."""
+    _run(sqlite_url, name, 6)
+    assert caplog.text.count("Trial 5 has taken 5 s, more than 10 times") == n_said
+
+
+@pytest.mark.parametrize(
     ("name", "how"),
     [
         ("kills_its_process", "was killed by SIGKILL"),

@@ -190,7 +190,8 @@ class Bookkeeper:
         trainer.note_progress()
         self._release(trainer)
         self._suspects.clear(held)
-        self._watch.note_end(held)
+        if outcome.state == "COMPLETE":  # those that were pruned say nothing of the others
+            self._watch.note_complete(held)
         if outcome.state == "FAIL" and self.brakes.retries(
             outcome.error or "", outcome.error_kinds
         ):

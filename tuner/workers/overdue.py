@@ -12,7 +12,8 @@ logger = logging.getLogger(__name__)
 
 # What is longer between two looks, ten a second, counts for no trial's time.
 _AWAY_SECONDS = 1.0
-# A trial that takes so many times the median, and longer than a moment, is said once.
+# A trial that takes so many times the median of the complete ones, and longer than a moment, is
+# said once.
 _FACTOR, _LEAST_SECONDS, _LEAST_DURATIONS = 10, 5.0, 5
 
 
@@ -24,8 +25,8 @@ class Watch:
     durations: list[float] = field(default_factory=list)
     looked_at: float = field(default_factory=time.monotonic)
 
-    def note_end(self, held: InTraining) -> None:
-        """Note how long a trial took."""
+    def note_complete(self, held: InTraining) -> None:
+        """Note how long a complete trial took."""
         self.durations.append(time.monotonic() - held.started_at)
 
     def find_overdue(self, crew: Crew) -> list[tuple[InTraining, str]]:
@@ -64,8 +65,8 @@ class Watch:
         if seconds > _FACTOR * median:
             held.has_been_mentioned = True
             logger.warning(
-                "Trial %d has taken %.0f s, more than %d times the median of %.3g s, and has said "
-                "nothing for %.0f s; --trial-timeout would end such trials",
+                "Trial %d has taken %.0f s, more than %d times the complete trials' median of "
+                "%.3g s, and has said nothing for %.0f s; --trial-timeout would end such trials",
                 *(held.number, seconds, _FACTOR, median, silence),
                 extra={"trial": held.number},
             )
