@@ -36,9 +36,9 @@ from benchmarks.simulated import FACTS, Lab, confirm
 from benchmarks.worlds import SPACE, Floats, World
 from tuner.confirmation.box import make_box
 from tuner.confirmation.plan import Sizes
+from tuner.samplers import make_pruner, make_sampler
 from tuner.selection import find_best_trial
 from tuner.spec import PrunerName, SamplerName, Spec
-from tuner.study import make_pruner, make_sampler
 
 TABLES = {"MNIST, 5 epochs": "mnist", "1,000 images, 60 epochs": "mnist_1000"}
 SAMPLERS: tuple[SamplerName, ...] = ("random", "qmc", "tpe", "gp", "cmaes")

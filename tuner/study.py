@@ -1,4 +1,4 @@
-"""Create or load a study: its spec, its budget, and the sampler and pruner that the spec names."""
+"""Create or load a study: its spec and its budget."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -7,24 +7,12 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import (
-    BasePruner,
-    HyperbandPruner,
-    NopPruner,
-    SuccessiveHalvingPruner,
-    WilcoxonPruner,
-)
-from optuna.samplers import (
-    BaseSampler,
-    GPSampler,
-    QMCSampler,
-    RandomSampler,
-)
+from optuna.pruners import BasePruner, NopPruner
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives import ProblemFoundError
-from objectives.seeds import derive_seed
 from storage import (
     ORIGIN,
     Budget,
@@ -48,10 +36,8 @@ from tuner.foreign import (
     mend,
     read_spec,
 )
-from tuner.sampling.cmaes import SafeCmaEsSampler
-from tuner.sampling.grid import Grid, find_points, find_shape
-from tuner.sampling.median import IncrementalMedianPruner
-from tuner.sampling.tpe import IncrementalTPESampler
+from tuner.samplers import make_pruner, make_sampler
+from tuner.sampling.grid import find_shape
 from tuner.space import find_space
 from tuner.spec import (
     CONFIRM_SUFFIX,
@@ -351,49 +337,3 @@ def with_sampler(loaded: LoadedStudy, storage: BaseStorage, worker_ordinal: int)
         storage.expect(space)
     sampler = make_sampler(loaded.spec, worker_ordinal)
     return _load(storage, loaded.name, sampler, make_pruner(loaded.spec))
-
-
-def make_sampler(spec: Spec, worker_ordinal: int = 0) -> BaseSampler:
-    """Return the spec's sampler, seeded by (study seed, worker ordinal).
-
-    Workers must not share a seed, or they all begin with the same points; except for QMC and
-    grid, whose workers share one sequence through the storage.
-    """
-    own = derive_seed(spec.seed, "sampler", worker_ordinal) % 2**32
-    shared = derive_seed(spec.seed, "sampler") % 2**32
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        match spec.sampler:
-            case "tpe":
-                return IncrementalTPESampler(
-                    seed=own, learns_from_failures=spec.learn_from_failures
-                )
-            case "gp":
-                return GPSampler(seed=own)
-            case "random":
-                return RandomSampler(seed=own)
-            case "qmc":
-                return QMCSampler(scramble=True, seed=shared, warn_asynchronous_seeding=False)
-            case "cmaes":
-                return SafeCmaEsSampler(seed=own)
-            case "grid":
-                assert spec.grid is not None  # set by _create for this sampler
-                return Grid(find_points(find_space(spec), spec.grid), seed=shared)
-
-
-def make_pruner(spec: Spec) -> BasePruner:
-    """Return the spec's pruner; resources are epochs.
-
-    Bounds are given as integers: what Optuna estimates ("auto") differs from worker to worker.
-    """
-    match spec.pruner:
-        case "median":
-            return IncrementalMedianPruner()
-        case "asha":
-            return SuccessiveHalvingPruner(min_resource=1)
-        case "hyperband":
-            return HyperbandPruner(min_resource=1, max_resource=spec.epochs)
-        case "wilcoxon":
-            return WilcoxonPruner()
-        case "none":
-            return NopPruner()

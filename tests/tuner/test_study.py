@@ -9,10 +9,11 @@ from objectives import Facts
 from objectives.shorthand import read_range
 from storage import create_storage
 from tuner.errors import StudyNotFoundError, UsageError
+from tuner.samplers import make_pruner, make_sampler
 from tuner.sampling.grid import Grid, find_points, find_shape
 from tuner.space import find_space, read_space, suggest
 from tuner.spec import build_spec
-from tuner.study import create_or_resume, load_study, make_pruner, make_sampler
+from tuner.study import create_or_resume, load_study
 
 DIGITS = {"dataset": "digits", "epochs": 2}
 

@@ -107,6 +107,8 @@ def _load(training: Any) -> None:
     from objectives.functions import is_users
 
     if is_users(training.objective):
+        with contextlib.suppress(ImportError):
+            importlib.import_module("sympy")  # torch's vmap does at its first call: half a second
         return
     from objectives.datasets import load_training_data
 

@@ -6,7 +6,6 @@ is the coordinator's to decide.
 
 import contextlib
 import inspect
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -56,22 +55,15 @@ def train_functions(link: Link, work: FunctionWork, device: str, folder: str) ->
     return None
 
 
-def look_at(descriptor: int, objective: str, folder: str, given: Mapping[str, Any]) -> None:
-    """Load an objective, and write to a descriptor, as JSON, an error or a problem's description.
+def look_at(asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Load an ``objective``; return a problem's description, None for a function of a trial.
 
-    A function of a trial has none. ``given`` are the options of the study.
+    ``given`` are the options of the study. Raises ObjectiveError.
     """
-    error = description = None
-    try:
-        with forget_our_names(folder):
-            found = load_objective(objective, folder)
-            if isinstance(found, LoadedProblem):
-                description = _describe(found, given)
-    except ObjectiveError as raised:
-        error = type(raised).__name__, str(raised)
-    with open(descriptor, "w", encoding="utf-8") as answer:
-        json.dump([error, description], answer)
-    os._exit(0)  # whatever threads the module has started
+    folder = os.getcwd()
+    with forget_our_names(folder):
+        found = load_objective(asked["objective"], folder)
+        return _describe(found, asked["given"]) if isinstance(found, LoadedProblem) else None
 
 
 def _describe(loaded: LoadedProblem, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,7 @@
 A coordinator, like any command that talks to the database, loads neither.
 """
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from objectives import DataError, ObjectiveError, ProblemError, UnknownNameError
@@ -17,15 +13,10 @@ from tuner.errors import WorkersFailedError
 from tuner.spec import build_new_spec, find_given, with_description
 from tuner.workers.config import WorkerConfig
 from tuner.workers.messages import Job
-from tuner.workers.nursery import FOR_LANES, ROOT, open_nursery
+from tuner.workers.nursery import TrainerProcess, open_nursery, preload
 from tuner.workers.shutdown import Leaving
 
 _TICK_SECONDS = 0.1
-_LOOK = """
-import sys; sys.path.append({root!r})
-from tuner.workers.function_trainer import look_at
-look_at({descriptor}, {objective!r}, {folder!r}, {given!r})
-"""
 
 
 def run_job(function: str, argument: Any, config: WorkerConfig, leaving: Leaving) -> Any:
@@ -33,20 +24,27 @@ def run_job(function: str, argument: Any, config: WorkerConfig, leaving: Leaving
 
     Raises the ObjectiveError that it raises, WorkersFailedError if it dies, and Interrupted.
     """
-    nursery = open_nursery()
-    nursery.import_modules(FOR_LANES)
-    process = nursery.fork(config.seat(0), Job(function, argument))
+    preload(None)
+    process = open_nursery().fork(config.seat(0), Job(function, argument))
+    return _hear_result(process, "A helper process", WorkersFailedError, leaving.check)
+
+
+def _hear_result(
+    process: TrainerProcess,
+    what: str,
+    died: type[Exception],
+    check: Callable[[], None] = lambda: None,
+) -> Any:
+    """Wait for what a process tells, an error or a result; it ends with this call."""
     try:
-        while True:
-            leaving.check()
-            nursery.wait([process], _TICK_SECONDS)
-            has_ended = process.has_ended
+        while not process.has_ended:
+            check()
+            open_nursery().wait([process], _TICK_SECONDS)
             for kind, *found in process.channel.receive():
                 if kind == "result":
                     return found[0]
                 raise make_error(*found)
-            if has_ended:
-                raise WorkersFailedError(f"A helper process {process.describe_end()}")
+        raise died(f"{what} {process.describe_end()}")
     finally:
         process.kill()
         process.channel.close()
@@ -100,27 +98,12 @@ def look_at_objective(
     If it is timed, the result is an ``objectives.checking.Check``. Raises the ObjectiveError that
     says why not.
     """
-    reader, writer = os.pipe()
-    program = _LOOK.format(
-        root=ROOT,
-        descriptor=writer,
-        objective=objective,
-        folder=os.getcwd(),
-        given={**find_given(options), "is_timed": is_timed},
+    preload(objective)
+    job = Job(
+        "tuner.workers.function_trainer:look_at",
+        {"objective": objective, "given": {**find_given(options), "is_timed": is_timed}},
     )
-    command = [sys.executable, "-P", "-c", program, *sys.argv[1:]]
-    with subprocess.Popen(
-        command, pass_fds=[writer], stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno()
-    ) as process:
-        os.close(writer)
-        with open(reader, encoding="utf-8") as answer:
-            text = answer.read()
-    if not text:
-        raise ObjectiveError(
-            f"Objective {objective!r}: the process that imported its module ended with status "
-            f"{process.returncode}"
-        )
-    error, description = json.loads(text)
-    if error is not None:
-        raise make_error(*error)
-    return description  # type: ignore[no-any-return]
+    process = open_nursery().fork(WorkerConfig("", "").seat(0), job)
+    what = f"Objective {objective!r}: the process that imported its module"
+    found: dict[str, Any] | None = _hear_result(process, what, ObjectiveError)
+    return found
