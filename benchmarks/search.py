@@ -15,7 +15,7 @@ import math
 import multiprocessing
 import statistics
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -51,7 +51,7 @@ CHOICES = {"confirmed": "λ_min", "best_trial": "the best trial"}
 _GP_BUDGETS, _GP_SHARE = (40, 50), 5
 
 NOTE = """\
-`{command}`: nothing is trained, values and noise are drawn from measured tables of learning rate, λ
+`{command}` ({n} searches a cell): nothing is trained, values and noise are drawn from measured tables of learning rate, λ
 and seed; samplers, pruners and confirmation are the product's. A cell has the regret of what is
 confirmed after the search (λ_min), in points of accuracy below the table's best, ± its standard
 error; then that of the search's best trial; in brackets what was trained, in whole trainings: what
@@ -169,16 +169,20 @@ def find_ways() -> list[Way]:
     return [Way(*each) for each in itertools.product(TABLES.values(), SAMPLERS, PRUNERS, IN_FLIGHT)]
 
 
-def measure(ways: Sequence[Way], repetitions: int, n_jobs: int) -> dict[Way, list[Results]]:
-    """Search each table in each way so often, with the same seeds."""
-    tasks = [(way, seed) for way in ways for seed in range(way.count(repetitions))]
+def measure(
+    ways: Sequence[Way], repetitions: int, n_jobs: int
+) -> Iterator[dict[Way, list[Results]]]:
+    """Search each table in each way, with the same seeds; yield all there is after each seed."""
     found: dict[Way, list[Results]] = {way: [] for way in ways}
     with ProcessPoolExecutor(n_jobs, multiprocessing.get_context("spawn")) as pool:
-        done = pool.map(_search_quietly, tasks, chunksize=4)
-        bar = track(done, "searches", len(tasks), console=Console(stderr=True))
-        for (way, _), results in zip(tasks, bar, strict=True):
-            found[way].append(results)
-    return found
+        for seed in range(repetitions):
+            now = [way for way in ways if seed < way.count(repetitions)]
+            done = pool.map(_search_quietly, [(way, seed) for way in now])
+            title = f"search {seed + 1} of {repetitions}"
+            bar = track(done, title, len(now), console=Console(stderr=True))
+            for way, results in zip(now, bar, strict=True):
+                found[way].append(results)
+            yield found
 
 
 def mean_and_error(numbers: Sequence[float]) -> tuple[float, float]:
@@ -227,7 +231,11 @@ def _find(rows: Sequence[Row], *, n_in_flight: int = 8, **facts: Any) -> Row:
 def write_text(rows: Sequence[Row], command: str) -> str:
     """Return the results in Markdown: a table for each table of values and budget."""
     figures = markdown_table(FIGURE_HEADINGS, [figure.row for figure in compare(rows)])
-    blocks = ["# Search", NOTE.format(command=command), figures]
+    blocks = [
+        "# Search",
+        NOTE.format(command=command, n=max(row["searches"] for row in rows)),
+        figures,
+    ]
     for (title, table), budget in itertools.product(TABLES.items(), BUDGETS):
         lines: dict[tuple[str, str], dict[int, str]] = {}
         for row in rows:
@@ -281,13 +289,18 @@ def main(
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     results_dir: Annotated[Path, typer.Option(help="Where results are written.")] = FOLDER,
 ) -> None:
-    """Compare samplers, pruners and numbers of trials in flight, without training anything."""
-    rows = tabulate(measure(find_ways(), repetitions, jobs))
-    command = f"python -m benchmarks.search --repetitions {repetitions}"
+    """Compare samplers, pruners and numbers of trials in flight, without training anything.
+
+    Results are written after each repetition, so that a run may be ended when it is enough.
+    """
     results_dir.mkdir(parents=True, exist_ok=True)
-    (results_dir / "search.md").write_text(write_text(rows, command))
-    (results_dir / "search.json").write_text(json.dumps(rows, indent=1) + "\n")
-    draw(rows, results_dir / "search.png")
+    command = f"python -m benchmarks.search --repetitions {repetitions}"
+    for found in measure(find_ways(), repetitions, jobs):
+        if min(map(len, found.values())) > 1:  # an error takes two
+            rows = tabulate(found)
+            (results_dir / "search.md").write_text(write_text(rows, command))
+            (results_dir / "search.json").write_text(json.dumps(rows, indent=1) + "\n")
+            draw(rows, results_dir / "search.png")
     print(results_dir / "search.md")
 
 
