@@ -51,13 +51,13 @@ CHOICES = {"confirmed": "λ_min", "best_trial": "the best trial"}
 _GP_BUDGETS, _GP_SHARE = (40, 50), 5
 
 NOTE = """\
-`{command}` ({n} searches a cell): nothing is trained, values and noise are drawn from measured tables of learning rate, λ
-and seed; samplers, pruners and confirmation are the product's. A cell has the regret of what is
-confirmed after the search (λ_min), in points of accuracy below the table's best, ± its standard
-error; then that of the search's best trial; in brackets what was trained, in whole trainings: what
-has begun is finished, and more in flight have begun. A search with a Gaussian process (`gp`) is
-repeated a fifth as often, with the smaller budgets alone. More than twice as many in flight as the
-budget has trainings are not looked at."""
+`{command}` ({n} searches a cell): nothing is trained, values and noise are drawn
+from measured tables of learning rate, λ and seed; samplers, pruners and confirmation are the
+product's. A cell has the regret of what is confirmed after the search (λ_min), in points of
+accuracy below the table's best, ± its standard error; then that of the search's best trial; in
+brackets what was trained, in whole trainings: what has begun is finished, and more in flight have
+begun. A search with a Gaussian process (`gp`) is repeated a fifth as often, with the smaller
+budgets alone. More than twice as many in flight as the budget has trainings are not looked at."""
 
 
 @dataclass(frozen=True)
