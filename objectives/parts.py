@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from objectives.data import BatchPart, Part, TensorPart, join, leaves, read_part
 from objectives.errors import ProblemError
-from objectives.problem import Problem
+from objectives.problem import Problem, is_share
 from objectives.seeds import derive_seed, permutation
 
 _Indices = NDArray[np.int64]
@@ -44,18 +44,18 @@ def read_parts(problem: Problem, seed: int) -> list[Parts]:
     whole = _read(problem, name)
     rest: _Indices = np.arange(whole.n)
     test: Any = None
-    if not _is_share(problem.test):
+    if not is_share(problem.test):
         test = _read(problem, "test")
     elif problem.test and name == "data":  # what is given as training data has no test examples
         rest, off = _part_off(problem, whole, rest, "test", seed)
         test = whole.take(off)
     if problem.folds is not None:
-        if not _is_share(problem.validation):
+        if not is_share(problem.validation):
             whole = _join(whole, _read(problem, "validation"))
             rest = np.arange(whole.n)
         pairs = _fold(problem, whole, rest, seed)
         return [Parts(whole.take(kept), whole.take(off), test) for kept, off in pairs]
-    if not _is_share(problem.validation):
+    if not is_share(problem.validation):
         train = whole if len(rest) == whole.n else whole.take(rest)
         return [Parts(train, _read(problem, "validation"), test)]
     rest, off = _part_off(problem, whole, rest, "validation", seed)
@@ -110,10 +110,6 @@ def check_apart(parts: Parts) -> None:
 
 def _read(problem: Problem, name: str) -> Any:
     return read_part(getattr(problem, name), name, problem.collate, problem.loader_workers)
-
-
-def _is_share(given: Any) -> bool:
-    return given is None or isinstance(given, int | float)
 
 
 def _part_off(

@@ -190,3 +190,8 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "last_batch": (None, "drop", "scale", "keep"),
     "direction": (None, "maximize", "minimize"),
 }
+
+
+def is_share(part: Any) -> bool:
+    """Tell a share of the data, or a number of its examples, from a part that was given."""
+    return part is None or isinstance(part, int | float)

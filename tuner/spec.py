@@ -93,6 +93,8 @@ class Spec(BaseModel):
     clip_norm: float | None = _unless_said(gt=0)
     patience: int | None = _unless_said(ge=1)
     folds: int | None = _unless_said(ge=2)
+    validation: float | None = _unless_said(gt=0)
+    test: float | None = _unless_said(ge=0)
 
     # Whether trials that have failed teach the sampler as the worst there are (tpe).
     learn_from_failures: bool = Field(default=True, exclude_if=lambda learns: learns)
@@ -194,20 +196,24 @@ class Spec(BaseModel):
 _FLAGS = {"fixed": "fix"}
 # What a user's objective states itself; these fields would be silently ignored.
 _NOT_FOR_PROBLEMS = ("dataset", "train_size", "label_noise")
+# Built-in data sets come in parts.
+_NOT_FOR_BUILTINS = ("validation", "test")
 _NOT_FOR_FUNCTIONS = (
     *_NOT_FOR_PROBLEMS,
     *("batch_size", "last_batch", "weight_decay", "lr", "search", "fixed", *SETTINGS),
 )
-_OWN_STATEMENTS = {
-    True: "a function states its own search space and data",
-    False: "a problem has its own data",
-}
+
+
+def _explain_own(spec: "Spec") -> str:
+    if spec.is_function:
+        return "a function states its own search space and data"
+    return "a problem has its own data" if spec.is_users else "its data set comes in parts"
 
 
 def _without_effect(spec: "Spec") -> tuple[str, ...]:
     if spec.is_function:
         return _NOT_FOR_FUNCTIONS
-    return _NOT_FOR_PROBLEMS if spec.is_users else ()
+    return _NOT_FOR_PROBLEMS if spec.is_users else _NOT_FOR_BUILTINS
 
 
 def build_spec(options: Mapping[str, Any]) -> Spec:
@@ -227,7 +233,7 @@ def build_spec(options: Mapping[str, Any]) -> Spec:
         if name in options:
             raise UsageError(
                 f"--{_FLAGS.get(name, name).replace('_', '-')} has no effect on {spec.objective}: "
-                f"{_OWN_STATEMENTS[spec.is_function]}"
+                f"{_explain_own(spec)}"
             )
     return spec
 

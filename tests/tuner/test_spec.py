@@ -45,6 +45,7 @@ from tuner.spec import Spec, build_new_spec, build_spec, check_same_spec
         ({"label_noise": 0.1, "dataset": "diabetes"}, "diabetes has numbers, not classes"),
         ({"search": {"label_smoothing": (0.0, 0.2)}, "dataset": "diabetes"}, "are numbers"),
         ({"objective": "json:loads", "optimizer": "adam"}, "--optimizer has no effect on"),
+        ({"validation": 0.2}, "--validation has no effect on simplenet: its data set comes in"),
         ({"objective": "json:loads", "fixed": {"l1": 0.1}}, "--fix has no effect on"),
         ({"objective": "json:loads", "sampler": "grid"}, "needs a search space"),
         ({"objective": "json:loads", "lr": (1e-3, 1)}, "--lr has no effect on json:loads"),

@@ -214,6 +214,24 @@ _SPEC_OPTIONS: dict[str, Any] = {
             default="none",
         ),
     ],
+    "validation": Annotated[
+        float | None,
+        _spec_option(
+            "--validation",
+            "Share of a problem's data, or number of examples, that prune and select.",
+            metavar="X",
+            default=_AS_IT_HAS,
+        ),
+    ],
+    "test": Annotated[
+        float | None,
+        _spec_option(
+            "--test",
+            "Share of a problem's data, or number of examples, that are read once, at the end.",
+            metavar="X",
+            default=_AS_IT_HAS,
+        ),
+    ],
     "label_noise": Annotated[
         float | None,
         _spec_option(

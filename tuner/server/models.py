@@ -104,6 +104,12 @@ class SpecOptions(_Taken):
     folds: Annotated[int, Field(ge=2, le=_LARGEST_INTEGER)] | None = Field(
         default=None, description="Folds of the data that a trial is the mean over."
     )
+    validation: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Share of the data, or number of examples."
+    )
+    test: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="Share of the data, or number of examples."
+    )
     sampler: SamplerName | None = None
     pruner: PrunerName | None = None
     learn_from_failures: bool | None = Field(
