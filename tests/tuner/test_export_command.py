@@ -83,6 +83,8 @@ def test_list_shows_who_replaced_what_and_why(capsys: pytest.CaptureFixture[str]
         (1, None, "min"),
         (2, 1, "1se"),
     ]
+    for name, value in rows[1]["params"].items():
+        assert f"{name} {value:.4g}" in " ".join(table.split())
 
 
 def test_schema_is_printed_without_a_database(

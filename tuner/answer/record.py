@@ -126,13 +126,14 @@ def list_versions(loaded: LoadedStudy) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for export in list_exports(loaded.storage.engine, loaded.study_id):
         row: dict[str, Any] = vars(export).copy()
-        del row["document"]
+        params = json.loads(row.pop("document")).get("params")
         moment = datetime.fromtimestamp(row.pop("exported_at"), UTC)
         rows.append(
             {
                 "version": row.pop("version"),
                 "replaces": rows[-1]["version"] if rows else None,
                 **row,
+                "params": params or {name: row[name] for name in ("weight_decay", "lr")},
                 "exported_at": moment.isoformat(timespec="seconds"),
             }
         )

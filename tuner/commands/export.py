@@ -129,15 +129,14 @@ def _table(rows: list[dict[str, Any]]) -> str:
     """Return the versions as a table for people."""
     from tuner.report import result_console
 
-    table = Table("version", "exported at", "rule", "weight_decay", "lr", "mean", "by", "why")
+    table = Table("version", "exported at", "rule", "parameters", "mean", "by", "why")
     for row in rows:
         pinned = "" if row["pinned_trial"] is None else f", pinned to trial {row['pinned_trial']}"
         cells = [
             row["version"],
             row["exported_at"].replace("+00:00", "Z"),
             f"{row['rule']}{pinned}",
-            _number(row["weight_decay"]),
-            _number(row["lr"]),
+            ", ".join(f"{name} {_show(value)}" for name, value in row["params"].items()),
             _number(row["mean"]) + _number(row["standard_error"], " ± ", 2),
             row["exported_by"],
             row["reason"],
@@ -147,6 +146,10 @@ def _table(rows: list[dict[str, Any]]) -> str:
     with console.capture() as capture:
         console.print(table)
     return capture.get()
+
+
+def _show(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _number(value: float | None, prefix: str = "", digits: int = 4) -> str:
