@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from objectives.by_hand import ByHand
 from objectives.data import batch_length, join, map_tensors
 from objectives.errors import UnfitStateError
 from objectives.facts import Params
@@ -18,7 +19,7 @@ from objectives.optimizers import Rule, find_moments, schedule_factor
 from objectives.problem import FastProgram, Metric, Problem
 from objectives.shorthand import model_params
 
-Program = type[OneByOne] | type[Stacked]
+Program = type[OneByOne] | type[Stacked] | type[ByHand]
 
 
 @dataclass
@@ -89,7 +90,7 @@ class Group:
         factors = [schedule_factor(schedule, step, n_all) for step in self._steps]
         with torch.no_grad():
             if share != 1:
-                gradients = gradients * share
+                gradients.mul_(share)
             self._rule.update(self._rows, gradients, self._steps, factors)
             n = batch_length(batch)
             self._total += losses.double() * n
