@@ -29,7 +29,7 @@ class Dataset:
     """What was trained on, and how it was split."""
 
     name: str = _of("Name of the data set.")
-    sha256: str = _of("SHA-256 of its raw files.")
+    sha256: str = _of("SHA-256 of its raw files; of `kmnist` and `cifar10`, of their MD5 sums.")
     n_train: int = _of("Number of training images.", ge=1)
     n_validation: int = _of("Number of validation images, by which λ was chosen.", ge=0)
     n_test: int = _of("Number of test images.", ge=0)
