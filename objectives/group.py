@@ -82,10 +82,10 @@ class Group:
         }
         decays = find_decays(problem, lanes[0].model).to(self._rows)
         params = [lane.params for lane in lanes]
-        n_together = len(lanes) if decays.is_cuda else max(1, _IN_CACHE // len(decays))
+        n_together = max(1, _IN_CACHE // len(decays)) if decays.is_cpu else len(lanes)
         parts = [slice(at, at + n_together) for at in range(0, len(lanes), n_together)]
         self._rules = [
-            (part, Rule(problem, params[part], decays, _take(self._moments, part)))
+            (part, Rule(problem, params[part], decays, _slice(self._moments, part)))
             for part in parts
         ]
         smoothing = [float(lane.params.get("label_smoothing", 0.0)) for lane in lanes]
@@ -145,7 +145,7 @@ class Group:
             lane.epoch += 1
 
 
-def _take(moments: Mapping[str, torch.Tensor], part: slice) -> dict[str, torch.Tensor]:
+def _slice(moments: Mapping[str, torch.Tensor], part: slice) -> dict[str, torch.Tensor]:
     return {name: each[part] for name, each in moments.items()}
 
 

@@ -32,7 +32,9 @@ def find_clock(
     is_coupled = recipe.decay == "coupled"
     if recipe.decay not in ("coupled", "decoupled") or (is_coupled and recipe.optimizer != "SGD"):
         return None
-    factor = MEAN_FACTORS[_find_schedule(recipe.details)]
+    factor = MEAN_FACTORS.get(_find_schedule(recipe.details))
+    if factor is None:
+        return None
     pace = factor * (lr / (1 - recipe.momentum) if is_coupled else lr)
     tau = batch_size / (pace * weight_decay * data.n_train)
     return Clock(
