@@ -25,7 +25,10 @@ from benchmarks.setting import DATASET, SEED, Setting
 from objectives.datasets import load_training_data
 
 # Modules with a function `measure`; those that others' load would disturb most come first.
-NAMES = ("startup", "lanes", "studies", "problems", "function", "overhead", "throughput")
+NAMES = (
+    *("startup", "lanes", "optimizers", "studies", "problems", "function", "overhead"),
+    "throughput",
+)
 
 
 def main(

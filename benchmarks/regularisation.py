@@ -1,6 +1,6 @@
 """What each regulariser is worth: searched with the same budget, chosen and scored on fresh seeds.
 
-    python -m benchmarks.regularisation [--quick] [--studies N] [--trials N] [--epochs N]
+    python -m benchmarks.regularisation [--quick] [--studies N] [--trials N] [--epochs N] [--task T]
 
 Each study is a search of SimpleNet by Optuna's TPE, with a seed of its own, so another split. Its
 best trials are trained on fresh seeds, the best of them by validation is trained on others, and
@@ -70,7 +70,8 @@ every regulariser. The {n_candidates} best trials of a study were trained on
 {n_choosing} fresh seeds, and the best of them by validation on {n_testing} others, where its test
 accuracy was measured, in percent: means over studies ± their standard error, and the difference to
 no regularisation, paired by study. `label noise`: that share of the training labels is wrong. What
-is called the best of several is so by this very test, which favours those that are more."""
+is called the best of several is so by this very test, which favours those that are more; what is
+chosen by validation is chosen in each study by the fresh seeds that chose its trial."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,14 @@ class Amounts:
     first_seed: int = 40
 
 
+@dataclass(frozen=True)
+class Found:
+    """How good is what a study has found, in percent: tested, and when it was chosen."""
+
+    test: float
+    validation: float
+
+
 TASKS = (
     Task("MNIST, 1,000 images", {"dataset": "mnist", "train_size": 1000}),
     Task("digits", {"dataset": "digits"}),
@@ -110,13 +119,12 @@ QUICK = Amounts(TASKS[2:], 2, n_trials=4, epochs=3, n_choosing=1, n_testing=1)
 
 def measure(setting: Setting, amounts: Amounts) -> Section:
     """Search, choose and score for all tasks, regularisers and studies."""
-    values: dict[tuple[str, str], list[float]] = {}
+    found: dict[tuple[str, str], list[Found]] = {}
     for task, method in itertools.product(amounts.tasks, METHODS):
         setting.announce(f"{task.name}, {method}")
         seeds = range(amounts.first_seed, amounts.first_seed + amounts.n_studies)
-        found = [_study(setting, amounts, task, method, seed) for seed in seeds]
-        values[task.name, method] = [100 * value for value in found]
-    return build_section(amounts, values)
+        found[task.name, method] = [_study(setting, amounts, task, method, s) for s in seeds]
+    return build_section(amounts, found)
 
 
 def make_spec(amounts: Amounts, task: Task, method: str, seed: int) -> Spec:
@@ -125,8 +133,8 @@ def make_spec(amounts: Amounts, task: Task, method: str, seed: int) -> Spec:
     return build_new_spec({**task.options, **METHODS[method], **own})
 
 
-def _study(setting: Setting, amounts: Amounts, task: Task, method: str, seed: int) -> float:
-    """Return the mean test accuracy of what a study finds."""
+def _study(setting: Setting, amounts: Amounts, task: Task, method: str, seed: int) -> Found:
+    """Return how good is what a study finds."""
     import torch
 
     from objectives.opening import open_training
@@ -147,9 +155,12 @@ def _study(setting: Setting, amounts: Amounts, task: Task, method: str, seed: in
         seeds = range(_CHOICE, _CHOICE + amounts.n_choosing)
         return statistics.fmean(_train(lanes, spec.epochs, params, fresh) for fresh in seeds)
 
-    chosen = max((trial.params for trial in ranked[: amounts.n_candidates]), key=choose)
+    candidates = [trial.params for trial in ranked[: amounts.n_candidates]]
+    values = [choose(params) for params in candidates]
+    chosen = candidates[values.index(max(values))]
     seeds = range(_TEST, _TEST + amounts.n_testing)
-    return statistics.fmean(_train(lanes, spec.epochs, chosen, s, is_test=True) for s in seeds)
+    tests = [_train(lanes, spec.epochs, chosen, fresh, is_test=True) for fresh in seeds]
+    return Found(100 * statistics.fmean(tests), 100 * max(values))
 
 
 def _train(lanes: Lanes, epochs: int, params: Params, seed: int, *, is_test: bool = False) -> float:
@@ -165,9 +176,11 @@ def _train(lanes: Lanes, epochs: int, params: Params, seed: int, *, is_test: boo
     return value if math.isfinite(value) else 0.0
 
 
-def build_section(amounts: Amounts, values: Mapping[tuple[str, str], Sequence[float]]) -> Section:
-    """Return what was measured as a table, figures and raw data; accuracies in percent."""
+def build_section(amounts: Amounts, found: Mapping[tuple[str, str], Sequence[Found]]) -> Section:
+    """Return what was measured as a table, figures and raw data."""
     tasks = [task.name for task in amounts.tasks]
+    values = {key: [each.test for each in own] for key, own in found.items()}
+    validation = {key: [each.validation for each in own] for key, own in found.items()}
     rows = []
     for method in METHODS:
         cells = []
@@ -188,8 +201,11 @@ def build_section(amounts: Amounts, values: Mapping[tuple[str, str], Sequence[fl
         note=note,
         headings=("regulariser", *tasks),
         rows=rows,
-        figures=[_compare(task, values) for task in tasks],
-        raw={task: {method: list(values[task, method]) for method in METHODS} for task in tasks},
+        figures=[each for task in tasks for each in (_compare(task, values), _choose(task, found))],
+        raw={
+            name: {task: {method: part[task, method] for method in METHODS} for task in tasks}
+            for name, part in (("test", values), ("validation", validation))
+        },
     )
 
 
@@ -208,9 +224,25 @@ def _compare(task: str, values: Mapping[tuple[str, str], Sequence[float]]) -> Fi
     def best(methods: Sequence[str]) -> Sequence[float]:
         return max((values[task, method] for method in methods), key=statistics.fmean)
 
-    gains = [a - b for a, b in zip(best(COMBINED), best(SINGLE), strict=True)]
+    name = f"{task}: best combination less the best single regulariser"
+    return _tell_gain(name, best(COMBINED), best(SINGLE))
+
+
+def _choose(task: str, found: Mapping[tuple[str, str], Sequence[Found]]) -> Figure:
+    """Return the same of those that each study would choose, which looks at no test."""
+
+    def chosen(methods: Sequence[str]) -> Sequence[float]:
+        by_study = zip(*(found[task, method] for method in methods), strict=True)
+        return [max(study, key=lambda each: each.validation).test for study in by_study]
+
+    name = f"{task}: combination less single regulariser, both chosen by validation"
+    return _tell_gain(name, chosen(COMBINED), chosen(SINGLE))
+
+
+def _tell_gain(name: str, values: Sequence[float], beside: Sequence[float]) -> Figure:
+    gains = [a - b for a, b in zip(values, beside, strict=True)]
     return Figure(
-        f"{task}: best combination less the best single regulariser",
+        name,
         statistics.fmean(gains),
         " points",
         -round(_error(gains), 2),
@@ -244,14 +276,18 @@ def main(  # noqa: PLR0913 (options of a command)
     studies: Annotated[int, typer.Option(help="Studies a regulariser.")] = FULL.n_studies,
     trials: Annotated[int, typer.Option(help="Trials a study.")] = FULL.n_trials,
     epochs: Annotated[int, typer.Option(help="Epochs a trial.")] = FULL.epochs,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Begin of a task's name. Repeatable. Default: all.")
+    ] = None,
     data_dir: Annotated[Path, typer.Option(help="Where data sets are kept.")] = Path("data"),
     results_dir: Annotated[Path, typer.Option(help="Where results are written.")] = FOLDER,
 ) -> None:
     """Search each regulariser with the same budget, and score what is found."""
-    full = replace(FULL, n_studies=studies, n_trials=trials, epochs=epochs)
+    tasks = tuple(each for each in TASKS if each.name.startswith(tuple(task or [""])))
+    full = replace(FULL, tasks=tasks, n_studies=studies, n_trials=trials, epochs=epochs)
     amounts, started, machine = QUICK if quick else full, time.monotonic(), describe_machine()
-    for task in amounts.tasks:
-        load_training_data(task.options["dataset"], seed=0, data_dir=data_dir)  # fetched once
+    for each in amounts.tasks:
+        load_training_data(each.options["dataset"], seed=0, data_dir=data_dir)  # fetched once
     with tempfile.TemporaryDirectory() as folder, Console(stderr=True).status("") as status:
         setting = Setting(quick, data_dir.resolve(), (), Path(folder), status.update)
         section = measure(setting, amounts)
@@ -265,7 +301,7 @@ def main(  # noqa: PLR0913 (options of a command)
     )
     name = "regularisation-quick" if quick else "regularisation"
     files = write_results(results, results_dir, name)
-    draw(section.raw, results_dir / f"{name}.png")
+    draw(section.raw["test"], results_dir / f"{name}.png")
     for file in (*files, results_dir / f"{name}.png"):
         print(file)
 

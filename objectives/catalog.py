@@ -9,7 +9,9 @@ from objectives.facts import MetricFacts
 class DatasetFacts:
     """A data set's sizes, and the SHA-256 of its raw files (or arrays), one after another.
 
-    With 0 classes its targets are numbers. ``shape`` is that of an image, none of other inputs.
+    Of kmnist and cifar10, whose files only their authors have, it is of their MD5 sums. With 0
+    classes its targets are numbers. ``shape`` is that of an image, none of other inputs; its
+    ``channels`` lie one after another.
     """
 
     n_inputs: int
@@ -19,6 +21,7 @@ class DatasetFacts:
     n_test: int
     sha256: str
     shape: tuple[int, int] | None = None
+    channels: int = 1
 
     @property
     def metric(self) -> MetricFacts:
@@ -86,6 +89,25 @@ DATASETS: dict[str, DatasetFacts] = {
         n_test=10_000,
         sha256="14410854cf7a289477dcfc7df3f8ec24741e281cdcc425ede0d9a748ca630214",
         shape=(28, 28),
+    ),
+    "kmnist": DatasetFacts(
+        n_inputs=784,
+        n_classes=10,
+        n_train=50_000,
+        n_validation=10_000,
+        n_test=10_000,
+        sha256="ec2c81993787d1d82722690a92775cc307d40f5cee11e0d26ba5e9d0a6b41df1",
+        shape=(28, 28),
+    ),
+    "cifar10": DatasetFacts(
+        n_inputs=3072,
+        n_classes=10,
+        n_train=45_000,
+        n_validation=5_000,
+        n_test=10_000,
+        sha256="f7358627169f1877eecbb58c77ed05e8dd6e9f2ff600e2b010918bda47e7110e",
+        shape=(32, 32),
+        channels=3,
     ),
     "digits": DatasetFacts(
         n_inputs=64,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from objectives.describing import Description, try_out
-from objectives.gradients import Stacked
+from objectives.gradients import OneByOne
 from objectives.group import find_decays
 from objectives.optimizers import find_moments
 from objectives.problem import Problem
@@ -40,7 +40,7 @@ def check(problem: Problem, source: str | None, given: Mapping[str, Any], *, see
     if choice.fast is not None:
         seconds: float | None = time_fast(ready, choice.fast, params, choice.n_lanes)
     else:
-        seconds = choice.seconds_beside if choice.program is Stacked else choice.seconds_alone
+        seconds = choice.seconds_alone if choice.program is OneByOne else choice.seconds_beside
     decays = find_decays(ready.problem, lane.model)
     n_copies = 2 + len(find_moments(problem, params))
     return Check(

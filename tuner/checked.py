@@ -9,7 +9,7 @@ from optuna.distributions import FloatDistribution
 from pydantic import TypeAdapter
 
 from objectives import Facts
-from tuner.answer.clock import find_clock
+from tuner.answer.clock import find_clock, tell_mean
 from tuner.ranges import tell_range
 from tuner.space import read_space
 
@@ -73,13 +73,14 @@ def _tell_clocks(description: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(decay, FloatDistribution) or not isinstance(lr, FloatDistribution):
         return {}
     epochs, rate = description["epochs"], math.sqrt(lr.low * lr.high)
-    texts = []
+    texts, mean = [], ""
     for weight_decay in (decay.low, decay.high):
         clock = find_clock(facts, weight_decay, rate, description["batch_size"], epochs)
         if clock is None:
             return {}
+        mean = tell_mean(clock)
         texts.append(f"λ = {weight_decay:g} forgets in {clock.tau_epochs:.3g} epochs")
-    return {"clock": f"at lr {rate:.2g} {', '.join(texts)}; you train {epochs}"}
+    return {"clock": f"at lr {rate:.2g}{mean} {', '.join(texts)}; you train {epochs}"}
 
 
 def _round(seconds: float) -> str:

@@ -17,14 +17,15 @@ class CNN(nn.Module):
         super().__init__()
         assert data.shape is not None
         height, width = data.shape
-        self._shape = data.shape
-        self.layers = nn.Sequential(*_block(1, channels), *_block(channels, 2 * channels))
+        self._shape = (data.channels, height, width)
+        first, second = _block(data.channels, channels), _block(channels, 2 * channels)
+        self.layers = nn.Sequential(*first, *second)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.output = nn.Linear(2 * channels * (height // 4) * (width // 4), data.n_classes)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Map images ``(batch, height * width)`` to logits ``(batch, n_classes)``."""
-        images = inputs.view(-1, 1, *self._shape)
+        """Map images ``(batch, channels * height * width)`` to logits ``(batch, n_classes)``."""
+        images = inputs.view(-1, *self._shape)
         logits: torch.Tensor = self.output(self.dropout(self.layers(images).flatten(1)))
         return logits
 

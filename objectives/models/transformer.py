@@ -23,8 +23,9 @@ class PatchReader(nn.Module):
         super().__init__()
         assert data.shape is not None
         height, length = data.shape
-        self._shape, self._patch = data.shape, (height // _SIDE, length // _SIDE)
-        self.embed = nn.Linear(self._patch[0] * self._patch[1], width)
+        self._shape = (data.channels, height, length)
+        self._patch = (height // _SIDE, length // _SIDE)
+        self.embed = nn.Linear(data.channels * self._patch[0] * self._patch[1], width)
         self.place = nn.Parameter(torch.zeros(_SIDE * _SIDE, width))
         blocks = [
             nn.TransformerEncoderLayer(width, heads, 2 * width, dropout, batch_first=True)
@@ -34,10 +35,11 @@ class PatchReader(nn.Module):
         self.output = nn.Linear(width, data.n_classes)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Map images ``(batch, height * width)`` to logits ``(batch, n_classes)``."""
+        """Map images ``(batch, channels * height * width)`` to logits ``(batch, n_classes)``."""
         height, width = self._patch
         images = inputs.view(-1, *self._shape)
-        patches = images.unfold(1, height, height).unfold(2, width, width)
-        tokens = self.embed(patches.flatten(3).flatten(1, 2)) + self.place
+        patches = images.unfold(2, height, height).unfold(3, width, width)
+        by_place = patches.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
+        tokens = self.embed(by_place) + self.place
         logits: torch.Tensor = self.output(self.blocks(tokens).mean(1))
         return logits

@@ -16,12 +16,14 @@ from torch.nn import functional
 
 from objectives.base import EpochResult, TrainingConfig
 from objectives.builtin import make_builtin
+from objectives.by_hand import ByHand
 from objectives.catalog import DATASETS
 from objectives.datasets import Split, load_training_data
 from objectives.device import choose_device
 from objectives.errors import UnknownNameError
 from objectives.facts import LastBatch, Params, choose_last_batch
 from objectives.gradients import OneByOne
+from objectives.group import Group
 from objectives.perceptron import Perceptrons
 from objectives.problem import Problem
 from objectives.problem_lanes import ProblemLanes, open_problem_lanes
@@ -231,6 +233,52 @@ def test_lanes_beside_a_diverged_lane_stay_untouched_to_the_last_bit(lane: int) 
         assert math.isfinite(found[number].loss)
         for name, tensor in _model(beside_good, number).items():
             assert torch.equal(tensor, _model(beside_diverged, number)[name])
+
+
+@pytest.mark.parametrize("last_batch", ["keep", "scale"])
+def test_lanes_of_other_optimizers_and_losses_equal_plain_torch(last_batch: LastBatch) -> None:
+    """By hand: weights, losses and accuracies of trials whose labels are smoothed, each its own."""
+    config = replace(CONFIG, last_batch=last_batch)
+    problem = replace(_double(config), optimizer="adamw", fast=None, metric="accuracy")
+    trials = [
+        {"lr": 1e-3 * (n + 1), "weight_decay": 0.1, "label_smoothing": 0.1 * n} for n in range(3)
+    ]
+    together = open_problem_lanes(problem, config, 3)
+    alone = _one_by_one(problem, 3, config)
+    assert together.choice.program is ByHand
+    for number, params in enumerate(trials):
+        together.add(number, params)
+        alone.add(number, params)
+    for _ in range(2):
+        found, expected = together.train_pass(), alone.train_pass()
+        for number in range(3):
+            assert found[number].value == expected[number].value
+            assert found[number].loss == pytest.approx(expected[number].loss, abs=1e-9)
+    for number in range(3):
+        other = _model(alone, number)
+        for name, tensor in _model(together, number).items():
+            assert torch.allclose(tensor, other[name], rtol=0, atol=1e-9)
+
+
+def test_loss_over_the_validation_part_equals_plain_torch() -> None:
+    """Without a metric a trial's value is that loss, by hand, too."""
+    problem = replace(_double(CONFIG), momentum=0.9, fast=None, loss=None, metric=None)
+    ready = make_ready(problem, CONFIG)[0]
+    lanes = [ready.build(OTHER, seed) for seed in range(2)]
+    groups = [Group(each, problem, lanes, ready.n_steps) for each in (OneByOne, ByHand)]
+    alone, by_hand = (
+        group.values(None, ready.scoring_batches(ready.parts.validation)) for group in groups
+    )
+    assert by_hand == pytest.approx(alone, abs=1e-12)
+
+
+def test_gradient_by_hand_is_for_one_network_and_loss() -> None:
+    """Other losses, and networks of trials' own sizes, are differentiated by torch."""
+    problem = replace(_double(CONFIG), momentum=0.9, fast=None)
+    own_loss = replace(problem, loss=nn.CrossEntropyLoss())
+    sized = replace(make_builtin(CONFIG), momentum=0.9, fast=None, space={"width": [128, 64]})
+    for each in (own_loss, sized):
+        assert open_problem_lanes(each, CONFIG, 2).choice.program is not ByHand
 
 
 class _WithoutRates(Perceptrons):

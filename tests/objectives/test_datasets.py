@@ -1,13 +1,18 @@
 """Data sets come whole, in the sizes promised, split once and for all by the study's seed."""
 
+import dataclasses
+import functools
+import gzip
 import hashlib
+import pickle
+import struct
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from objectives import raw_files
+from objectives import datasets, raw_files
 from objectives.catalog import DATASETS
 from objectives.datasets import Split, load_test_data, load_training_data
 from objectives.errors import DataError
@@ -144,3 +149,92 @@ def test_catalog_checksum_of_mnist_is_that_of_the_raw_files(mnist_dir: Path) -> 
         raw_files.read_raw_file(raw_files.MNIST, name, mnist_dir) for name in raw_files.MNIST.md5
     )
     assert hashlib.sha256(content).hexdigest() == DATASETS["mnist"].sha256
+
+
+def _write_kmnist(folder: Path) -> tuple[dict[str, str], list[Split]]:
+    """Write files as its authors do; return their MD5 sums and what is in them."""
+    draws, parts, md5 = np.random.default_rng(0), [], {}
+    names = list(raw_files.KMNIST.md5)
+    for n, own in ((60_000, names[:2]), (10_000, names[2:])):
+        images = draws.integers(0, 256, (n, 28, 28), dtype=np.uint8)
+        labels = draws.integers(0, 10, n, dtype=np.uint8)
+        parts.append(Split(images.reshape(n, -1), labels.astype(np.int64), white=255))
+        for name, array in zip(own, (images, labels), strict=True):
+            head = struct.pack(f">4B{array.ndim}i", 0, 0, 8, array.ndim, *array.shape)
+            content = gzip.compress(head + array.tobytes(), 0)
+            path = folder / "KMNIST" / "raw" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            md5[name] = hashlib.md5(content).hexdigest()
+    return md5, parts
+
+
+def _write_cifar(folder: Path) -> tuple[dict[str, str], list[Split]]:
+    """Write pickles as Python 2 and its NumPy did; return their MD5 sums and what is in them."""
+    draws, batches, md5 = np.random.default_rng(0), [], {}
+    (folder / "cifar-10-batches-py").mkdir()
+    for name in raw_files.CIFAR10.md5:
+        images = draws.integers(0, 256, (10_000, 3072), dtype=np.uint8)
+        labels = draws.integers(0, 10, 10_000)
+        batch = {"data": images, "labels": labels.tolist(), "batch_label": name}
+        content = pickle.dumps(batch, protocol=2).replace(b"cnumpy._core.", b"cnumpy.core.")
+        (folder / "cifar-10-batches-py" / name).write_bytes(content)
+        md5[name] = hashlib.md5(content).hexdigest()
+        batches.append(Split(images, labels, white=255))
+    return md5, batches
+
+
+_WRITERS = {
+    "kmnist": (_write_kmnist, datasets._load_mnist_like, raw_files.KMNIST),
+    "cifar10": (_write_cifar, datasets._load_cifar, raw_files.CIFAR10),
+}
+
+
+@pytest.mark.parametrize("name", _WRITERS)
+def test_files_of_its_authors_form_are_read(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each image with its label, in the sizes of the catalog; other files of that name are not."""
+    write, load, raw = _WRITERS[name]
+    md5, batches = write(tmp_path)
+    with pytest.raises(DataError, match="is damaged: its MD5 sum is"):
+        load_test_data(name, data_dir=tmp_path)
+    own = functools.partial(load, dataclasses.replace(raw, md5=md5))
+    monkeypatch.setitem(datasets._LOADERS, name, own)
+    train, validation = load_training_data(name, seed=0, data_dir=tmp_path)
+    test = load_test_data(name, data_dir=tmp_path)
+    facts = DATASETS[name]
+    sizes = [facts.n_train, facts.n_validation, facts.n_test]
+    assert [len(split) for split in (train, validation, test)] == sizes
+    assert _identities(train, validation, test) == _identities(*batches)
+    assert _identities(test) == _identities(batches[-1])
+
+
+def test_cifar_is_as_torchvision_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three channels, one after another, each by rows; and its sums are torchvision's."""
+    from torchvision.datasets import CIFAR10
+
+    theirs = [tuple(each) for each in (*CIFAR10.train_list, *CIFAR10.test_list)]
+    assert list(raw_files.CIFAR10.md5.items()) == theirs
+    md5, _ = _write_cifar(tmp_path)
+    content = pickle.dumps({"label_names": list("abcdefghij")}, protocol=2)
+    (tmp_path / "cifar-10-batches-py" / "batches.meta").write_bytes(content)
+    own = list(map(list, md5.items()))
+    meta = {**CIFAR10.meta, "md5": hashlib.md5(content).hexdigest()}
+    for name, value in (("train_list", own[:-1]), ("test_list", own[-1:]), ("meta", meta)):
+        monkeypatch.setattr(CIFAR10, name, value)
+    read = CIFAR10(str(tmp_path), train=False)
+    raw = dataclasses.replace(raw_files.CIFAR10, md5=md5)
+    ours = datasets._load_cifar(raw, "test", tmp_path)
+    assert np.array_equal(ours.images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), read.data)
+    assert ours.labels.tolist() == read.targets
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"), [("kmnist", raw_files.KMNIST), ("cifar10", raw_files.CIFAR10)]
+)
+def test_catalog_checksum_is_that_of_the_sums_where_nobody_has_the_files(
+    name: str, raw: raw_files.RawDataset
+) -> None:
+    """An export names the very files: whatever was read had these sums."""
+    assert hashlib.sha256("".join(raw.md5.values()).encode()).hexdigest() == DATASETS[name].sha256

@@ -15,10 +15,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from objectives.by_hand import ByHand
 from objectives.gradients import OneByOne, Stacked
 from objectives.group import Group, Lane, Program
 from objectives.judged import Judged
 from objectives.problem import Problem
+from objectives.simplenet import SimpleNet
 
 STEPS, BATCH, CLASSES = 20, 12, 3
 DTYPES = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -61,6 +63,7 @@ _MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[Program, ...]]] = {
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, CLASSES)),
         (OneByOne, Stacked),
     ),
+    "simplenet": (lambda: SimpleNet(36, CLASSES), (OneByOne, Stacked, ByHand)),
     "batch norm": (
         lambda: nn.Sequential(
             nn.Flatten(), nn.Linear(36, 8, bias=False), nn.BatchNorm1d(8), nn.Linear(8, CLASSES)
@@ -154,11 +157,12 @@ _PENALTIES = {
 
 
 @cache
-def _batches(dtype: torch.dtype) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def _batches(dtype: torch.dtype, model: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
     draws = torch.Generator().manual_seed(0)
+    shape = (36,) if model == "simplenet" else (1, 6, 6)
     return [
         (
-            torch.randn(BATCH, 1, 6, 6, generator=draws, dtype=torch.float64).to(dtype),
+            torch.randn(BATCH, *shape, generator=draws, dtype=torch.float64).to(dtype),
             torch.randint(CLASSES, (BATCH,), generator=draws),
         )
         for _ in range(STEPS)
@@ -184,7 +188,7 @@ def _train_plainly(
     plain, own = _build(model, lane, dtype), _choose(optimizer, lane)
     decay = penalty.weights.get("weight_decay", 0.0)
     rule = _OPTIMIZERS[optimizer].make(plain.parameters(), weight_decay=decay, **own)
-    for images, labels in _batches(dtype):
+    for images, labels in _batches(dtype, model):
         rule.zero_grad()
         loss = functional.cross_entropy(plain(images), labels)
         (loss + sum(penalty.term(w) for w in plain.parameters())).backward()
@@ -221,7 +225,7 @@ def test_lanes_equal_plain_torch(
         for lane, penalty in enumerate(_PENALTIES[penalties])
     ]
     group = Group(program, problem, lanes, STEPS)
-    for batch in _batches(dtype):
+    for batch in _batches(dtype, model):
         group.take(batch)
     group.store()
     for lane, (found, penalty) in enumerate(zip(lanes, _PENALTIES[penalties], strict=True)):

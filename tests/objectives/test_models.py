@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from objectives import DATASETS, OBJECTIVES, TrainingConfig
 from objectives.builtin import add_noise, make_builtin
@@ -80,6 +81,33 @@ def test_each_size_of_a_model_trains(model: str) -> None:
         lanes.add(0, {"weight_decay": 0.0, "lr": 0.01, **sizes})
         lanes.train_pass()
         assert not lanes.take_failures()
+
+
+@pytest.mark.parametrize("model", OBJECTIVES)
+def test_model_takes_images_of_three_channels(model: str) -> None:
+    """As cifar10 has them: a class of each image comes out."""
+    module, _, name = OBJECTIVES[model].where.partition(":")
+    made = getattr(importlib.import_module(module), name)(DATASETS["cifar10"])
+    assert made(torch.rand(2, 3 * 32 * 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("model", "layer", "shape"), [("rnn", "rows", (32, 1)), ("transformer", "embed", (4, 4))]
+)
+def test_model_reads_a_part_of_an_image_in_all_its_channels(
+    model: str, layer: str, shape: tuple[int, int]
+) -> None:
+    """A row, or a patch, holds the pixels of its place, and no others."""
+    module, _, name = OBJECTIVES[model].where.partition(":")
+    made = getattr(importlib.import_module(module), name)(DATASETS["cifar10"])
+    seen: list[torch.Tensor] = []
+    getattr(made, layer).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][0]))
+    y, x = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
+    places = (y // (32 // shape[0]) * shape[1] + x // (32 // shape[1])).expand(3, 32, 32)
+    made(places.reshape(1, -1).float())
+    by_place = seen[0].view(shape[0] * shape[1], -1)
+    assert by_place.shape[1] == places.numel() / len(by_place)
+    assert (by_place == torch.arange(len(by_place))[:, None]).all()
 
 
 @pytest.mark.parametrize("name", _TABLES)

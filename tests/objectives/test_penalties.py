@@ -14,7 +14,7 @@ from objectives import ProblemError, TrainingConfig
 from objectives.describing import describe
 from objectives.gradients import OneByOne, Stacked
 from objectives.group import Program
-from objectives.optimizers import Rule
+from objectives.optimizers import Rule, find_moments
 from objectives.penalties import PENALTIES, Penalty
 from objectives.problem import Problem
 from objectives.problem_lanes import ProblemLanes
@@ -64,11 +64,51 @@ def test_proximal_step_is_the_minimum_that_defines_it(penalty: Penalty) -> None:
 def _step(problem: Problem, params: Any, gradients: list[torch.Tensor], factor: float = 1.0) -> Any:
     """Return a row after a step for each of the gradients."""
     row = ROWS[:1].clone()
-    moments = {name: torch.zeros_like(row) for name in ("mean", "square", "momentum")}
+    moments = {name: torch.zeros_like(row) for name in find_moments(problem, params)}
     rule = Rule(problem, [params], torch.ones(7, dtype=torch.float64), moments)
     for step, gradient in enumerate(gradients):
-        rule.update(row, gradient, [step], [factor])
+        rule.update(row, gradient.clone(), [step], [factor])
     return row
+
+
+class _OnOtherDevices(Rule):
+    """A rule as where torch's kernels are not used."""
+
+    @property
+    def _is_by_kernel(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"momentum": 0.9},
+        {"momentum": 0.9, "nesterov": True},
+        {"optimizer": "adam"},
+        {"optimizer": "adamw"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("n_decaying", [7, 4, 0])
+def test_rule_on_all_rows_at_once_is_torchs_kernels_row_by_row(
+    fields: dict[str, Any], n_decaying: int
+) -> None:
+    """Twenty steps of rows with rates, decays and coefficients of their own."""
+    problem = replace(_PLAIN, **fields)
+    own = {"momentum": (0.9, 0.0, 0.5), "beta1": (0.9, 0.0, 0.5), "beta2": (0.999, 0.9, 0.95)}
+    trials = [
+        {"lr": 0.1 / (n + 1), "weight_decay": 0.1 * n, **{name: own[name][n] for name in own}}
+        for n in range(3)
+    ]
+    found = []
+    for kind in (Rule, _OnOtherDevices):
+        rows, decays = ROWS.clone(), (torch.arange(7) < n_decaying).double()
+        moments = {name: torch.zeros_like(rows) for name in find_moments(problem, trials[0])}
+        rule = kind(problem, trials, decays, moments)
+        for step, gradient in enumerate(_GRADIENTS):
+            rule.update(rows, gradient * torch.ones_like(rows), [step] * 3, [1.0, 0.5, 0.1])
+        found.append(rows)
+    assert torch.allclose(*found, rtol=0, atol=1e-12)
 
 
 _PLAIN = Problem(lambda: nn.Linear(7, 1), data=())

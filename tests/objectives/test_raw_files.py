@@ -72,10 +72,10 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def _pack(path: Path, contents: dict[str, bytes]) -> None:
+def _pack(path: Path, contents: dict[str, bytes], folder: str = "package/data") -> None:
     with tarfile.open(path, "w:gz") as archive:
         for name, content in contents.items():
-            member = tarfile.TarInfo(f"package/data/{name}")
+            member = tarfile.TarInfo(f"{folder}/{name}")
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
 
@@ -169,6 +169,35 @@ def test_message_names_only_what_is_missing_and_why_what_lies_there_will_not_do(
     message = str(raised.value)
     assert f"packed or not: {IMAGES}; {folder / IMAGES}.gz {said}" in message
     assert raw_files.TEST_IMAGES not in message
+
+
+@pytest.mark.parametrize("where", ["Tiny/raw", "Tiny", ""])
+def test_raw_file_of_which_only_the_packed_form_is_known_is_checked_as_that(
+    tmp_path: Path, where: str
+) -> None:
+    """Whoever's authors tell no other sum; what is read is unpacked."""
+    packed = gzip.compress(CONTENTS[IMAGES])
+    dataset = RawDataset("Tiny", {f"{IMAGES}.gz": hashlib.md5(packed).hexdigest()}, ())
+    with pytest.raises(DataError, match=rf"raw: {IMAGES}\.gz$"):
+        read_raw_file(dataset, f"{IMAGES}.gz", tmp_path)
+    (tmp_path / where / f"{IMAGES}.gz").write_bytes(packed)
+    assert read_raw_file(dataset, f"{IMAGES}.gz", tmp_path) == CONTENTS[IMAGES]
+    (tmp_path / "Tiny" / "raw" / f"{IMAGES}.gz").write_bytes(gzip.compress(b"other"))
+    with pytest.raises(DataError, match="is damaged"):
+        read_raw_file(dataset, f"{IMAGES}.gz", tmp_path)
+
+
+def test_raw_files_are_taken_out_of_the_archive_beside_their_folder(tmp_path: Path) -> None:
+    """As its authors give it; without it, the message names it and the files."""
+    archive, *_ = raw_files.CIFAR10.sources
+    dataset = dataclasses.replace(raw_files.CIFAR10, md5=MD5, sources=(archive,))
+    with pytest.raises(DataError) as raised:
+        read_raw_file(dataset, IMAGES, tmp_path)
+    for part in ("cifar-10-python.tar.gz", "it is not there", "cifar-10-batches-py", *CONTENTS):
+        assert part in str(raised.value)
+    _pack(tmp_path / "cifar-10-python.tar.gz", CONTENTS, "cifar-10-batches-py")
+    assert read_raw_file(dataset, IMAGES, tmp_path) == CONTENTS[IMAGES]
+    assert set(CONTENTS) <= _left_in(tmp_path / "cifar-10-batches-py")
 
 
 def test_raw_file_that_is_missing_is_fetched_with_the_others_once(

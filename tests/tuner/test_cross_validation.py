@@ -2,14 +2,33 @@
 
 import json
 from statistics import fmean, stdev
+from typing import Any
 
 import pytest
 
 from storage import create_storage
 from tests.conftest import Cli
-from tuner.study import load_study
+from tuner.selection import find_confirmation
+from tuner.study import LoadedStudy, load_study
 
 SMALL = ("--dataset", "digits", "--train-size", "200", "--epochs", "2", "--folds", "3")
+
+
+def _find_errors(searched: LoadedStudy, answer: Any) -> tuple[float, float]:
+    """Return standard errors over seeds, and over folds, of what fresh seeds said."""
+    confirmation = find_confirmation(searched)
+    assert confirmation is not None
+    rung = confirmation.chosen("min")
+    trials = load_study(searched.storage, confirmation.study).own_trials()
+    matrix = [
+        trial.user_attrs["fold_values"]
+        for trial in trials
+        if trial.params == answer["params"] and trial.value in rung.values.values()
+    ]
+    assert (len(matrix), len(matrix[0])) == (2, 3)
+    of_seeds = [fmean(each) for each in matrix]
+    of_folds = [fmean(each) for each in zip(*matrix, strict=True)]
+    return stdev(of_seeds) / 2**0.5, stdev(of_folds) / 3**0.5
 
 
 def test_study_on_folds_is_searched_confirmed_and_replayed(fork: Cli, sqlite_url: str) -> None:
@@ -28,7 +47,13 @@ def test_study_on_folds_is_searched_confirmed_and_replayed(fork: Cli, sqlite_url
     assert answer["evidence"]["fold_standard_error"] == pytest.approx(stdev(by_fold) / 3**0.5)
     assert answer["meaning"]["details"] == "folds=3"
     confirmed = json.loads(fork("export", *where, "--rule", "min").stdout)
+    of_seeds, of_folds = _find_errors(loaded, confirmed)
     assert confirmed["evidence"]["n_seeds"] == 2
+    assert confirmed["evidence"]["standard_error"] == pytest.approx(of_seeds)
+    assert confirmed["evidence"]["n_folds"] == 3
+    assert confirmed["evidence"]["fold_standard_error"] == pytest.approx(of_folds)
+    lines = fork("export", *where, "--rule", "min", "--format", "torch").stdout
+    assert f"over 2 fresh seeds, ± {of_folds:.2g} over 3 folds." in lines
     replayed = json.loads(fork("train", *where, "--trial", "1", "--json").stdout)
     assert [each["validation_accuracy"] for each in replayed] == pytest.approx(
         [each["recorded"] for each in replayed], abs=1e-4

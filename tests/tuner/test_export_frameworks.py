@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from objectives.facts import MATRICES_DECAY
 from objectives.gradients import OneByOne
 from objectives.group import Group, Lane
 from objectives.judged import Judged
@@ -118,6 +119,73 @@ def test_sklearn_lines_make_torchs_step_but_for_intercepts(
         theirs.intercepts_, _by_kind(before)[n:], _by_kind(gradients)[n:], strict=True
     ):
         np.testing.assert_allclose(values, w - LR * g, rtol=1e-10)
+
+
+def test_sklearn_lines_of_a_linear_classifier_make_torchs_step(
+    document: Document, batch: tuple[Any, Any]
+) -> None:
+    """It is a perceptron without a hidden layer; intercepts do not decay, as was tuned."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(N_INPUTS, N_CLASSES).double()
+    linear = {"model": "Linear(inputs, classes)", "decayed_parameters": MATRICES_DECAY}
+    found = {**document, "meaning": {**document["meaning"], **linear}}
+    lines = write_lines(found, "sklearn")
+    assert "intercepts do not decay" not in lines
+    theirs = _run(lines)["model"].partial_fit(*batch, classes=range(N_CLASSES))
+    theirs.coefs_[0][...], theirs.intercepts_[0][...] = _weights(model)
+    theirs.partial_fit(*batch)
+    decayed, rest = [model.weight], [model.bias]
+    groups = [{"params": decayed}, {"params": rest, "weight_decay": 0.0}]
+    optimizer = torch.optim.SGD(groups, lr=LR, weight_decay=WEIGHT_DECAY)
+    inputs, labels = map(torch.as_tensor, batch)
+    torch.nn.functional.cross_entropy(model(inputs), labels).backward()
+    optimizer.step()
+    weights, bias = _weights(model)
+    np.testing.assert_allclose(theirs.coefs_[0], weights, rtol=1e-10)
+    np.testing.assert_allclose(theirs.intercepts_[0], bias, rtol=1e-10)
+
+
+def test_sgd_classifier_is_refused_as_its_l1_takes_another_step(document: Document) -> None:
+    """Example by example, two classes: with L2 it steps as we do, with L1 it does not."""
+    from sklearn.linear_model import SGDClassifier
+
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(40, 5))
+    labels = (inputs[:, 0] > 0.3 * rng.normal(size=40)).astype(int)
+    distances = {}
+    for l1 in (0.0, 0.05):
+        problem = Problem(
+            lambda: torch.nn.Linear(5, 2), (inputs, labels), proximal=l1 > 0, decays="matrices"
+        )
+        model = Judged(torch.nn.Linear(5, 2).double(), problem)
+        for each in model.parameters():
+            torch.nn.init.zeros_(each)
+        lane = Lane(model, {"lr": 0.1, "weight_decay": 0.1, **({"l1": l1} if l1 else {})}, 0)
+        group = Group(OneByOne, problem, [lane], 40)
+        for x, y in zip(torch.as_tensor(inputs), torch.as_tensor(labels), strict=True):
+            group.take((x[None], y[None]))
+        group.store()
+        alpha = 0.1 / 2 + l1  # of the difference of two rows, at twice the rate
+        theirs = SGDClassifier(
+            loss="log_loss", penalty="elasticnet", alpha=alpha, l1_ratio=l1 / alpha, eta0=0.2,
+            learning_rate="constant", shuffle=False, max_iter=1, tol=None,
+        ).fit(inputs, labels)  # fmt: skip
+        (zero, one), _ = (each.detach().numpy() for each in model.parameters())
+        distances[l1] = np.abs(one - zero - theirs.coef_[0]).max()
+    assert distances[0.0] < 1e-12
+    assert distances[0.05] > 0.01
+    elastic = {
+        "model": "Linear(inputs, classes)",
+        "penalties": "l1 * sum(|w|) by proximal steps",
+        "decayed_parameters": MATRICES_DECAY,
+    }
+    found = {
+        **document,
+        "meaning": {**document["meaning"], **elastic},
+        "params": {**document["params"], "l1": 0.05},
+    }
+    with pytest.raises(UsageError, match="SGDClassifier steps at each example"):
+        write_lines(found, "sklearn")
 
 
 _PENALISED: list[tuple[dict[str, Any], dict[str, float]]] = [

@@ -66,6 +66,7 @@ def test_rule_is_1se_once_the_study_is_confirmed(loaded: LoadedStudy) -> None:
             "ridge_slope": None,
             "ridge_interval": None,
             "scale_invariant": None,
+            "mean_factor": 1.0,
         },
         "n_folds": 0,
         "fold_standard_error": None,

@@ -29,7 +29,7 @@ class Dataset:
     """What was trained on, and how it was split."""
 
     name: str = _of("Name of the data set.")
-    sha256: str = _of("SHA-256 of its raw files.")
+    sha256: str = _of("SHA-256 of its raw files; of `kmnist` and `cifar10`, of their MD5 sums.")
     n_train: int = _of("Number of training images.", ge=1)
     n_validation: int = _of("Number of validation images, by which λ was chosen.", ge=0)
     n_test: int = _of("Number of test images.", ge=0)
@@ -78,7 +78,7 @@ class Verdict:
 class Clock:
     """How fast λ works: a weight that gets no gradient shrinks to 1/e in tau."""
 
-    tau_epochs: float = _of("batch_size / (lr weight_decay n_train), in epochs.", gt=0)
+    tau_epochs: float = _of("batch_size / (mean lr weight_decay n_train), in epochs.", gt=0)
     tau_trainings: float = _of("The same in trainings.", gt=0)
     initial_share: float = _of("Which part of the initial weights is left at the end.", ge=0)
     prior_width: float = _of("1 / sqrt(weight_decay n_train): the prior's standard deviation.")
@@ -94,6 +94,12 @@ class Clock:
         "sets the learning rate. Null where it was not looked for.",
         ge=0,
         le=1,
+    )
+    mean_factor: float = _since_0_2(
+        1.0,
+        "What the schedule multiplies lr by, a mean over the training: tau and what is left of the "
+        "initial weights are those of lr times that.",
+        gt=0,
     )
 
 
@@ -131,10 +137,16 @@ class Evidence:
     )
     clock: Clock | None = _since_0_2(None, "How fast λ works; null where it is not known, or λ 0.")
     n_folds: int = _since_0_2(
-        0, "Folds that search_value is the mean over, of a trial of the search; else 0.", ge=0
+        0,
+        "Folds that mean is over, by every seed; of a trial of the search, that search_value is "
+        "over. 0 without.",
+        ge=0,
     )
     fold_standard_error: float | None = _since_0_2(
-        None, "Standard error of that mean over the folds, which differ in their data, not seeds."
+        None,
+        "Standard error over the folds, each a mean over the seeds: they differ in their data, and "
+        "share most of what they train on, so it is rather too small; standard_error is of seeds, "
+        "all on the same folds.",
     )
 
 

@@ -73,7 +73,7 @@ class _Choice:
     test_accuracy: float | None
     test_standard_error: float | None
     test_n_seeds: int
-    by_fold: tuple[float, ...] = ()  # the values of one training of it, in the search
+    by_fold: tuple[float, ...] = ()  # values of one training of it, or means over fresh seeds
 
 
 def build_document(
@@ -193,6 +193,7 @@ def _of_rung(
         test_accuracy=None if score is None else score.mean,
         test_standard_error=None if score is None else score.standard_error,
         test_n_seeds=0 if score is None else score.n_seeds,
+        by_fold=rung.by_fold,
     )
 
 

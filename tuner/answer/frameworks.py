@@ -28,6 +28,12 @@ _WHY_NOT = {
 }
 
 
+_NOT_SGD_CLASSIFIER = (
+    "SGDClassifier steps at each example, one class against the rest, and keeps what L1 a weight "
+    "at 0 was spared"
+)
+
+
 def write_lines(
     document: Document, framework: str, optimizer: Optimizer | None = None, *, force: bool = False
 ) -> str:
@@ -97,7 +103,9 @@ def _find_more(document: Document, framework: str, optimizer: Optimizer) -> str 
     """Return what else was tuned that a framework's lines do not say; None if nothing."""
     meaning, terms = document["meaning"], find_terms(document)
     others = [part for part in (meaning.get("details") or "").split(", ") if part]
-    decayed = (ALL_DECAY, MATRICES_DECAY) if framework == "torch" else (ALL_DECAY,)
+    decayed = (ALL_DECAY, MATRICES_DECAY) if framework in ("torch", "sklearn") else (ALL_DECAY,)
+    if framework == "sklearn" and terms and terms.are_any and _is_linear(meaning):
+        return f"it was tuned with more than that: {meaning['penalties']}; {_NOT_SGD_CLASSIFIER}"
     if terms is None or (terms.are_any and framework != "torch"):
         return f"it was tuned with more than that: {meaning['penalties']}"
     if any(not part.startswith(_NO_STEP) for part in others):
@@ -124,7 +132,9 @@ def _facts(document: Document) -> list[str]:
         error = evidence["standard_error"]
         width = "" if error is None else f" ± {error:.2g}"
         seeds = f"over {evidence['n_seeds']} fresh seeds"
-        facts.append(f"{evidence['metric']} {evidence['mean']:.5g}{width} {seeds}.")
+        of_folds = evidence["fold_standard_error"]
+        folds = "" if of_folds is None else f", ± {of_folds:.2g} over {evidence['n_folds']} folds"
+        facts.append(f"{evidence['metric']} {evidence['mean']:.5g}{width} {seeds}{folds}.")
     elif evidence["search_value"] is not None:
         facts.append(
             f"{evidence['metric']} {evidence['search_value']:.5g} in the search; not confirmed."
@@ -231,14 +241,17 @@ def _optax(document: Document, optimizer: Optimizer) -> list[str]:
 def is_linear_regression(document: Document) -> bool:
     """Tell whether an answer is of what ``sklearn.linear_model.ElasticNet`` solves."""
     meaning = document["meaning"]
-    first, _, rest = (meaning["model"] or "").partition(")")
     return (
-        first.startswith("Linear(")
-        and "," not in rest
+        _is_linear(meaning)
         and meaning["loss"] == "mean squared error"
         and meaning["decayed_parameters"] == MATRICES_DECAY
         and find_terms(document) is not None
     )
+
+
+def _is_linear(meaning: Mapping[str, Any]) -> bool:
+    first, _, rest = (meaning["model"] or "").partition(")")
+    return first.startswith("Linear(") and "," not in rest
 
 
 def _elastic_net(document: Document) -> list[str]:
@@ -267,7 +280,9 @@ def _sklearn(document: Document, optimizer: Optimizer) -> list[str]:
     batch_size, epochs = meaning["batch_size"] or 200, meaning["epochs"]  # 200: its own default
     arguments = [f'solver="{optimizer}"']
     hidden = re.findall(r"Linear\(\w+, (\d+)\)", meaning["model"] or "")
-    if hidden:
+    if _is_linear(meaning):
+        arguments.insert(0, "hidden_layer_sizes=()")
+    elif hidden:
         arguments.insert(0, f"hidden_layer_sizes=({', '.join(hidden)},)")
     arguments.append(f"alpha={document['weight_decay']!r} * {batch_size}")
     arguments.append(f"batch_size={batch_size}")
@@ -277,9 +292,13 @@ def _sklearn(document: Document, optimizer: Optimizer) -> list[str]:
         arguments += [f"momentum={_momentum(document)!r}", "nesterovs_momentum=False"]
     if epochs is not None:
         arguments += [f"max_iter={epochs}", f"n_iter_no_change={epochs}"]
+    intercepts = (
+        "" if meaning["decayed_parameters"] == MATRICES_DECAY else "its intercepts do not decay; "
+    )
     return [
         "# scikit-learn divides alpha by the number of samples in the batch: alpha is",
-        "# weight_decay * batch_size. What cannot be carried over: its intercepts do not decay,",
+        f"# weight_decay * batch_size. What cannot be carried over: {intercepts}of two classes",
+        "# it has one output, the difference of two here, whose weights take half the step;",
         "# and the last batch of an epoch, where it is smaller, decays more.",
         "from sklearn.neural_network import MLPClassifier",
         "",

@@ -158,8 +158,8 @@ class _Race:
         progress = self._plan(results)
         assert progress.choice is not None  # all that led to it has been trained
         seeds = self.sizes.check_seeds
-        values: dict[Cell, dict[int, float | None]] = {
-            cell: {seed: results[make_trial(self.box, (cell, seed)).key] for seed in seeds}
+        keys = {
+            cell: {seed: make_trial(self.box, (cell, seed)).key for seed in seeds}
             for cell in progress.choice.cells
         }
         check = Check(
@@ -168,7 +168,8 @@ class _Race:
             self.box,
             progress.choice,
             tuple(seeds),
-            values,
+            {cell: {seed: results[key] for seed, key in own.items()} for cell, own in keys.items()},
+            self._read_folds(keys) if self.searched.spec.facts.can_train_again else {},
         )
         return judge(check)
 
@@ -188,6 +189,13 @@ class _Race:
     def _read_values(self) -> dict[str, float | None]:
         ended = find_ended(_get_trials(self.confirming))
         return {key: find_value(trial) for key, trial in ended.items()}
+
+    def _read_folds(
+        self, keys: Mapping[Cell, Mapping[int, str]]
+    ) -> dict[Cell, dict[int, tuple[float, ...]]]:
+        ended = find_ended(_get_trials(self.confirming))
+        folds = {key: tuple(t.user_attrs.get("fold_values", ())) for key, t in ended.items()}
+        return {cell: {seed: folds[key] for seed, key in own.items()} for cell, own in keys.items()}
 
 
 def _say_how_far(searched: LoadedStudy, console: Console) -> None:

@@ -3,8 +3,9 @@
 Pure arithmetic on plain values. What the rules are and why is told in ``docs/the-answer.md``.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
 
 from tuner.confirmation.box import Box, Cell
 from tuner.confirmation.plan import Choice
@@ -17,7 +18,10 @@ from tuner.spec import Direction
 
 @dataclass(frozen=True)
 class Check:
-    """What was chosen in a box, and its values by cell on the seeds that had no say."""
+    """What was chosen in a box, and its values by cell on the seeds that had no say.
+
+    ``by_fold`` holds, of a study with folds, what each value is the mean over.
+    """
 
     study: str
     direction: Direction
@@ -25,6 +29,7 @@ class Check:
     choice: Choice
     seeds: tuple[int, ...]
     values: Mapping[Cell, Values]
+    by_fold: Mapping[Cell, Mapping[int, Sequence[float]]] = field(default_factory=dict)
 
 
 def judge(check: Check) -> Confirmation:
@@ -67,6 +72,8 @@ def _make_rung(check: Check, cell: Cell) -> Rung:
     by_seed = check.values.get(cell, {})
     values = {seed: value for seed, value in by_seed.items() if is_finite(value)}
     mean, error = summarise(list(values.values()))
+    own = check.by_fold.get(cell, {})
+    folds = zip(*(own.get(seed, ()) for seed in values), strict=False)  # none where one has none
     return Rung(
         candidate=make_candidate(
             cell[0], check.box.params(cell), "zero" if cell[0] == 0 else "ladder"
@@ -75,6 +82,7 @@ def _make_rung(check: Check, cell: Cell) -> Rung:
         mean=mean,
         standard_error=error,
         is_dropped=len(values) < len(check.seeds),
+        by_fold=tuple(map(fmean, folds)),
     )
 
 

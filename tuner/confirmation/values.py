@@ -63,7 +63,8 @@ class Rung(_Value):
 
     ``mean`` and ``standard_error`` (of the mean, over seeds) are those of ``values``; None where
     there are too few. A dropped candidate has diverged or failed on some seed, or was found
-    hopeless by an older version; it is not in the choice.
+    hopeless by an older version; it is not in the choice. ``by_fold`` are the means over those
+    seeds of each fold, where the study has folds: the same data for all seeds.
     """
 
     candidate: Candidate
@@ -71,6 +72,7 @@ class Rung(_Value):
     mean: float | None
     standard_error: float | None
     is_dropped: bool = False
+    by_fold: tuple[float, ...] = Field(default=(), exclude_if=lambda folds: not folds)
 
     @property
     def score(self) -> Score | None:
