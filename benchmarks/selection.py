@@ -46,10 +46,10 @@ _FIRST_SEED = 1000
 NOTE = """\
 Studies of 50 trials (TPE, median pruner) with 10 fresh seeds to choose and 8 to check: `real` ones
 by `tuner run`, each with a seed of its own, and simulated ones on measured tables of learning
-rate, λ and seed (`python -m benchmarks.tabulate`). Losses are points (hundredths of the squared
-error in the regression) below the best of the table's smooth mean, ± their standard error over
-studies; then the 90th percentile, the standard deviation of log10 λ over studies, where 0 counts
-as a rung below the lowest λ, and trainings after the search."""
+rate, λ and seed (`python -m benchmarks.tabulate`). What each choice loses, in points (hundredths of
+the squared error in the regression) below the best of the table's smooth mean: mean over studies ±
+its standard error, and the 90th percentile; then of all three the standard deviation of log10 λ
+over studies, where 0 counts as a rung below the lowest λ, and the trainings after the search."""
 
 NOTE_CHECK = """\
 How often it was said that λ matters: by real studies, by simulated ones, and by those simulated
@@ -182,7 +182,7 @@ def build_sections(measured: Mapping[str, Measured]) -> dict[str, Section]:
         "choices": Section(
             "What a choice loses",
             NOTE,
-            ("data", "studies", "choice", "loss", "p90", "spread of log10 λ", "trainings"),
+            ("data", "studies", *CHOICES, "spread of log10 λ", "trainings"),
             [row for name, each in measured.items() for row in _loss_rows(titles[name], each)],
             [each for name in measured for each in _loss_figures(name, measured[name])],
             {name: asdict(each) for name, each in measured.items()},
@@ -201,10 +201,10 @@ def _loss_rows(title: str, measured: Measured) -> Iterator[list[str]]:
     for kind in _ORDER[:2]:
         if (summary := measured.summaries.get(kind)) is None:
             continue
-        for choice, worth in summary.choices.items():
-            n = 0 if choice == "best trial" else summary.trainings
-            row = [title, f"{summary.n} {kind}", choice, f"{worth.loss:.3f} ± {worth.error:.3f}"]
-            yield [*row, f"{worth.p90:.2f}", f"{worth.spread:.2f}", f"{n:.0f}"]
+        every = summary.choices.values()
+        losses = [f"{each.loss:.3f} ± {each.error:.3f} ({each.p90:.2f})" for each in every]
+        spreads = " / ".join(f"{each.spread:.2f}" for each in every)
+        yield [title, f"{summary.n} {kind}", *losses, spreads, f"{summary.trainings:.0f}"]
 
 
 def _loss_figures(name: str, measured: Measured) -> Iterator[Figure]:

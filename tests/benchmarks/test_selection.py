@@ -57,8 +57,9 @@ def test_results_go_on_where_they_were(tmp_path: Path) -> None:
     )
     write_results(results, tmp_path, "selection")
     assert read_measured(tmp_path / "selection.json") == measured
-    rows = {(row[1], row[2]): row[3:] for row in sections["choices"].rows}
-    assert rows["2 real", "λ_1se"] == ["0.300 ± 0.100", "0.38", "1.41", "76"]
+    losses = "0.200 ± 0.100 (0.28)", "0.100 ± 0.000 (0.10)", "0.300 ± 0.100 (0.38)"
+    row = ["MNIST, 5 epochs", "2 real", *losses, "1.41 / 1.41 / 1.41", "76"]
+    assert sections["choices"].rows[0] == row
     assert sections["checks"].rows == [["MNIST, 5 epochs", "0.02", *["50%"] * 4, "75.0%"]]
 
 

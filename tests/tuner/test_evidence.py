@@ -12,8 +12,8 @@ from objectives import Facts
 from tests.tuner.answers import OLD_ANSWER
 from tuner.confirmation.box import Cell, make_box
 from tuner.confirmation.evidence import Check, judge
-from tuner.confirmation.plan import Choice, ProfilePoint
-from tuner.confirmation.values import Confirmation
+from tuner.confirmation.plan import Choice, make_trial
+from tuner.confirmation.values import Confirmation, Point
 from tuner.errors import NoResultError
 from tuner.spec import Direction
 
@@ -44,10 +44,15 @@ def _judge(
     rival: Cell = MIN,
     direction: Direction = "maximize",
 ) -> Confirmation:
-    profile = (ProfilePoint(ZERO, 0.9), ProfilePoint(MIN, 0.91), ProfilePoint(LARGE, 0.9))
+    heights = ((ZERO, 0.9), (MIN, 0.91), (LARGE, 0.9))
+    profile = tuple(Point(strength=s, companion=c, value=height) for (s, c), height in heights)
     choice = Choice(minimum, largest, rival, ZERO, profile, 0.92)
-    values = {cell: dict(zip(SEEDS, row, strict=True)) for cell, row in rows.items()}
-    return judge(Check("s/confirm", direction, BOX, choice, SEEDS, values))
+    results = {
+        make_trial(BOX, (cell, seed)).key: value
+        for cell, row in rows.items()
+        for seed, value in zip(SEEDS, row, strict=True)
+    }
+    return judge(Check("s/confirm", direction, BOX, choice, SEEDS, results))
 
 
 def test_what_gains_on_fresh_seeds_matters_and_is_exported() -> None:

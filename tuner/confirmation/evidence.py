@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tuner.confirmation.box import Box, Cell
-from tuner.confirmation.plan import Choice
+from tuner.confirmation.plan import Choice, Results, make_trial
 from tuner.confirmation.statistics import Values, is_finite, sign_of, summarise
-from tuner.confirmation.values import Confirmation, Point, Rung, make_candidate
+from tuner.confirmation.values import Confirmation, Rung, make_candidate
 from tuner.confirmation.verdict import Gain, decide
 from tuner.errors import NoResultError
 from tuner.spec import Direction
@@ -17,14 +17,18 @@ from tuner.spec import Direction
 
 @dataclass(frozen=True)
 class Check:
-    """What was chosen in a box, and its values by cell on the seeds that had no say."""
+    """What was chosen in a box, the seeds that had no say, and results on them as in ``plan``."""
 
     study: str
     direction: Direction
     box: Box
     choice: Choice
     seeds: tuple[int, ...]
-    values: Mapping[Cell, Values]
+    results: Results
+
+    def read(self, cell: Cell) -> Values:
+        """Return a cell's values by seed."""
+        return {seed: self.results[make_trial(self.box, (cell, seed)).key] for seed in self.seeds}
 
 
 def judge(check: Check) -> Confirmation:
@@ -49,10 +53,7 @@ def judge(check: Check) -> Confirmation:
         rungs=tuple(rungs.values()),
         lambda_min=ordered.index(minimum),
         lambda_1se=ordered.index(largest),
-        profile=tuple(
-            Point(strength=point.cell[0], companion=point.cell[1], value=point.value)
-            for point in choice.profile
-        ),
+        profile=choice.profile,
         companions=None if companion is None else (companion.levels[0], companion.levels[-1]),
         ridge_slope=choice.slope,
         search_trial=box.best.number,
@@ -64,8 +65,7 @@ def judge(check: Check) -> Confirmation:
 
 def _make_rung(check: Check, cell: Cell) -> Rung:
     """Return a cell with its values; one without a value for every seed as dropped."""
-    by_seed = check.values.get(cell, {})
-    values = {seed: value for seed, value in by_seed.items() if is_finite(value)}
+    values = {seed: value for seed, value in check.read(cell).items() if is_finite(value)}
     mean, error = summarise(list(values.values()))
     return Rung(
         candidate=make_candidate(
@@ -80,11 +80,10 @@ def _make_rung(check: Check, cell: Cell) -> Rung:
 
 def _find_gain(check: Check, cell: Cell) -> Gain:
     """Return what a cell gains over the control, paired over the seeds that both have."""
-    sign, own = sign_of(check.direction), check.values.get(cell, {})
-    control = check.values.get(check.choice.control, {})
-    pairs = [(own.get(seed), control.get(seed)) for seed in check.seeds]
+    own, control = check.read(cell), check.read(check.choice.control)
+    pairs = [(own[seed], control[seed]) for seed in check.seeds]
     both = [(x, y) for x, y in pairs if is_finite(x) and is_finite(y)]
-    mean, error = summarise([sign * (x - y) for x, y in both])
+    mean, error = summarise([sign_of(check.direction) * (x - y) for x, y in both])
     return Gain(
         strength=cell[0],
         control=check.choice.control[0],
