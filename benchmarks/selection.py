@@ -42,6 +42,7 @@ from tuner.study import load_study
 _KINDS: dict[str, float | None] = {"simulated": None, "no gain": 0.0, "three errors": 3.0}
 _ORDER = ("real", *_KINDS)
 _FIRST_SEED = 1000
+_ENOUGH = 5  # real studies, for a mean and a spread that say anything
 
 NOTE = """\
 Studies of 50 trials (TPE, median pruner) with 10 fresh seeds to choose and 8 to check: `real` ones
@@ -204,14 +205,17 @@ def _loss_rows(title: str, measured: Measured) -> Iterator[list[str]]:
         every = summary.choices.values()
         losses = [f"{each.loss:.3f} ± {each.error:.3f} ({each.p90:.2f})" for each in every]
         spreads = " / ".join(f"{each.spread:.2f}" for each in every)
+        if summary.n == 1:
+            losses, spreads = [f"{each.loss:.3f}" for each in every], "-"
         yield [title, f"{summary.n} {kind}", *losses, spreads, f"{summary.trainings:.0f}"]
 
 
 def _loss_figures(name: str, measured: Measured) -> Iterator[Figure]:
-    """Return the figures of real studies, beside what each problem has as its aim."""
-    title, summary = TASKS[name].title, measured.summaries.get("real")
-    for choice in CHOICES[1:] if summary else ():
-        assert summary is not None
+    """Return the figures of a problem's studies, of real ones where there are enough."""
+    kind = "real" if len(measured.real) >= _ENOUGH else "simulated"
+    summary = measured.summaries[kind]
+    title = f"{TASKS[name].title}, {summary.n} {kind}"
+    for choice in CHOICES[1:]:
         worth, label = summary.choices[choice], f"{title}: loss of {choice}"
         if name == "mnist":
             yield Figure(label, worth.loss, "", 0.05, at_least=False)
