@@ -32,15 +32,16 @@ from rich.progress import track
 
 from benchmarks.results import FOLDER
 from benchmarks.section import FIGURE_HEADINGS, Figure, markdown_table
-from benchmarks.simulated import FACTS, Lab, confirm
-from benchmarks.worlds import SPACE, Floats, World
+from benchmarks.simulated import confirm
+from benchmarks.tasks import TASKS
+from benchmarks.worlds import Floats, World
 from tuner.confirmation.box import make_box
 from tuner.confirmation.plan import Sizes
 from tuner.samplers import make_pruner, make_sampler
 from tuner.selection import find_best_trial
 from tuner.spec import PrunerName, SamplerName, Spec
 
-TABLES = {"MNIST, 5 epochs": "mnist", "1,000 images, 60 epochs": "mnist_1000"}
+TABLES = {TASKS[name].title: name for name in ("mnist", "mnist_1000")}
 SAMPLERS: tuple[SamplerName, ...] = ("random", "qmc", "tpe", "gp", "cmaes")
 PRUNERS: tuple[PrunerName, ...] = ("none", "median", "asha", "hyperband")
 IN_FLIGHT = (1, 8, 64, 256)
@@ -105,7 +106,7 @@ class _Begun:
 
 def search(way: Way, seed: int) -> Results:
     """Search a table once; return what came of it, by budget."""
-    world, rng = World(way.table), np.random.default_rng([seed, 3])
+    world, rng = World(way.table, TASKS[way.table]), np.random.default_rng([seed, 3])
     spec = Spec(sampler=way.sampler, pruner=way.pruner, epochs=world.epochs[-1], seed=seed)
     study = optuna.create_study(
         direction="maximize", sampler=make_sampler(spec), pruner=make_pruner(spec)
@@ -115,7 +116,7 @@ def search(way: Way, seed: int) -> Results:
     active: list[_Begun] = []
     while active or used < budget:
         while len(active) < way.n_in_flight and used + len(active) < budget:
-            trial = study.ask(dict(SPACE))
+            trial = study.ask({**world.space})
             at = {"strength": trial.params["weight_decay"], "lr": trial.params["lr"]}
             active.append(_Begun(trial, world.course(**at, seed=world.draw_seed(rng)), used))
             begun.append(active[-1])
@@ -148,7 +149,7 @@ def _look_back(
     of_search = [trials[each.trial.number] for each in mine]
     best = find_best_trial(of_search, "maximize")
     assert best is not None  # nobody prunes the first trials
-    confirmation, _ = confirm(make_box(of_search, FACTS), Sizes(), Lab(world, seed), seed)
+    confirmation, _ = confirm(world, make_box(of_search, world.facts), Sizes(), seed)
     chosen = confirmation.chosen("min").candidate.params
     return Searched(
         confirmed=world.best - world.truth(chosen["weight_decay"], chosen["lr"]),

@@ -1,312 +1,304 @@
-"""Repeat whole studies, and see what choosing λ by fresh seeds is worth beside the best trial.
+"""Repeat whole studies, real and simulated, and score what they choose on tables of the truth.
 
-    python -m benchmarks.selection [--quick] [--data-dir data] [--results-dir DIR]
+    python -m benchmarks.selection [NAME ...] [--studies N] [--simulated N] [--data-dir data]
 
-Each study is a `tuner run` with a seed of its own, so another split and another search. Its three
-choices are then trained on seeds that neither search nor confirmation has seen, the same for all
-three, and scored on the test set, which no study does with more than its own choices. Writes
-``benchmarks/results/selection.*``; of ``--quick``, ``selection-quick.*``.
+Real studies are a `tuner run` each, with a seed of its own, so another split and another search;
+simulated ones draw their trainings from the table. Writes ``benchmarks/results/selection.*`` after
+each study, and goes on with the real ones that are there: remove the files to begin anew.
 """
 
-import itertools
+import json
 import math
-import sqlite3
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
+import numpy as np
+import optuna
 import typer
+from pydantic import TypeAdapter
 from rich.console import Console
 
-from benchmarks.commands import tuner_run
+from benchmarks.commands import run_python
 from benchmarks.databases import product
 from benchmarks.machine import describe_machine
 from benchmarks.results import FOLDER, Results, write_results
 from benchmarks.section import Figure, Section
 from benchmarks.setting import Setting
-from benchmarks.simulated import measure as simulated_studies
-from objectives import Params
-from objectives.datasets import load_training_data
+from benchmarks.simulated import CHOICES, Outcome, score, simulate
+from benchmarks.tasks import TASKS, Task
+from benchmarks.worlds import World
 from storage import open_storage
+from tuner.confirmation.plan import Sizes
 from tuner.confirmation.values import CONFIRMATION, Confirmation
 from tuner.selection import get_best_trial
-from tuner.spec import Spec
 from tuner.study import load_study
 
-Choice = Literal["best trial", "λ_min", "λ_1se"]
-CHOICES: tuple[Choice, ...] = ("best trial", "λ_min", "λ_1se")
-
-# Seeds of the test begin here: none is a search's or a confirmation's.
-_FRESH = 3_000_000
-
-# λ = 0 has no logarithm. It counts as a rung below the lowest.
-_ZERO_COUNTS_AS = -5.375
-
-# A trial reports once an epoch.
-_EPOCHS = """
-SELECT s.study_name, COUNT(*) FROM trial_intermediate_values v
-JOIN trials t ON t.trial_id = v.trial_id JOIN studies s ON s.study_id = t.study_id
-GROUP BY s.study_name
-"""
+# What the best λ gains in the world, in standard errors of the check; None: as in the table.
+_KINDS: dict[str, float | None] = {"simulated": None, "no gain": 0.0, "three errors": 3.0}
+_ORDER = ("real", *_KINDS)
+_FIRST_SEED = 1000
+_ENOUGH = 5  # real studies, for a mean and a spread that say anything
 
 NOTE = """\
-{tasks}: studies of {n_trials} trials and {epochs} epochs (TPE, median pruner, λ in [1e-5, 1e-2],
-learning rate in [1e-3, 1]), {n_studies} of each, every one with a seed of its own: another split,
-another search. The choices were then trained on {n_seeds} fresh seeds, the same for all three, and
-scored on the test set. The spread of λ is the standard deviation of log10 λ over studies, where
-λ = 0 counts as a rung below the lowest. Accuracies are means over studies; differences to the best
-trial are paired by study, ± their standard error over studies. Epochs are all that a choice took,
-those of the search and of the confirmation, on average. A spread is called clearly smaller if it
-is at most three quarters."""
+Studies of 50 trials (TPE, median pruner) with 10 fresh seeds to choose and 8 to check: `real` ones
+by `tuner run`, each with a seed of its own, and simulated ones on measured tables of learning
+rate, λ and seed (`python -m benchmarks.tabulate`). What each choice loses, in points (hundredths of
+the squared error in the regression) below the best of the table's smooth mean: mean over studies ±
+its standard error, and the 90th percentile; then of all three the standard deviation of log10 λ
+over studies, where 0 counts as a rung below the lowest λ, and the trainings after the search."""
 
-
-@dataclass(frozen=True)
-class Task:
-    """What is studied."""
-
-    name: str
-    dataset: str
-    train_size: int | None
+NOTE_CHECK = """\
+How often it was said that λ matters: by real studies, by simulated ones, and by those simulated
+where what λ gains in the table is scaled, so that the best λ gains nothing, or three standard
+errors of the check. `gain` is what the best cell gains over the best without λ, by the table.
+Coverage is that of the check's 95 % intervals, over all simulated studies and all that is
+checked."""
 
 
 @dataclass(frozen=True)
 class Amounts:
-    """How much is measured of each task."""
+    """How many studies of each kind a problem has."""
 
-    tasks: tuple[Task, ...]
-    n_studies: int = 10
-    n_trials: int = 30
-    epochs: int = 60
-    n_fresh_seeds: int = 5
-    first_seed: int = 20  # the method was made while looking at studies 0 to 9
-    n_simulated: int = 200
-
-    def spec(self, task: Task, seed: int) -> Spec:
-        """Return the spec of the study with this seed."""
-        return Spec(dataset=task.dataset, train_size=task.train_size, epochs=self.epochs, seed=seed)
-
-
-DIGITS, MNIST = Task("digits", "digits", None), Task("MNIST, 1,000 images", "mnist", 1_000)
-FULL = Amounts((DIGITS, MNIST))
-QUICK = Amounts((DIGITS,), n_studies=2, n_trials=8, epochs=5, n_fresh_seeds=2, n_simulated=3)
+    real: int
+    simulated: int
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A study's answer, and the epochs that search and confirmation trained."""
+class Worth:
+    """What a choice is worth over studies of a kind; ``more`` is its loss less the best trial's."""
 
-    confirmation: Confirmation
-    best_params: Params
-    search_epochs: int
-    confirm_epochs: int
-
-    def params(self, choice: Choice) -> Params:
-        """Return what a choice trains with."""
-        confirmation = self.confirmation
-        match choice:
-            case "best trial":
-                return self.best_params
-            case "λ_min":
-                candidate = confirmation.chosen("min").candidate
-            case "λ_1se":
-                candidate = confirmation.chosen("1se").candidate
-        return candidate.params
-
-    def epochs(self, choice: Choice) -> int:
-        """Return how many epochs were trained to make a choice."""
-        return self.search_epochs + (0 if choice == "best trial" else self.confirm_epochs)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A study's answer, and the mean test accuracy of each choice over fresh seeds."""
-
-    answer: Answer
-    accuracies: dict[Choice, float]
-
-
-# What answers the study of a task with this seed.
-Ask = Callable[[Setting, Amounts, Task, int], Answer]
-
-
-def ask_tuner(setting: Setting, amounts: Amounts, task: Task, seed: int) -> Answer:
-    """Answer by `tuner run`, as its users do, and read the answer from the database."""
-    file, name = setting.folder / f"{task.dataset}-{seed}.db", "selection"
-    options = [
-        "--confirm",
-        "--study",
-        name,
-        "--dataset",
-        task.dataset,
-        "--seed",
-        str(seed),
-        "--workers",
-        "2",
-    ]
-    options += ["--trials", str(amounts.n_trials), "--epochs", str(amounts.epochs)]
-    if task.train_size is not None:
-        options += ["--train-size", str(task.train_size)]
-    tuner_run(setting, f"sqlite:///{file}", options)
-    storage = open_storage(f"sqlite:///{file}")
-    loaded = load_study(storage, name)
-    stored, best = loaded.study.user_attrs[CONFIRMATION], get_best_trial(loaded).params
-    storage.engine.dispose()
-    confirmation = Confirmation.model_validate(stored)
-    with sqlite3.connect(file) as connection:
-        epochs = dict(connection.execute(_EPOCHS).fetchall())
-    connection.close()
-    return Answer(confirmation, best, epochs[name], epochs[confirmation.study])
-
-
-def measure(setting: Setting, amounts: Amounts, ask: Ask = ask_tuner) -> Section:
-    """Repeat the studies of all tasks, and compare their choices."""
-    outcomes: dict[Task, list[Outcome]] = {task: [] for task in amounts.tasks}
-    for task, n in itertools.product(amounts.tasks, range(amounts.n_studies)):
-        seed = amounts.first_seed + n
-        setting.announce(f"{task.name}, study {n + 1} of {amounts.n_studies}")
-        answer = ask(setting, amounts, task, seed)
-        setting.announce(f"{task.name}, test of study {n + 1} of {amounts.n_studies}")
-        outcomes[task].append(Outcome(answer, _score_choices(setting, amounts, task, answer, seed)))
-    return build_section(amounts, outcomes)
-
-
-def _score_choices(
-    setting: Setting, amounts: Amounts, task: Task, answer: Answer, seed: int
-) -> dict[Choice, float]:
-    """Return each choice's mean test accuracy over fresh seeds, the same for every choice."""
-    known: dict[tuple[float, float], float] = {}
-    for choice in CHOICES:
-        chosen = answer.params(choice)
-        if tuple(chosen.values()) not in known:
-            score = _score(setting, amounts, amounts.spec(task, seed), chosen)
-            known[tuple(chosen.values())] = score
-    return {choice: known[tuple(answer.params(choice).values())] for choice in CHOICES}
-
-
-def _score(setting: Setting, amounts: Amounts, spec: Spec, chosen: Params) -> float:
-    """Return the mean test accuracy over fresh seeds, which are initialisations and orders."""
-    import torch
-
-    from objectives.alone import Beginning, train_alone
-
-    config = spec.training_config(data_dir=setting.data_dir, device="cpu")
-    torch.set_num_threads(1)  # as in a worker; the steps are too small for more
-    accuracies = []
-    for fresh in range(_FRESH, _FRESH + amounts.n_fresh_seeds):
-        passes = range(fresh * amounts.epochs, (fresh + 1) * amounts.epochs)
-        *_, trained = train_alone(config, Beginning(chosen, fresh), passes)
-        accuracies.append(trained.test_value())
-    return statistics.fmean(accuracies)
-
-
-def build_section(amounts: Amounts, outcomes: Mapping[Task, Sequence[Outcome]]) -> Section:
-    """Return what came of the studies as a table, figures and raw data."""
-    note = NOTE.format(
-        tasks=" and ".join(task.name for task in outcomes),
-        n_trials=amounts.n_trials,
-        epochs=amounts.epochs,
-        n_studies=amounts.n_studies,
-        n_seeds=amounts.n_fresh_seeds,
-    )
-    summaries = [
-        _summarise(task, choice, many) for task, many in outcomes.items() for choice in CHOICES
-    ]
-    return Section(
-        title="What fresh seeds are worth",
-        note=note,
-        headings=("data", "choice", "spread of log10 λ", "test accuracy, %",
-                  "beside the best trial, points", "epochs"),
-        rows=[summary.row for summary in summaries],
-        figures=_figures(summaries),
-        raw={task.name: [_raw(outcome) for outcome in many] for task, many in outcomes.items()},
-    )  # fmt: skip
+    loss: float
+    error: float
+    p90: float
+    spread: float
+    more: float
+    more_error: float
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What came of one choice over all studies of a task; accuracies in percent."""
+    """What came of studies of a kind: each choice's worth, and shares of verdicts and intervals."""
 
-    task: Task
-    choice: Choice
-    spread: float
-    accuracy: float
+    n: int
+    choices: dict[str, Worth]
+    matters: float
+    coverage: float
+    trainings: float
+    most_trainings: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a problem; ``gain`` is that of its best λ by the table."""
+
     gain: float
-    gain_error: float
-    epochs: float
-
-    @property
-    def row(self) -> list[str]:
-        """The cells of a table."""
-        gain = "-" if self.choice == "best trial" else f"{self.gain:+.2f} ± {self.gain_error:.2f}"
-        numbers = [f"{self.spread:.2f}", f"{self.accuracy:.2f}", gain, f"{self.epochs:.0f}"]
-        return [self.task.name, self.choice, *numbers]
+    seconds: float
+    real: tuple[Outcome, ...]
+    summaries: dict[str, Summary]
 
 
-def _summarise(task: Task, choice: Choice, outcomes: Sequence[Outcome]) -> Summary:
-    decays = [outcome.answer.params(choice)["weight_decay"] for outcome in outcomes]
-    gains = [100 * (o.accuracies[choice] - o.accuracies["best trial"]) for o in outcomes]
+def measure(
+    name: str, setting: Setting, sizes: Amounts, real: Sequence[Outcome]
+) -> Iterator[Measured]:
+    """Repeat the studies of a problem, real ones after those there are; yield what is known after
+    the simulated ones, and after each real one.
+    """
+    task, started, real = TASKS[name], time.monotonic(), tuple(real)
+    world, summaries = World(name, task), {"real": summarise(real)} if real else {}
+    for kind, errors in _KINDS.items():
+        setting.announce(f"{task.title}, {sizes.simulated} studies, {kind}")
+        scaled, seeds = World(name, task, errors), range(_FIRST_SEED, _FIRST_SEED + sizes.simulated)
+        summaries[kind] = summarise([simulate(scaled, seed, Sizes()) for seed in seeds])
+    while True:
+        yield Measured(world.gain, time.monotonic() - started, real, dict(summaries))
+        if len(real) >= sizes.real:
+            break
+        setting.announce(f"{task.title}, study {len(real) + 1} of {sizes.real}")
+        real += (run_study(world, task, setting, _FIRST_SEED + len(real)),)
+        summaries["real"] = summarise(real)
+
+
+def run_study(world: World, task: Task, setting: Setting, seed: int) -> Outcome:
+    """Answer by `tuner run`, as its users do, and score the answer that is in the database."""
+    file = setting.folder / f"{seed}.db"
+    given = {
+        **task.options,
+        "study": "selection",
+        "seed": seed,
+        "workers": 2,
+        "storage": f"sqlite:///{file}",
+        "data_dir": setting.data_dir,
+        "output": setting.folder / "best.json",
+    }
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+    run_python(setting, ["-m", "tuner", "run", *flags])
+    storage = open_storage(f"sqlite:///{file}")
+    loaded = load_study(storage, "selection")
+    confirmation = Confirmation.model_validate(loaded.study.user_attrs[CONFIRMATION])
+    best = get_best_trial(loaded).params
+    n_trainings = len(load_study(storage, confirmation.study).study.get_trials(deepcopy=False))
+    storage.engine.dispose()
+    return score(world, best, confirmation, n_trainings)
+
+
+def summarise(outcomes: Sequence[Outcome]) -> Summary:
+    """Return what came of studies of a kind, at least one."""
+    covers = [is_in for outcome in outcomes for is_in in outcome.covers]
+    n_trainings = [outcome.n_trainings for outcome in outcomes]
     return Summary(
-        task=task,
-        choice=choice,
-        spread=statistics.stdev(math.log10(x) if x else _ZERO_COUNTS_AS for x in decays),
-        accuracy=100 * statistics.fmean(outcome.accuracies[choice] for outcome in outcomes),
-        gain=statistics.fmean(gains),
-        gain_error=statistics.stdev(gains) / math.sqrt(len(gains)),
-        epochs=statistics.fmean(outcome.answer.epochs(choice) for outcome in outcomes),
+        n=len(outcomes),
+        choices={choice: _find_worth(choice, outcomes) for choice in CHOICES},
+        matters=statistics.fmean(outcome.matters for outcome in outcomes),
+        coverage=statistics.fmean(covers) if covers else 0.0,
+        trainings=statistics.fmean(n_trainings),
+        most_trainings=max(n_trainings),
     )
 
 
-def _figures(summaries: Sequence[Summary]) -> list[Figure]:
-    figures = []
-    for best, largest in zip(summaries[::3], summaries[2::3], strict=True):
-        name = best.task.name
-        figures += [
-            Figure(f"{name}: test accuracy of λ_1se less the best trial's", largest.gain, " points",
-                   -round(largest.gain_error, 3), at_least=True),
-            Figure(f"{name}: spread of λ_1se as a part of the best trial's",
-                   largest.spread / (best.spread or math.inf), "", 0.75, at_least=False),
-        ]  # fmt: skip
-    return figures
+def _find_worth(choice: str, outcomes: Sequence[Outcome]) -> Worth:
+    losses = [outcome.losses[choice] for outcome in outcomes]
+    more = [outcome.losses[choice] - outcome.losses["best trial"] for outcome in outcomes]
+    return Worth(
+        *(statistics.fmean(losses), _spread(losses) / math.sqrt(len(losses))),
+        p90=float(np.quantile(losses, 0.9)),
+        spread=_spread([outcome.logs[choice] for outcome in outcomes]),
+        more=statistics.fmean(more),
+        more_error=_spread(more) / math.sqrt(len(more)),
+    )
 
 
-def _raw(outcome: Outcome) -> dict[str, Any]:
+def _spread(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def build_sections(measured: Mapping[str, Measured]) -> dict[str, Section]:
+    """Return what came of the studies as tables, figures and raw data."""
+    titles = {name: TASKS[name].title for name in measured}
     return {
-        "search_epochs": outcome.answer.search_epochs,
-        "confirm_epochs": outcome.answer.confirm_epochs,
-        "test_accuracy": outcome.accuracies,
-        "confirmation": outcome.answer.confirmation.model_dump(mode="json"),
+        "choices": Section(
+            "What a choice loses",
+            NOTE,
+            ("data", "studies", *CHOICES, "spread of log10 λ", "trainings"),
+            [row for name, each in measured.items() for row in _loss_rows(titles[name], each)],
+            [each for name in measured for each in _loss_figures(name, measured[name])],
+            {name: asdict(each) for name, each in measured.items()},
+        ),
+        "checks": Section(
+            "What the check says",
+            NOTE_CHECK,
+            ("data", "gain", *_ORDER, "coverage"),
+            [_check_row(titles[name], each) for name, each in measured.items()],
+            list(_check_figures([*measured.values()])),
+        ),
     }
 
 
+def _loss_rows(title: str, measured: Measured) -> Iterator[list[str]]:
+    for kind in _ORDER[:2]:
+        if (summary := measured.summaries.get(kind)) is None:
+            continue
+        every = summary.choices.values()
+        losses = [f"{each.loss:.3f} ± {each.error:.3f} ({each.p90:.2f})" for each in every]
+        spreads = " / ".join(f"{each.spread:.2f}" for each in every)
+        if summary.n == 1:
+            losses, spreads = [f"{each.loss:.3f}" for each in every], "-"
+        yield [title, f"{summary.n} {kind}", *losses, spreads, f"{summary.trainings:.0f}"]
+
+
+def _loss_figures(name: str, measured: Measured) -> Iterator[Figure]:
+    """Return the figures of a problem's studies, of real ones where there are enough."""
+    kind = "real" if len(measured.real) >= _ENOUGH else "simulated"
+    summary = measured.summaries[kind]
+    title = f"{TASKS[name].title}, {summary.n} {kind}"
+    for choice in CHOICES[1:]:
+        worth, label = summary.choices[choice], f"{title}: loss of {choice}"
+        if name == "mnist":
+            yield Figure(label, worth.loss, "", 0.05, at_least=False)
+            yield Figure(f"{label}, 90th percentile", worth.p90, "", 0.15, at_least=False)
+        elif name == "mnist_1000":
+            yield Figure(label, worth.loss, "", 0.2, at_least=False)
+            label = f"{title}: spread of log10 λ, {choice}"
+            yield Figure(label, worth.spread, "", 0.47, at_least=False)
+        else:
+            label, error = f"{label} less the best trial's", round(worth.more_error, 3)
+            yield Figure(label, worth.more, "", error, at_least=False)
+
+
+def _check_row(title: str, measured: Measured) -> list[str]:
+    found = [measured.summaries.get(kind) for kind in _ORDER]
+    said = ["-" if each is None else f"{each.matters:.0%}" for each in found]
+    return [title, f"{measured.gain:.2f}", *said, f"{_find_coverage(measured):.1%}"]
+
+
+def _find_coverage(measured: Measured) -> float:
+    return statistics.fmean(measured.summaries[kind].coverage for kind in _KINDS)
+
+
+def _check_figures(measured: Sequence[Measured]) -> Iterator[Figure]:
+    """Return how often the check is right, over all problems."""
+    nothing, much = (
+        100 * statistics.fmean(each.summaries[kind].matters for each in measured)
+        for kind in _ORDER[2:]
+    )
+    covered = [100 * _find_coverage(each) for each in measured]
+    most = max(each.most_trainings for one in measured for each in one.summaries.values())
+    yield Figure("`matters` where λ gains three errors", much, " %", 80, at_least=True)
+    label = "`does not matter` where λ gains nothing"
+    yield Figure(label, 100 - nothing, " %", 95, at_least=True)
+    yield Figure("coverage, lowest of a problem", min(covered), " %", 93, at_least=True)
+    yield Figure("coverage, highest of a problem", max(covered), " %", 97, at_least=False)
+    yield Figure("most trainings after a search", most, "", 80, at_least=False)
+
+
+def read_measured(file: Path) -> dict[str, Measured]:
+    """Return what results of before say; nothing if there are none."""
+    if not file.exists():
+        return {}
+    raw = json.loads(file.read_text())["measurements"].get("choices", {})
+    return TypeAdapter(dict[str, Measured]).validate_python(raw)
+
+
 def main(
-    *,
-    quick: Annotated[bool, typer.Option("--quick", help="A minute: two small studies.")] = False,
+    names: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(TASKS)}; all.")] = None,
+    n_studies: Annotated[int, typer.Option("--studies", help="Real studies of each.")] = 10,
+    n_simulated: Annotated[int, typer.Option("--simulated", help="Simulated ones.")] = 200,
     data_dir: Annotated[Path, typer.Option(help="Where data sets are kept.")] = Path("data"),
     results_dir: Annotated[Path, typer.Option(help="Where results are written.")] = FOLDER,
 ) -> None:
     """Repeat whole studies, and see what choosing λ by fresh seeds is worth."""
-    amounts, started, machine = QUICK if quick else FULL, time.monotonic(), describe_machine()
-    for task in amounts.tasks:
-        load_training_data(task.dataset, seed=0, data_dir=data_dir)  # fetched once
-    with tempfile.TemporaryDirectory() as folder, Console(stderr=True).status("") as status:
-        setting = Setting(quick, data_dir.resolve(), (), Path(folder), status.update)
-        simulated = simulated_studies(amounts.n_simulated, status.update)
-        section = measure(setting, amounts)
-    results = Results(
-        command=" ".join(["python -m benchmarks.selection", *sys.argv[1:]]),
-        is_quick=quick,
-        machine=machine,
-        databases=dict([product(None)]),
-        seconds=time.monotonic() - started,
-        sections={"simulated": simulated, "selection": section},
-    )
-    for file in write_results(results, results_dir, "selection-quick" if quick else "selection"):
-        print(file)
+    if unknown := {*(names or ())} - {*TASKS}:
+        raise typer.BadParameter(f"{', '.join(unknown)}: choose {', '.join(TASKS)}")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    machine, file = describe_machine(), results_dir / "selection.json"
+    for name in names or TASKS:
+        with tempfile.TemporaryDirectory() as folder, Console(stderr=True).status("") as status:
+            setting = Setting(
+                is_quick=False,
+                data_dir=data_dir.resolve(),
+                servers=(),
+                folder=Path(folder),
+                announce=status.update,
+            )
+            before = read_measured(file).get(name)
+            real = before.real if before else ()
+            for each in measure(name, setting, Amounts(n_studies, n_simulated), real):
+                known = {**read_measured(file), name: each}
+                ordered = {key: known[key] for key in TASKS if key in known}
+                results = Results(
+                    command="python -m benchmarks.selection",
+                    is_quick=False,
+                    machine=machine,
+                    databases=dict([product(None)]),
+                    seconds=sum(one.seconds for one in ordered.values()),
+                    sections=build_sections(ordered),
+                )
+                write_results(results, results_dir, "selection")
+    print(file)
 
 
 if __name__ == "__main__":

@@ -4,39 +4,65 @@ The product's own sampler, pruner, plan and judgement; only trainings are drawn 
 """
 
 import math
-import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import optuna
 
-from benchmarks.section import Section
 from benchmarks.worlds import Seed, World, search
-from objectives import Facts, MetricFacts
-from tuner.confirmation.box import Box, Cell, make_box
+from tuner.confirmation.box import N_STRENGTHS, Box, Cell, make_box
 from tuner.confirmation.evidence import Check, judge
 from tuner.confirmation.plan import Sizes, make_trial, plan
 from tuner.confirmation.statistics import find_t_quantile
-from tuner.confirmation.values import Confirmation
+from tuner.confirmation.values import Confirmation, Rung
 from tuner.selection import find_best_trial
 
-FACTS = Facts(MetricFacts("validation accuracy", is_proportion=False), with_zero=True)
-_ZERO_COUNTS_AS = 1e-5  # is added to λ before its logarithm
+CHOICES = ("best trial", "λ_min", "λ_1se")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one simulated study came to; losses are points below the best of the world."""
+    """What one study came to, by choice: losses below the best of the world, log10 of λ.
 
-    losses: dict[str, float]
-    logs: dict[str, float]
+    ``covers`` tells of each interval of the check, 95 % of Student's t, whether the truth is in it.
+    """
+
+    losses: Mapping[str, float]
+    logs: Mapping[str, float]
     verdict: str
     n_trainings: int
-    is_covered: bool  # the truth of λ_min by the check's 95 % interval
+    covers: tuple[bool, ...] = ()
+
+    @property
+    def matters(self) -> bool:
+        """Tell whether it was said that λ matters, maybe at an edge."""
+        return self.verdict != "does not matter"
 
 
-class Lab:
+def score(
+    world: World, best: Mapping[str, Any], confirmation: Confirmation, n_trainings: int
+) -> Outcome:
+    """Return what a study's choices are worth; λ = 0 counts as a rung below the lowest."""
+    rules = confirmation.chosen("min").candidate.params, confirmation.chosen("1se").candidate.params
+    chosen = dict(zip(CHOICES, (best, *rules), strict=True))
+    strengths = world.space["weight_decay"]
+    zero = math.log10(strengths.low) - math.log10(strengths.high / strengths.low) / N_STRENGTHS
+    return Outcome(
+        losses={
+            name: world.best - world.truth(each["weight_decay"], each["lr"])
+            for name, each in chosen.items()
+        },
+        logs={
+            name: math.log10(each["weight_decay"]) if each["weight_decay"] else zero
+            for name, each in chosen.items()
+        },
+        verdict=confirmation.verdict.kind,
+        n_trainings=n_trainings,
+    )
+
+
+class _Lab:
     """Trains in a world: the same configuration and seed give the same value."""
 
     def __init__(self, world: World, seed: int) -> None:
@@ -44,7 +70,6 @@ class Lab:
         self._seeds: dict[int, Seed] = {}
 
     def train(self, cell: Cell, seed: int) -> float:
-        """Return the last validation accuracy, in percent."""
         for known in range(seed + 1):
             if known not in self._seeds:
                 self._seeds[known] = self.world.draw_seed(self._rng)
@@ -52,11 +77,12 @@ class Lab:
         return float(self.world.course(cell[0], cell[1], self._seeds[seed])[-1])
 
 
-def confirm(box: Box, sizes: Sizes, lab: Lab, seed: int) -> tuple[Confirmation, int]:
+def confirm(world: World, box: Box, sizes: Sizes, seed: int) -> tuple[Confirmation, int]:
     """Return what a confirmation says, and how many trainings it took."""
+    lab, direction = _Lab(world, seed), world.facts.metric.direction
     values: dict[str, float | None] = {}
     while True:
-        progress = plan(box, sizes, values, "maximize", seed)
+        progress = plan(box, sizes, values, direction, seed)
         missing = [t for t in progress.wanted if make_trial(box, t).key not in values]
         if not missing:
             break
@@ -64,94 +90,24 @@ def confirm(box: Box, sizes: Sizes, lab: Lab, seed: int) -> tuple[Confirmation, 
             values[make_trial(box, training).key] = lab.train(*training)
     assert progress.choice is not None
     seeds = tuple(sizes.check_seeds)
-    checked = {
-        cell: {s: values[make_trial(box, (cell, s)).key] for s in seeds}
-        for cell in progress.choice.cells
-    }
-    check = Check("simulated", "maximize", box, progress.choice, seeds, checked)
+    check = Check("simulated", direction, box, progress.choice, seeds, values)
     return judge(check), len(values)
 
 
 def simulate(world: World, seed: int, sizes: Sizes) -> Outcome:
     """Return what comes of a study with this seed."""
     trials = search(world, seed)
-    confirmation, n = confirm(make_box(trials, FACTS), sizes, Lab(world, seed), seed)
-    best = find_best_trial(trials, "maximize")
+    confirmation, n = confirm(world, make_box(trials, world.facts), sizes, seed)
+    best = find_best_trial(trials, confirmation.direction)
     assert best is not None
-    chosen = {
-        "best trial": best.params,
-        "λ_min": confirmation.chosen("min").candidate.params,
-        "λ_1se": confirmation.chosen("1se").candidate.params,
-    }
-    truths = {name: world.truth(p["weight_decay"], p["lr"]) for name, p in chosen.items()}
-    rung = confirmation.chosen("min")
+    covers = tuple(_covers(world, rung) for rung in confirmation.rungs)
+    return replace(score(world, best.params, confirmation, n), covers=covers)
+
+
+def _covers(world: World, rung: Rung) -> bool:
+    params = rung.candidate.params
+    truth = world.truth(params["weight_decay"], params["lr"]) - world.validation_offset
     assert rung.mean is not None
     assert rung.standard_error is not None
     half = find_t_quantile(0.975, len(rung.values) - 1) * rung.standard_error
-    offset = world.validation_offset
-    return Outcome(
-        losses={name: world.best - truth for name, truth in truths.items()},
-        logs={n: math.log10(p["weight_decay"] + _ZERO_COUNTS_AS) for n, p in chosen.items()},
-        verdict=confirmation.verdict.kind,
-        n_trainings=n,
-        is_covered=abs(rung.mean - (truths["λ_min"] - offset)) <= half,
-    )
-
-
-def summarise(name: str, outcomes: Sequence[Outcome]) -> list[list[str]]:
-    """Return a table's rows, a choice each."""
-    n, rows = len(outcomes), []
-    matters = sum(outcome.verdict != "does not matter" for outcome in outcomes) / n
-    covered = sum(outcome.is_covered for outcome in outcomes) / n
-    trainings = statistics.fmean(outcome.n_trainings for outcome in outcomes)
-    for choice in outcomes[0].losses:
-        losses = [outcome.losses[choice] for outcome in outcomes]
-        error = statistics.stdev(losses) / math.sqrt(n)
-        spread = statistics.stdev(outcome.logs[choice] for outcome in outcomes)
-        row = [name, choice, f"{statistics.fmean(losses):.3f} ± {error:.3f}"]
-        row += [f"{np.quantile(losses, 0.9):.2f}", f"{spread:.2f}"]
-        is_best = choice == "best trial"
-        rest = [f"{trainings:.0f}", f"{matters:.0%}", f"{covered:.0%}"]
-        rows.append(row + (["0", "", ""] if is_best else rest))
-    return rows
-
-
-# Tables by what was trained.
-WORLDS = {
-    "MNIST, 5 epochs": "mnist",
-    "MNIST, 1,000 images, 60 epochs": "mnist_1000",
-    "digits, 60 epochs": "digits",
-}
-_FIRST_SEED = 1000
-
-NOTE = """\
-{n} simulated studies of 50 trials on each of three measured tables (TPE, median pruner, 8 lanes,
-then 10 fresh seeds to choose and 8 to check). Losses are points of accuracy below the best of the
-table's smooth mean, ± their standard error; then the 90th percentile, the standard deviation of
-log10(λ + 1e-5) over studies, trainings after the search, how often the verdict was not `does not
-matter`, and how often the check's 95 % interval held the truth. The tables are those of
-`python -m benchmarks.tabulate`; none was used to find the method. True gains over λ = 0 are
-{gains} points.
-"""
-
-
-def measure(n_studies: int, announce: Callable[[str], None]) -> Section:
-    """Simulate studies on all tables."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    rows, gains = [], []
-    for name, table in WORLDS.items():
-        world, outcomes = World(table), []
-        gains.append(f"{world.gain:.2f}")
-        for n in range(n_studies):
-            announce(f"{name}, simulated study {n + 1} of {n_studies}")
-            outcomes.append(simulate(world, _FIRST_SEED + n, Sizes()))
-        rows += summarise(name, outcomes)
-    return Section(
-        title="What a choice loses, on measured tables",
-        note=NOTE.format(n=n_studies, gains=", ".join(gains)),
-        headings=("data", "choice", "loss, points", "p90", "spread of log10 λ", "trainings",
-                  "matters", "coverage"),
-        rows=rows,
-        figures=[],
-        raw={},
-    )  # fmt: skip
+    return abs(world.sign * rung.mean - truth) <= half

@@ -1,15 +1,14 @@
 """Measure the tables that studies are simulated on: ``python -m benchmarks.tabulate NAME``.
 
 Every cell of learning rate and λ is trained on the same seeds, by our own lanes, as a confirmation
-trains. Writes ``benchmarks/tables/NAME.csv.gz``: accuracies by epoch on the validation images, and
-on the test images after the last.
+trains. Writes ``benchmarks/tables/NAME.csv.gz``: the metric by epoch on the validation part, and on
+the test part after the last.
 """
 
 import csv
 import gzip
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,51 +16,30 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from benchmarks.tasks import TASKS, Task
 from benchmarks.worlds import TABLES
 from objectives import Params
 from objectives.alone import Beginning, train_side_by_side
 from tuner.confirmation.fresh_seeds import first_pass, init_number
-from tuner.spec import build_new_spec
 
-STRENGTHS = (0.0, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2)
 FIELDS = ("lr", "seed", "weight_decay", "epoch", "val", "test")
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What a table is measured of; ``every`` so many epochs are kept."""
-
-    dataset: str
-    epochs: int
-    lrs: tuple[float, ...]
-    train_size: int | None = None
-    every: int = 1
-
-
-_LRS = (0.03, 0.1, 0.2, 0.32, 0.5, 0.7, 1.0)
-TASKS = {
-    "mnist": Measured("mnist", 5, _LRS),
-    "mnist_1000": Measured("mnist", 60, _LRS, train_size=1_000, every=6),
-    "digits": Measured("digits", 60, _LRS, every=6),
-}
-
-
-def measure(task: Measured, seed: int, data_dir: Path) -> Iterator[dict[str, Any]]:
+def measure(task: Task, seed: int, data_dir: Path) -> Iterator[dict[str, Any]]:
     """Train all cells on a seed, and yield the table's rows."""
-    options = {name: getattr(task, name) for name in ("dataset", "epochs", "train_size")}
-    config = build_new_spec(options).training_config(data_dir=data_dir, device="cpu")
-    cells = list(product(task.lrs, STRENGTHS))
+    config, epochs = task.spec.training_config(data_dir=data_dir, device="cpu"), task.spec.epochs
+    cells = list(product(task.lrs, task.strengths))
     chosen: list[Params] = [{"lr": lr, "weight_decay": strength} for lr, strength in cells]
-    begins = first_pass(seed, task.epochs)
+    begins = first_pass(seed, epochs)
     training = train_side_by_side(
         config,
         [Beginning(params, init_number(seed)) for params in chosen],
-        range(begins, begins + task.epochs),
+        range(begins, begins + epochs),
     )
     for epoch, trained in enumerate(training, start=1):
         if epoch % task.every == 0:
             for params, each in zip(chosen, trained, strict=True):
-                test = f"{each.test_value():.5g}" if epoch == task.epochs else ""
+                test = f"{each.test_value():.5g}" if epoch == epochs else ""
                 row = {**params, "seed": seed, "epoch": epoch}
                 yield {**row, "val": f"{each.result.value:.5g}", "test": test}
 

@@ -1,8 +1,9 @@
 """Worlds to simulate studies in, made of measured tables: ``benchmarks/tables``.
 
-A table holds the accuracies of lanes of ours over learning rate, λ and seed after each epoch. A
-value of a world is its smooth mean surface plus the residual of a measured seed at a neighbouring
-cell, so that noise keeps its size, its tails, and what a seed does to all cells alike.
+A table holds the metric of lanes of ours over learning rate, λ and seed after each epoch. A value
+of a world is its smooth mean surface plus the residual of a measured seed at a neighbouring cell,
+so that noise keeps its size, its tails, and what a seed does to all cells alike. All is in
+hundredths of the metric, points if it is a proportion, and the higher the better.
 """
 
 import csv
@@ -15,40 +16,39 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 from scipy.interpolate import RegularGridInterpolator
 
+from benchmarks.tasks import Task
+from tuner.confirmation.plan import DEFAULT_N_SEEDS
+from tuner.confirmation.statistics import sign_of
 from tuner.sampling.median import IncrementalMedianPruner
 from tuner.sampling.tpe import IncrementalTPESampler
+from tuner.space import read_space
 
 Floats = npt.NDArray[np.float64]
 Generator = np.random.Generator
 
 TABLES = Path(__file__).parent / "tables"
-SPACE: dict[str, BaseDistribution] = {
-    "weight_decay": FloatDistribution(1e-5, 1e-2, log=True),
-    "lr": FloatDistribution(1e-3, 1, log=True),
-}
-_OFFSET = 1e-5  # added to λ before the logarithm
-_LOWEST = -3.01  # log10 of a learning rate; the surface goes on down to it with its slope
 _SCALES = (0.8, 0.3)  # of the smooth mean, in decades of λ and learning rate
 _N_LANES = 8
+_FACTORS = np.geomspace(0.01, 100, 200)  # by which the gains of λ are scaled
 
 
 @dataclass(frozen=True)
 class Table:
-    """Accuracies in percent, ``(lr, λ, seed, epoch, part)``; parts are validation and test, which
-    is known after the last epoch alone.
+    """Values ``(lr, λ, seed, epoch, part)``; parts are validation and test, which is known after
+    the last epoch alone.
     """
 
     lrs: list[float]
     strengths: list[float]
     epochs: list[int]
-    accuracies: Floats
+    values: Floats
 
 
-def read_table(name: str) -> Table:
+def read_table(name: str, sign: int) -> Table:
     """Read a table; seeds that were not measured at all cells are left out."""
     with gzip.open(TABLES / f"{name}.csv.gz", "rt") as file:
         rows = list(csv.DictReader(file))
@@ -64,9 +64,10 @@ def read_table(name: str) -> Table:
             seeds.index(int(row["seed"])),
             epochs.index(int(row["epoch"])),
         )
-        found[at] = 100 * float(row["val"]), 100 * float(row["test"] or "nan")
-    values = np.concatenate([found[..., 0], found[..., -1:, 1]], axis=3)
-    is_whole = ~np.isnan(values).any(axis=(0, 1, 3))
+        found[at] = float(row["val"]), float(row["test"] or "nan")
+    found *= 100 * sign
+    known = np.concatenate([found[..., 0], found[..., -1:, 1]], axis=3)
+    is_whole = ~np.isnan(known).any(axis=(0, 1, 3))
     return Table(lrs, strengths, epochs, found[:, :, is_whole])
 
 
@@ -79,31 +80,62 @@ class Seed:
 
 
 class World:
-    """A table made continuous; accuracies in percent."""
+    """A table made continuous.
 
-    def __init__(self, name: str) -> None:
-        table = read_table(name)
-        self.epochs = table.epochs
-        accuracies, n = table.accuracies, table.accuracies.shape[2]
-        self._u, self._l = _place(table.strengths), np.log10(table.lrs)
-        mean = accuracies.mean(axis=2)
-        self._residuals = (accuracies - mean[:, :, None])[..., 0] * math.sqrt(n / (n - 1))
-        self._n_seeds = n
+    With ``errors`` whatever λ gains is scaled until the best λ gains so many standard errors of the
+    check over λ = 0 at the same learning rate; what it loses stays.
+    """
+
+    def __init__(self, name: str, task: Task, errors: float | None = None) -> None:
+        facts = task.spec.facts
+        self.facts = facts
+        self.sign = sign_of(facts.metric.direction)
+        table = read_table(name, self.sign)
+        self.epochs, values = table.epochs, table.values
+        self._n_seeds = n = values.shape[2]
+        stated = read_space(facts).items()
+        self.space = {key: each for key, each in stated if isinstance(each, FloatDistribution)}
+        self._u, self._l = self._place(table.strengths), np.log10(table.lrs)
+        mean = values.mean(axis=2)
+        self._residuals = (values - mean[:, :, None])[..., 0] * math.sqrt(n / (n - 1))
         last = mean[..., -1, :]
-        offset = (last[..., 1] - last[..., 0]).mean()
-        deviation = accuracies[..., -1, :].mean(axis=-1).std(axis=2, ddof=1)
-        self.validation_offset = float(offset)
-        truth = self._smooth((last[..., 0] + last[..., 1] + offset) / 2, deviation / math.sqrt(n))
-        courses = mean[..., 0] + (truth - offset - last[..., 0])[..., None]
-        self._truth, self._courses = self._continue(truth), self._continue(courses)
-        fine = np.meshgrid(
-            np.linspace(self._l[0], self._l[-1], 241),
-            np.linspace(self._u[0], self._u[-1], 121),
-            indexing="ij",
-        )
-        by_strength = self._truth(np.array(fine).reshape(2, -1).T).reshape(fine[0].shape).max(0)
+        self.validation_offset = float((last[..., 1] - last[..., 0]).mean())
+        deviation = values[..., -1, :].mean(axis=-1).std(axis=2, ddof=1)
+        middle = (last.sum(axis=-1) + self.validation_offset) / 2
+        truth = self._smooth(middle, deviation / math.sqrt(n))
+        shift = truth - self.validation_offset - last[..., 0]
+        courses = mean[..., 0] + shift[..., None]
+        factor = 1.0 if errors is None else self._find_factor(truth, errors)
+        self._truth = self._continue(_scale_gains(truth, factor))
+        self._courses = self._continue(_scale_gains(courses, factor))
+        by_strength = self._read_finely(self._truth).max(axis=0)
         self.best = float(by_strength.max())
         self.gain = self.best - float(by_strength[0])  # over λ = 0, the first
+
+    def _find_factor(self, truth: Floats, errors: float) -> float:
+        """Return the factor with which the best cell gains so much; 0 if nothing is to be gained.
+
+        An error is that of the paired difference over as many seeds as a check has.
+        """
+        if errors == 0:
+            return 0.0
+        pairs = self._residuals[..., -1] - self._residuals[:, :1, :, -1]
+        error = pairs.std(axis=2) / math.sqrt(DEFAULT_N_SEEDS)
+        found = self._read_finely(self._continue(truth))
+        limit = errors * self._read_finely(self._continue(error))
+        for factor in _FACTORS:
+            scaled = _scale_gains(found, factor)
+            at = np.unravel_index(scaled.argmax(), scaled.shape)
+            if scaled[at] - found[at[0], 0] >= limit[at] > 0:
+                return float(factor)
+        raise ValueError("λ gains nothing in this table: no factor makes it so many errors")
+
+    def _read_finely(self, surface: RegularGridInterpolator) -> Floats:
+        """Return a surface ``(lr, λ)`` within the table."""
+        ends = (self._l[0], self._l[-1], 241), (self._u[0], self._u[-1], 121)
+        fine = np.meshgrid(*(np.linspace(*each) for each in ends), indexing="ij")
+        found: Floats = surface(np.stack(fine, axis=-1))
+        return found
 
     def _smooth(self, truth: Floats, errors: Floats) -> Floats:
         """Return a Gaussian process's mean through the cells, with half their errors."""
@@ -119,16 +151,17 @@ class World:
         return found
 
     def _continue(self, values: Floats) -> RegularGridInterpolator:
-        at = self._l
-        if at[0] > _LOWEST:
-            slope = (values[:1] - values[1:2]) / (at[1] - at[0])
-            values = np.concatenate([values[:1] + slope * (at[0] - _LOWEST), values])
-            at = np.concatenate([[_LOWEST], at])
+        """Return values over log lr and λ's place; below the table they fall as without λ."""
+        at, lowest = self._l, math.log10(self.space["lr"].low) - 0.01
+        if at[0] > lowest:
+            slope = (values[:1, :1] - values[1:2, :1]) / (at[1] - at[0])
+            values = np.concatenate([values[:1] + slope * (at[0] - lowest), values])
+            at = np.concatenate([[lowest], at])
         return RegularGridInterpolator((at, self._u), values, bounds_error=False, fill_value=None)
 
     def truth(self, strength: float, lr: float) -> float:
-        """Return the mean accuracy there."""
-        return float(self._truth([[math.log10(lr), float(_place(strength))]])[0])
+        """Return the mean value there."""
+        return float(self._truth([[math.log10(lr), float(self._place(strength))]])[0])
 
     def draw_seed(self, rng: Generator) -> Seed:
         """Draw what a new seed's noise is made of: nearly as skew as measured, no two alike."""
@@ -138,16 +171,22 @@ class World:
         return Seed(((first, math.cos(angle)), (second, math.sin(angle))), corner)
 
     def course(self, strength: float, lr: float, seed: Seed) -> Floats:
-        """Return the validation accuracies of a training, epoch by epoch."""
-        u, pace = float(_place(strength)), math.log10(lr)
+        """Return what a training measures on the validation part, epoch by epoch, in its sign."""
+        u, pace = float(self._place(strength)), math.log10(lr)
         i, j = _corner(self._l, pace, seed.corner[0]), _corner(self._u, u, seed.corner[1])
         noise = sum(weight * self._residuals[i, j, k] for k, weight in seed.weights)
-        found: Floats = self._courses([[pace, u]])[0] + noise
+        found: Floats = self.sign * (self._courses([[pace, u]])[0] + noise)
         return found
 
+    def _place(self, strength: float | Sequence[float]) -> Floats:
+        return np.log10(np.asarray(strength, float) + self.space["weight_decay"].low)
 
-def _place(strength: float | Sequence[float]) -> Floats:
-    return np.log10(np.asarray(strength, float) + _OFFSET)
+
+def _scale_gains(values: Floats, factor: float) -> Floats:
+    """Return values ``(lr, λ, ...)`` that are so many times as much better than those without λ."""
+    effect = values - values[:, :1]
+    found: Floats = values[:, :1] + np.where(effect > 0, factor * effect, effect)
+    return found
 
 
 def _corner(axis: Floats, x: float, share: float) -> int:
@@ -159,7 +198,7 @@ def search(world: World, seed: int, n_trials: int = 50) -> list[FrozenTrial]:
     """Return the trials of a search in a world, by our own sampler and pruner, lanes abreast."""
     rng = np.random.default_rng([seed, 1])
     study = optuna.create_study(
-        direction="maximize",
+        direction=world.facts.metric.direction,
         sampler=IncrementalTPESampler(seed=seed),
         pruner=IncrementalMedianPruner(),
     )
@@ -167,7 +206,7 @@ def search(world: World, seed: int, n_trials: int = 50) -> list[FrozenTrial]:
     n_asked = 0
     while n_asked < n_trials or active:
         while len(active) < _N_LANES and n_asked < n_trials:
-            trial, n_asked = study.ask(dict(SPACE)), n_asked + 1
+            trial, n_asked = study.ask({**world.space}), n_asked + 1
             course = world.course(**_named(trial.params), seed=world.draw_seed(rng))
             active.append((trial, course, 0))
         going = []

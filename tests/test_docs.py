@@ -206,6 +206,14 @@ def test_page_quotes_the_last_full_benchmark() -> None:
     assert find_quote(PAGES["docs/speed.md"]) == find_quote(kept), "run: python -m benchmarks.quote"
 
 
+def test_page_has_the_tables_of_what_choosing_lambda_is_worth() -> None:
+    """Row by row, those of ``python -m benchmarks.selection``."""
+    kept = (FOLDER / "selection.md").read_text().partition("\n## ")[2]
+    told = PAGES["docs/the-answer.md"].partition("## What it is worth")[2]
+    tables = ([line for line in text.splitlines() if line[:1] == "|"] for text in (kept, told))
+    assert next(tables) == next(tables)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_a_help_text_with_an_example(name: str) -> None:
     """Help says what the command does, and shows it in use."""

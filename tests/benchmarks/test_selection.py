@@ -1,56 +1,82 @@
-"""What the benchmark of selection makes of studies' answers, on answers made up here."""
+"""What the benchmark of selection makes of studies, and the worlds that it simulates them in."""
 
-from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from benchmarks.selection import DIGITS, Amounts, Answer, Outcome, build_section
-from tuner.confirmation.values import Confirmation, Rung, Verdict, make_candidate
+from benchmarks.machine import describe_machine
+from benchmarks.results import Results, write_results
+from benchmarks.selection import Measured, build_sections, read_measured, summarise
+from benchmarks.simulated import CHOICES, Outcome, simulate
+from benchmarks.tasks import TASKS
+from benchmarks.worlds import World
+from tuner.confirmation.plan import Sizes
+
+OUTCOME = Outcome(
+    losses=dict(zip(CHOICES, (0.3, 0.1, 0.2), strict=True)),
+    logs=dict.fromkeys(CHOICES, -4.0),
+    verdict="does not matter",
+    n_trainings=72,
+    covers=(True, True, True, False),
+)
+OTHER = replace(
+    OUTCOME,
+    losses=dict(zip(CHOICES, (0.1, 0.1, 0.4), strict=True)),
+    logs=dict.fromkeys(CHOICES, -2.0),
+    verdict="edge",
+    n_trainings=80,
+)
 
 
-def _answer(weight_decays: Sequence[float]) -> Answer:
-    """Return an answer whose best trial, λ_min and λ_1se have these λ, ascending."""
-    rungs = tuple(
-        Rung(
-            candidate=make_candidate(x, {"weight_decay": x, "lr": 0.1}, source),
-            values={0: 0.9},
-            mean=0.9,
-            standard_error=None,
-        )
-        for x, source in zip(weight_decays, ("search", "ladder", "ladder"), strict=True)
+def test_summary_has_losses_spread_verdicts_and_coverage() -> None:
+    """Losses beside the best trial's are paired by study."""
+    summary = summarise([OUTCOME, OTHER])
+    assert (summary.n, summary.matters, summary.coverage) == (2, 0.5, 0.75)
+    assert (summary.trainings, summary.most_trainings) == (76, 80)
+    largest = summary.choices["λ_1se"]
+    assert largest.loss == pytest.approx(0.3)
+    assert largest.error == pytest.approx(0.1)
+    assert largest.spread == pytest.approx(2**0.5)
+    assert (largest.more, largest.more_error) == (pytest.approx(0.1), pytest.approx(0.2))
+
+
+def test_results_go_on_where_they_were(tmp_path: Path) -> None:
+    """What is read of the files is what was written, and figures are of real studies."""
+    summary = summarise([OUTCOME, OTHER])
+    kinds = dict.fromkeys(("simulated", "no gain", "three errors", "real"), summary)
+    measured = {"mnist": Measured(0.02, 60.0, (OUTCOME, OTHER), kinds)}
+    sections = build_sections(measured)
+    results = Results(
+        command="",
+        is_quick=False,
+        machine=describe_machine(),
+        databases={},
+        seconds=120.0,
+        sections=sections,
     )
-    confirmation = Confirmation(
-        study="s/confirm",
-        direction="maximize",
-        seeds=(0,),
-        rungs=rungs,
-        lambda_min=1,
-        lambda_1se=2,
-        search_trial=0,
-        search_value=0.9,
-        optimism=0.0,
-        verdict=Verdict(kind="does not matter", text=""),
-    )
-    return Answer(
-        confirmation,
-        {"weight_decay": weight_decays[0], "lr": 0.1},
-        search_epochs=100,
-        confirm_epochs=200,
-    )
+    write_results(results, tmp_path, "selection")
+    assert read_measured(tmp_path / "selection.json") == measured
+    losses = "0.200 ± 0.100 (0.28)", "0.100 ± 0.000 (0.10)", "0.300 ± 0.100 (0.38)"
+    row = ["MNIST, 5 epochs", "2 real", *losses, "1.41 / 1.41 / 1.41", "76"]
+    assert sections["choices"].rows[0] == row
+    assert sections["checks"].rows == [["MNIST, 5 epochs", "0.02", *["50%"] * 4, "75.0%"]]
 
 
-def test_section_has_spread_gain_and_cost_of_each_choice() -> None:
-    """Spreads are of log10 λ, gains paired by study with their error, costs by what they took."""
-    outcomes = [
-        Outcome(_answer((1e-5, 1e-4, 1e-3)), {"best trial": 0.9, "λ_min": 0.9, "λ_1se": 0.92}),
-        Outcome(_answer((1e-3, 1e-3, 1e-3)), {"best trial": 0.8, "λ_min": 0.8, "λ_1se": 0.78}),
-    ]
-    section = build_section(Amounts((DIGITS,)), {DIGITS: outcomes})
-    assert [list(row)[1:] for row in section.rows] == [
-        ["best trial", "1.41", "85.00", "-", "100"],
-        ["λ_min", "0.71", "85.00", "+0.00 ± 0.00", "300"],
-        ["λ_1se", "0.00", "85.00", "+0.00 ± 2.00", "300"],
-    ]
-    accuracy, spread = section.figures
-    assert (accuracy.value, accuracy.aim) == (pytest.approx(0), pytest.approx(-2))
-    assert (spread.value, spread.is_reached) == (0, True)
+def test_world_gains_what_it_is_scaled_to() -> None:
+    """With a gain of none λ = 0 is the best there is; with three errors there is more than that."""
+    task = TASKS["digits"]
+    nothing, world, much = (World("digits", task, errors) for errors in (0.0, None, 3.0))
+    assert nothing.gain == pytest.approx(0)
+    assert nothing.gain < world.gain < much.gain
+    assert nothing.truth(1e-2, 1.0) == pytest.approx(world.truth(1e-2, 1.0))  # a loss stays
+
+
+@pytest.mark.parametrize("name", ["digits", "regression"])
+def test_simulated_study_is_scored_on_the_table(name: str) -> None:
+    """Losses are below the table's best, whatever the metric's direction."""
+    world = World(name, TASKS[name])
+    outcome = simulate(world, 1, Sizes())
+    assert outcome == simulate(world, 1, Sizes())
+    assert -0.1 < outcome.losses["λ_min"] < 2
+    assert 56 <= outcome.n_trainings <= 80

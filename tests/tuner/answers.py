@@ -21,6 +21,31 @@ DISTRIBUTIONS = {
     "lr": optuna.distributions.FloatDistribution(1e-3, 1, log=True),
 }
 SEEDS = (101, 102, 103, 104, 105)
+# As a version before 0.2 has stored it: candidates are a λ and a learning rate, others beside them.
+OLD_ANSWER: dict[str, Any] = {
+    "study": "s/confirm",
+    "direction": "maximize",
+    "seeds": [0, 1],
+    "rungs": [
+        {
+            "candidate": {"weight_decay": 0.0, "lr": 0.3, "source": "zero"},
+            "values": {"0": 0.9, "1": 0.92},
+            "mean": 0.91,
+            "standard_error": 0.01,
+            "is_dropped": False,
+        }
+    ],
+    "lambda_min": 0,
+    "lambda_1se": 0,
+    "margin": 0.01,
+    "search_trial": 3,
+    "search_value": 0.95,
+    "optimism": None,
+    "verdict": {"kind": "does not matter", "text": "λ does not matter here"},
+    "test": {},
+    "params": {"width": 9, "scale": "inf"},
+    "params_as_text": ["scale"],
+}
 
 
 def trial(

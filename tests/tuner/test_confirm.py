@@ -4,9 +4,11 @@ import io
 import json
 import os
 import signal
+import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -203,14 +205,21 @@ def _n_complete(crew: Crew) -> int:
     return len(confirming.study.get_trials(states=(TrialState.COMPLETE,)))
 
 
+def _resume(url: str, call: Cli) -> dict[str, Any]:
+    """Confirm to the end; return the answer."""
+    where = ("--storage", url, "--study", "s")
+    done = call("confirm", *where, *CONFIRM, "--workers", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
 def _assert_exact(crew: Crew, call: Cli) -> dict[str, Any]:
     """Resume to the end; there is one complete trial for each candidate and seed, no more."""
-    done = call("confirm", "--storage", crew.url, "--study", "s", "--json", "--workers", "1")
-    assert done.returncode == 0, done.stderr
+    answer = _resume(crew.url, call)
     trials = _trials(crew.url)
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     pairs = {(t.user_attrs["seed"], t.params["weight_decay"], t.params["lr"]) for t in complete}
-    answer: dict[str, Any] = json.loads(done.stdout)
     n_trials = N_CHOOSING + N_SEEDS * len(answer["rungs"])
     assert len(pairs) == len(complete) == len(find_ended(trials)) == n_trials
     assert {len(rung["values"]) for rung in answer["rungs"]} == {N_SEEDS}
@@ -220,8 +229,14 @@ def _assert_exact(crew: Crew, call: Cli) -> dict[str, Any]:
 def test_killed_trainer_and_killed_confirm_cost_no_trial_and_none_twice(
     crew: Crew, call: Cli
 ) -> None:
-    """kill -9 of a trainer, then of `tuner confirm` itself; the same command ends it exactly."""
+    """kill -9 of a trainer, then of `tuner confirm` itself; the same command ends it exactly, and
+    says what it would have said without.
+    """
     _search(crew.url, SLOW)
+    untouched = crew.folder / "untouched.db"
+    file = crew.url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(file)) as own, closing(sqlite3.connect(untouched)) as copy:
+        own.backup(copy)
     loaded = crew.create({}, n_trials=4)
     assert loaded.load_budget().is_spent
     process = crew.start("confirm", *CONFIRM, "--workers", "1", "--lease", "4s")
@@ -231,7 +246,8 @@ def test_killed_trainer_and_killed_confirm_cost_no_trial_and_none_twice(
     n_before = _n_complete(crew)
     wait_until(lambda: _n_complete(crew) > n_before or process.popen.poll() is not None)
     process.popen.kill()
-    _assert_exact(crew, call)
+    answer = _assert_exact(crew, call)
+    assert answer == _resume(f"sqlite:///{untouched}", call)
 
 
 @pytest.mark.long

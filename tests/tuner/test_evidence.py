@@ -9,10 +9,11 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
 from objectives import Facts
+from tests.tuner.answers import OLD_ANSWER
 from tuner.confirmation.box import Cell, make_box
 from tuner.confirmation.evidence import Check, judge
-from tuner.confirmation.plan import Choice, ProfilePoint
-from tuner.confirmation.values import Confirmation
+from tuner.confirmation.plan import Choice, make_trial
+from tuner.confirmation.values import Confirmation, Point
 from tuner.errors import NoResultError
 from tuner.spec import Direction
 
@@ -43,10 +44,15 @@ def _judge(
     rival: Cell = MIN,
     direction: Direction = "maximize",
 ) -> Confirmation:
-    profile = (ProfilePoint(ZERO, 0.9), ProfilePoint(MIN, 0.91), ProfilePoint(LARGE, 0.9))
+    heights = ((ZERO, 0.9), (MIN, 0.91), (LARGE, 0.9))
+    profile = tuple(Point(strength=s, companion=c, value=height) for (s, c), height in heights)
     choice = Choice(minimum, largest, rival, ZERO, profile, 0.92)
-    values = {cell: dict(zip(SEEDS, row, strict=True)) for cell, row in rows.items()}
-    return judge(Check("s/confirm", direction, BOX, choice, SEEDS, values))
+    results = {
+        make_trial(BOX, (cell, seed)).key: value
+        for cell, row in rows.items()
+        for seed, value in zip(SEEDS, row, strict=True)
+    }
+    return judge(Check("s/confirm", direction, BOX, choice, SEEDS, results))
 
 
 def test_what_gains_on_fresh_seeds_matters_and_is_exported() -> None:
@@ -131,35 +137,9 @@ def test_verdict_where_nothing_differs_is_rarely_that_lambda_matters() -> None:
     assert wrong / n < 0.05 + 3 * math.sqrt(0.05 * 0.95 / n)
 
 
-OLD = {
-    "study": "s/confirm",
-    "direction": "maximize",
-    "seeds": [0, 1],
-    "rungs": [
-        {
-            "candidate": {"weight_decay": 0.0, "lr": 0.3, "source": "zero"},
-            "values": {"0": 0.9, "1": 0.92},
-            "mean": 0.91,
-            "standard_error": 0.01,
-            "is_dropped": False,
-        }
-    ],
-    "lambda_min": 0,
-    "lambda_1se": 0,
-    "margin": 0.01,
-    "search_trial": 3,
-    "search_value": 0.95,
-    "optimism": None,
-    "verdict": {"kind": "does not matter", "text": "λ does not matter here"},
-    "test": {},
-    "params": {"width": 9, "scale": "inf"},
-    "params_as_text": ["scale"],
-}
-
-
 def test_answer_of_an_older_version_is_read() -> None:
     """Its candidates were a λ and a learning rate, with other parameters beside them."""
-    answer = Confirmation.model_validate(OLD)
+    answer = Confirmation.model_validate(OLD_ANSWER)
     (rung,) = answer.rungs
     assert rung.candidate.strength == 0
     assert rung.candidate.params == {
@@ -170,6 +150,6 @@ def test_answer_of_an_older_version_is_read() -> None:
     }
     assert answer.find_companion(rung.candidate) == 0.3
     assert not answer.lacks_others
-    before = {key: value for key, value in OLD.items() if not key.startswith("params")}
+    before = {key: value for key, value in OLD_ANSWER.items() if not key.startswith("params")}
     assert Confirmation.model_validate(before).lacks_others
     assert Confirmation.model_validate(answer.model_dump(mode="json")) == answer

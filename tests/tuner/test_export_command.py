@@ -7,13 +7,18 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from optuna_dashboard import get_note
 from sqlalchemy import text
 
+from storage import create_storage
 from tests.conftest import Cli
-from tests.tuner.answers import confirm, make_study
+from tests.tuner.answers import OLD_ANSWER, confirm, make_study
 from tuner.answer.export import SCHEMA_FILE
 from tuner.answer.record import list_versions
 from tuner.cli import app, main
+from tuner.confirmation.values import CONFIRMATION, Confirmation
+from tuner.pictures.figures import keep_in_study
+from tuner.study import load_study
 
 
 @pytest.fixture
@@ -42,6 +47,19 @@ def test_stdout_is_the_document_alone(capsys: pytest.CaptureFixture[str]) -> Non
     assert (document["rule"], document["provenance"]["version"]) == ("1se", 1)
     assert err == "Recorded as version 1\n"
     assert _run(capsys, "--json")[1] == ""
+
+
+def test_answer_of_an_older_version_is_still_shown(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its λ and learning rate, its verdict and its seeds, exported and on the dashboard."""
+    loaded = load_study(create_storage(url), "s's")
+    loaded.study.set_user_attr(CONFIRMATION, OLD_ANSWER)
+    document = json.loads(_run(capsys)[0])
+    assert (document["params"]["weight_decay"], document["params"]["lr"]) == (0.0, 0.3)
+    assert document["evidence"]["verdict"]["text"] == OLD_ANSWER["verdict"]["text"]
+    keep_in_study(loaded, Confirmation.model_validate(OLD_ANSWER))
+    assert OLD_ANSWER["verdict"]["text"] in get_note(loaded.study)
 
 
 @pytest.mark.usefixtures("url")

@@ -7,10 +7,10 @@ the end, for the chosen λ alone.
 """
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import joblib
 from optuna.storages import RDBStorage
@@ -19,7 +19,7 @@ from rich.console import Console
 
 from storage import creation_lock, open_storage, set_queue, set_study_state
 from tuner.compact import write_document
-from tuner.confirmation.box import Box, Cell, make_box
+from tuner.confirmation.box import Box, make_box
 from tuner.confirmation.evidence import Check, judge
 from tuner.confirmation.plan import (
     DEFAULT_N_SEEDS,
@@ -42,6 +42,7 @@ from tuner.workers.local import StudyRun
 from tuner.workers.shutdown import Leaving
 
 _PLAN = "plan"
+_RULES: tuple[Literal["min", "1se"], ...] = ("min", "1se")
 _WITHDRAWN = "no longer wanted"
 
 # Lanes that two seeds of five trainings keep busy; with more, more seeds are drawn at a time.
@@ -85,9 +86,7 @@ def confirm_study(request: ConfirmRequest, console: Console, leaving: Leaving) -
             return stored
         if searched.spec.facts.can_train_again:
             with console.status("Scoring the chosen λ on the test set"):
-                chosen = _find_chosen(race, confirmation)
-                scores = score_on_test(race.confirming, chosen, config, leaving)
-            test = _average(race, confirmation, scores)
+                test = _score(race, confirmation, config, leaving)
             confirmation = confirmation.model_copy(update={"test": test})
     confirmation = retry.call("store the answer", lambda: _store(searched, confirmation))
     with console.status("Drawing what λ does, for the dashboard"):
@@ -157,21 +156,10 @@ class _Race:
         results = self._read_values()
         progress = self._plan(results)
         assert progress.choice is not None  # all that led to it has been trained
-        seeds = self.sizes.check_seeds
-        keys = {
-            cell: {seed: make_trial(self.box, (cell, seed)).key for seed in seeds}
-            for cell in progress.choice.cells
-        }
-        check = Check(
-            self.confirming.name,
-            self.searched.spec.direction,
-            self.box,
-            progress.choice,
-            tuple(seeds),
-            {cell: {seed: results[key] for seed, key in own.items()} for cell, own in keys.items()},
-            self._read_folds(keys) if self.searched.spec.facts.can_train_again else {},
-        )
-        return judge(check)
+        name, direction = self.confirming.name, self.searched.spec.direction
+        seeds = tuple(self.sizes.check_seeds)
+        folds = self._read_folds()
+        return judge(Check(name, direction, self.box, progress.choice, seeds, results, folds))
 
     def find_trials(self, rung: Rung) -> list[FrozenTrial]:
         """Return the complete trials behind a rung."""
@@ -190,12 +178,11 @@ class _Race:
         ended = find_ended(_get_trials(self.confirming))
         return {key: find_value(trial) for key, trial in ended.items()}
 
-    def _read_folds(
-        self, keys: Mapping[Cell, Mapping[int, str]]
-    ) -> dict[Cell, dict[int, tuple[float, ...]]]:
+    def _read_folds(self) -> dict[str, tuple[float, ...]]:
+        if not self.searched.spec.facts.can_train_again:
+            return {}
         ended = find_ended(_get_trials(self.confirming))
-        folds = {key: tuple(t.user_attrs.get("fold_values", ())) for key, t in ended.items()}
-        return {cell: {seed: folds[key] for seed, key in own.items()} for cell, own in keys.items()}
+        return {key: tuple(t.user_attrs.get("fold_values", ())) for key, t in ended.items()}
 
 
 def _say_how_far(searched: LoadedStudy, console: Console) -> None:
@@ -264,24 +251,16 @@ def _train(
         retry.call("plan the confirmation", race.set_queue)
 
 
-def _chosen(confirmation: Confirmation) -> dict[str, Rung]:
-    return {"min": confirmation.chosen("min"), "1se": confirmation.chosen("1se")}
-
-
-def _find_chosen(race: _Race, confirmation: Confirmation) -> list[FrozenTrial]:
-    rungs = _chosen(confirmation).values()
-    chosen = {trial.number: trial for rung in rungs for trial in race.find_trials(rung)}
-    return list(chosen.values())
-
-
-def _average(
-    race: _Race, confirmation: Confirmation, scores: Mapping[int, float]
-) -> dict[str, Score]:
+def _score(
+    race: _Race, confirmation: Confirmation, config: WorkerConfig, leaving: Leaving
+) -> dict[Literal["min", "1se"], Score]:
     """Return the test score of each rule's choice: mean and standard error over seeds."""
-    averages = {}
-    for rule, rung in _chosen(confirmation).items():
-        values = [scores[trial.number] for trial in race.find_trials(rung)]
-        mean, error = summarise(values)
+    trials = {rule: race.find_trials(confirmation.chosen(rule)) for rule in _RULES}
+    chosen = {trial.number: trial for each in trials.values() for trial in each}
+    values = score_on_test(race.confirming, list(chosen.values()), config, leaving)
+    scores = {}
+    for rule, each in trials.items():
+        mean, error = summarise([values[trial.number] for trial in each])
         assert mean is not None  # what was chosen has a value for every seed
-        averages[rule] = Score(mean=mean, standard_error=error, n_seeds=len(values))
-    return averages
+        scores[rule] = Score(mean=mean, standard_error=error, n_seeds=len(each))
+    return scores

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from tuner.confirmation.box import Box, Cell
-from tuner.confirmation.plan import Choice
+from tuner.confirmation.plan import Choice, Results, make_trial
 from tuner.confirmation.statistics import Values, is_finite, sign_of, summarise
-from tuner.confirmation.values import Confirmation, Point, Rung, make_candidate
+from tuner.confirmation.values import Confirmation, Rung, make_candidate
 from tuner.confirmation.verdict import Gain, decide
 from tuner.errors import NoResultError
 from tuner.spec import Direction
@@ -18,9 +18,9 @@ from tuner.spec import Direction
 
 @dataclass(frozen=True)
 class Check:
-    """What was chosen in a box, and its values by cell on the seeds that had no say.
+    """What was chosen in a box, the seeds that had no say, and results on them as in ``plan``.
 
-    ``by_fold`` holds, of a study with folds, what each value is the mean over.
+    ``by_fold`` holds, of a study with folds, what each result is the mean over.
     """
 
     study: str
@@ -28,8 +28,19 @@ class Check:
     box: Box
     choice: Choice
     seeds: tuple[int, ...]
-    values: Mapping[Cell, Values]
-    by_fold: Mapping[Cell, Mapping[int, Sequence[float]]] = field(default_factory=dict)
+    results: Results
+    by_fold: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    def read(self, cell: Cell) -> Values:
+        """Return a cell's values by seed."""
+        return {seed: self.results[self._key(cell, seed)] for seed in self.seeds}
+
+    def read_folds(self, cell: Cell, seed: int) -> Sequence[float]:
+        """Return what a value is the mean over; nothing without folds."""
+        return self.by_fold.get(self._key(cell, seed), ())
+
+    def _key(self, cell: Cell, seed: int) -> str:
+        return make_trial(self.box, (cell, seed)).key
 
 
 def judge(check: Check) -> Confirmation:
@@ -54,10 +65,7 @@ def judge(check: Check) -> Confirmation:
         rungs=tuple(rungs.values()),
         lambda_min=ordered.index(minimum),
         lambda_1se=ordered.index(largest),
-        profile=tuple(
-            Point(strength=point.cell[0], companion=point.cell[1], value=point.value)
-            for point in choice.profile
-        ),
+        profile=choice.profile,
         companions=None if companion is None else (companion.levels[0], companion.levels[-1]),
         ridge_slope=choice.slope,
         search_trial=box.best.number,
@@ -69,11 +77,9 @@ def judge(check: Check) -> Confirmation:
 
 def _make_rung(check: Check, cell: Cell) -> Rung:
     """Return a cell with its values; one without a value for every seed as dropped."""
-    by_seed = check.values.get(cell, {})
-    values = {seed: value for seed, value in by_seed.items() if is_finite(value)}
+    values = {seed: value for seed, value in check.read(cell).items() if is_finite(value)}
     mean, error = summarise(list(values.values()))
-    own = check.by_fold.get(cell, {})
-    folds = zip(*(own.get(seed, ()) for seed in values), strict=False)  # none where one has none
+    folds = zip(*(check.read_folds(cell, seed) for seed in values), strict=False)
     return Rung(
         candidate=make_candidate(
             cell[0], check.box.params(cell), "zero" if cell[0] == 0 else "ladder"
@@ -82,17 +88,16 @@ def _make_rung(check: Check, cell: Cell) -> Rung:
         mean=mean,
         standard_error=error,
         is_dropped=len(values) < len(check.seeds),
-        by_fold=tuple(map(fmean, folds)),
+        by_fold=tuple(map(fmean, folds)),  # none where one has none
     )
 
 
 def _find_gain(check: Check, cell: Cell) -> Gain:
     """Return what a cell gains over the control, paired over the seeds that both have."""
-    sign, own = sign_of(check.direction), check.values.get(cell, {})
-    control = check.values.get(check.choice.control, {})
-    pairs = [(own.get(seed), control.get(seed)) for seed in check.seeds]
+    own, control = check.read(cell), check.read(check.choice.control)
+    pairs = [(own[seed], control[seed]) for seed in check.seeds]
     both = [(x, y) for x, y in pairs if is_finite(x) and is_finite(y)]
-    mean, error = summarise([sign * (x - y) for x, y in both])
+    mean, error = summarise([sign_of(check.direction) * (x - y) for x, y in both])
     return Gain(
         strength=cell[0],
         control=check.choice.control[0],

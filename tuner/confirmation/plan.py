@@ -18,6 +18,7 @@ from tuner.confirmation.fresh_seeds import SEED
 from tuner.confirmation.ridge import find_slope
 from tuner.confirmation.statistics import is_finite, sign_of
 from tuner.confirmation.surface import Floats, Surface
+from tuner.confirmation.values import Point
 from tuner.spec import Direction
 
 SOURCE = "source"
@@ -64,14 +65,6 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class ProfilePoint:
-    """The surface's best value at a strength, and the companion that it is at."""
-
-    cell: Cell
-    value: float
-
-
-@dataclass(frozen=True)
 class Choice:
     """What the surface says: both λ, the best strength but the control, and its profile.
 
@@ -83,7 +76,7 @@ class Choice:
     largest: Cell
     rival: Cell
     control: Cell
-    profile: tuple[ProfilePoint, ...]
+    profile: tuple[Point, ...]
     search: float
     slope: tuple[float, float, float] | None = None
 
@@ -210,7 +203,7 @@ def conclude(
         rival=tops[rival],
         control=(box.control, tops[best][1]),
         profile=tuple(
-            ProfilePoint(top, scaled.read(float(m), direction))
+            Point(strength=top[0], companion=top[1], value=scaled.read(float(m), direction))
             for top, m in zip(tops, mean[at], strict=True)
         ),
         search=scaled.read(float(search[0]), direction),

@@ -56,6 +56,8 @@ class Surface:
             before = best.likelihood
             for name, candidates in _LISTS.items():
                 for candidate in candidates:
+                    if candidate == scales[name]:
+                        continue
                     fit = self._fit({**scales, name: candidate})
                     if fit.likelihood > best.likelihood:
                         best, scales = fit, {**scales, name: candidate}
@@ -102,6 +104,9 @@ class Surface:
 
 
 def _kernel(left: Floats, right: Floats, scales: dict[str, float]) -> Floats:
-    distances = (left[:, None, :] - right[None, :, :]) / np.array([scales["u"], scales["l"]])
-    product: Floats = (1 + np.exp(-0.5 * distances**2)).prod(axis=2)
+    of_u, of_l = (
+        1 + np.exp(-0.5 * ((left[:, None, k] - right[None, :, k]) / scales[name]) ** 2)
+        for k, name in enumerate("ul")
+    )
+    product: Floats = of_u * of_l
     return _LEVEL + product / 4

@@ -13,7 +13,7 @@ from tuner.confirmation.values import Verdict
 # One-sided, of a single paired comparison. That every λ is too large would send people to search
 # elsewhere: it takes more.
 _GAIN_LEVEL = 0.05
-_LOSS_LEVEL = 0.01
+_LOSS_LEVEL = 0.001
 
 # How much wider a range should be, at an end where the optimum lies.
 _WIDENING = 10
