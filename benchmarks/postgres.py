@@ -41,7 +41,7 @@ class PrivatePostgres:
         # Not pytest's folder: that one is closed to other users, and too long for a socket's name.
         self._folder = Path(tempfile.mkdtemp(prefix="tuner_pg_"))
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
+        self.port = 0
 
     @property
     def url(self) -> URL:
@@ -58,6 +58,7 @@ class PrivatePostgres:
     def __enter__(self) -> "PrivatePostgres":
         try:
             self._create()
+            self.port = free_port()  # not sooner: another server may take it meanwhile
             self.start()
         except BaseException:
             self.__exit__()
@@ -173,10 +174,10 @@ def free_port() -> int:
     """Return a free port of the loopback, outside the range that clients' own sockets get.
 
     Inside it, a client could be given the port while the server is down, and even connect to
-    itself.
+    itself. Processes that have seeded ``random`` alike do not get the same.
     """
     while True:
-        port = random.randint(20_000, 32_000)
+        port = random.SystemRandom().randint(20_000, 32_000)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

@@ -12,7 +12,8 @@ from tuner.spec import Spec, build_new_spec, build_spec, check_same_spec
     ("options", "said"),
     [
         ({"objective": "resnet"}, "Unknown objective 'resnet': choose simplenet"),
-        ({"dataset": "cifar"}, "Unknown data set 'cifar': choose one of mnist"),
+        ({"dataset": "cifar"}, "Unknown data set 'cifar': did you mean cifar10?"),
+        ({"dataset": "imagenet"}, "Unknown data set 'imagenet': choose one of mnist"),
         ({"sampler": "tpo"}, "--sampler 'tpo': input should be 'tpe', 'gp'"),
         ({"pruner": "x"}, "--pruner 'x': input should be 'median'"),
         ({"weight_decay": (1e-2, 1e-5)}, "--weight-decay 0.01 1e-05: needs 0 < LOW < HIGH"),
