@@ -70,6 +70,7 @@ def test_function_of_folds_is_pruned_where_they_are_worse_by_more_than_chance(
     assert min(epochs) < 8
 
 
+@pytest.mark.long
 def test_tune_of_the_page_gives_the_answer(fork: Cli, tmp_path: Path) -> None:
     """From a script without a guard, with a problem that no module holds; the study is like any."""
     (script,) = [block for block in _BLOCKS if "tuner.tune(" in block]

@@ -210,6 +210,7 @@ def test_files_of_its_authors_form_are_read(
     assert _identities(test) == _identities(batches[-1])
 
 
+@pytest.mark.long
 def test_cifar_is_as_torchvision_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three channels, one after another, each by rows; and its sums are torchvision's."""
     from torchvision.datasets import CIFAR10

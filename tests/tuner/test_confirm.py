@@ -226,6 +226,7 @@ def _assert_exact(crew: Crew, call: Cli) -> dict[str, Any]:
     return answer
 
 
+@pytest.mark.long
 def test_killed_trainer_and_killed_confirm_cost_no_trial_and_none_twice(
     crew: Crew, call: Cli
 ) -> None:

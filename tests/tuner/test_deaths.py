@@ -47,7 +47,11 @@ def test_trials_of_a_killed_worker_are_run_again_after_its_lease(crew: Crew) -> 
     _assert_run_again(loaded, n_trials=3)
 
 
-@pytest.mark.parametrize("options", [FUNCTION, LANES], ids=["function", "lanes"])
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param(FUNCTION, marks=pytest.mark.long), LANES],
+    ids=["function", "lanes"],
+)
 def test_worker_frozen_past_its_lease_drops_what_others_have_run_meanwhile(
     crew: Crew, options: dict[str, Any]
 ) -> None:

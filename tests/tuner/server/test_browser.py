@@ -129,6 +129,7 @@ def test_every_page_of_a_study_is_drawn_without_complaint(watched: Watched) -> N
     assert watched.complaints == []
 
 
+@pytest.mark.long
 def test_open_page_shows_the_trials_that_a_worker_trains(
     watched: Watched, storage_url: str, tmp_path: Path
 ) -> None:
