@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# Tests wait a lot, so six at a time; threads that NumPy starts in each would only spin.
-PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 6 --dist loadgroup
+# Tests wait a lot, so four at a time; threads that NumPy starts in each would only spin.
+PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadgroup
 
 .PHONY: setup tune test test-long chaos lint bench fuzz dashboard lock audit sbom clean
 

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from storage import UnreachableError, WorkerStorage, find_leases_of, give_back
 from storage.optuna_tables import insert_trial
 from tests.storage.studies import WorkedStudy, counted, lost_commits
+from tests.tuner.conftest import wait_until
 
 pytestmark = pytest.mark.db
 
@@ -277,8 +278,7 @@ def test_leases_are_renewed_while_the_worker_is_silent(study: WorkedStudy) -> No
     with study.open(claimant) as storage:
         storage.claim(1)
         before = _ends_at(study)
-        storage._writer._closing.wait(0.5)
-        assert _ends_at(study) > before
+        wait_until(lambda: _ends_at(study) > before)
 
 
 def test_writer_outlives_an_outage(study: WorkedStudy, caplog: pytest.LogCaptureFixture) -> None:
@@ -289,11 +289,9 @@ def test_writer_outlives_an_outage(study: WorkedStudy, caplog: pytest.LogCapture
         trial = _load(storage, study).ask()
         with lost_commits(study.engine, is_committed=False):
             trial.report(0.5, step=0)
-            storage._writer._closing.wait(0.3)
-        assert "trying again to write results" in caplog.text
+            wait_until(lambda: "trying again to write results" in caplog.text)
         trial.report(0.75, step=1)
-        storage._writer._closing.wait(0.5)
-        assert _ends_at(study) > before
+        wait_until(lambda: _ends_at(study) > before)
     assert study.trials()[0].intermediate_values == {0: 0.5, 1: 0.75}
 
 
