@@ -14,6 +14,7 @@ from tuner.train import TrainRequest, replay_trial
 from tuner.workers.checkpoints import Checkpoint, Checkpoints, FinalModels, find_model
 from tuner.workers.config import WorkerConfig
 from tuner.workers.coordinator import run_worker
+from tuner.workers.nursery import abandoning
 from tuner.workers.shutdown import Leaving
 
 STATE = {"weight": torch.arange(3.0)}
@@ -127,6 +128,8 @@ def test_rerun_whose_checkpoint_is_another_models_begins_anew(
     loaded = create_or_resume(create_storage(url), "L" * 240, options, n_trials=2)
     config = WorkerConfig(url, "L" * 240, checkpoint_dir=folder, n_lanes=1)
     leaving = Leaving()
+    with abandoning():
+        pass  # the server of a test before writes to that one's stderr
 
     def leave_after_some_epochs(view: LoadedStudy) -> None:
         if any(len(trial.intermediate_values) >= 6 for trial in view.study.get_trials()):
