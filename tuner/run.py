@@ -91,7 +91,7 @@ def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunRes
     if request.output is not None:
         check_writable(request.output)
     url, name = request.worker.storage_url, request.worker.study_name
-    options = look_at_new(url, name, request.options)
+    options = look_at_new(url, name, request.options, leaving.check)
     leaving.check()
     storage = create_storage(url)
     loaded = create_or_resume(

@@ -122,6 +122,31 @@ def test_run_interrupted_while_it_starts_ends_in_one_line(
     assert stderr.strip().splitlines()[-1] == "tuner: interrupted"
 
 
+@pytest.fixture
+def endless_module(tmp_path: Path) -> None:
+    """Put a module into the user's folder whose import has no end."""
+    text = "import pathlib, threading; pathlib.Path('begun').touch(); threading.Event().wait()"
+    (tmp_path / "endless.py").write_text(text)
+
+
+@pytest.mark.usefixtures("endless_module")
+@pytest.mark.parametrize("running", [("--objective", "endless.py:problem")], indirect=True)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_obeys_while_a_users_module_is_imported(
+    running: subprocess.Popen[str], tmp_path: Path, number: signal.Signals
+) -> None:
+    """Nothing is stored by then, and no process is left."""
+    wait_until((tmp_path / "begun").exists)
+    importing = trainers_of(running.pid)
+    running.send_signal(number)
+    _, stderr = running.communicate(timeout=300)
+    assert running.returncode == 130
+    assert stderr.strip().splitlines()[-1] == "tuner: interrupted"
+    assert not (tmp_path / "tuner.db").exists()
+    assert importing
+    wait_until(lambda: not any(map(is_alive, importing)))
+
+
 def test_run_whose_study_is_deleted_says_so(running: subprocess.Popen[str], tmp_path: Path) -> None:
     """Deleting a study under its workers ends them in one line."""
     loaded = _wait_for_study(tmp_path)

@@ -30,10 +30,7 @@ def run_job(function: str, argument: Any, config: WorkerConfig, leaving: Leaving
 
 
 def _hear_result(
-    process: TrainerProcess,
-    what: str,
-    died: type[Exception],
-    check: Callable[[], None] = lambda: None,
+    process: TrainerProcess, what: str, died: type[Exception], check: Callable[[], None]
 ) -> Any:
     """Wait for what a process tells, an error or a result; it ends with this call."""
     try:
@@ -57,23 +54,35 @@ def make_error(name: str, text: str) -> Exception:
     return WorkersFailedError(text) if kind is None else kind(text)
 
 
-def look_at_new(storage_url: str, study_name: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+def _go_on() -> None:
+    """Be asked by nobody to leave: Ctrl-C raises KeyboardInterrupt."""
+
+
+def look_at_new(
+    storage_url: str,
+    study_name: str,
+    options: Mapping[str, Any],
+    check: Callable[[], None] = _go_on,
+) -> Mapping[str, Any]:
     """Return a study's options, with what a user's problem says of itself if the study is new.
 
     Its objective is loaded here, and a problem is tried, before anything is stored. A study that
-    exists has been looked at: workers tell what they cannot load. Raises ObjectiveError.
+    exists has been looked at: workers tell what they cannot load. ``check`` is called now and then.
+    Raises ObjectiveError, and what that raises.
     """
     if not is_users(options.get("objective", "")) or not _is_new(storage_url, study_name):
         return options
-    if (described := describe_problem(options)) is not None:
+    if (described := describe_problem(options, check)) is not None:
         return described
     build_new_spec(options)  # or a database would be made for what a function does not take
     return options
 
 
-def describe_problem(options: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def describe_problem(
+    options: Mapping[str, Any], check: Callable[[], None] = _go_on
+) -> Mapping[str, Any] | None:
     """Return options with what a user's problem says of itself; None if it is a function."""
-    description = look_at_objective(options["objective"], options)
+    description = look_at_objective(options["objective"], options, check)
     return None if description is None else with_description(options, description)
 
 
@@ -91,7 +100,11 @@ def _is_new(storage_url: str, study_name: str) -> bool:
 
 
 def look_at_objective(
-    objective: str, options: Mapping[str, Any], *, is_timed: bool = False
+    objective: str,
+    options: Mapping[str, Any],
+    check: Callable[[], None] = _go_on,
+    *,
+    is_timed: bool = False,
 ) -> dict[str, Any] | None:
     """Load a user's objective in a process that may be lost; return a problem's description.
 
@@ -105,5 +118,5 @@ def look_at_objective(
     )
     process = open_nursery().fork(WorkerConfig("", "").seat(0), job)
     what = f"Objective {objective!r}: the process that imported its module"
-    found: dict[str, Any] | None = _hear_result(process, what, ObjectiveError)
+    found: dict[str, Any] | None = _hear_result(process, what, ObjectiveError, check)
     return found
