@@ -26,17 +26,19 @@ import optuna
 import typer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Picture
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.progress import track
 
+from benchmarks import worlds
 from benchmarks.results import FOLDER
 from benchmarks.section import FIGURE_HEADINGS, Figure, markdown_table
 from benchmarks.simulated import confirm
 from benchmarks.tasks import TASKS
-from benchmarks.worlds import Floats, World
+from benchmarks.worlds import Begun, World
 from tuner.confirmation.box import make_box
 from tuner.confirmation.plan import Sizes
+from tuner.confirmation.statistics import summarise
 from tuner.samplers import make_pruner, make_sampler
 from tuner.selection import find_best_trial
 from tuner.spec import PrunerName, SamplerName, Spec
@@ -96,58 +98,29 @@ Results = dict[int, Searched]
 Row = dict[str, Any]
 
 
-@dataclass
-class _Begun:
-    trial: optuna.Trial
-    course: Floats
-    after: int  # epochs that all trials had trained when it began
-    epoch: int = 0
-
-
 def search(way: Way, seed: int) -> Results:
     """Search a table once; return what came of it, by budget."""
     world, rng = World(way.table, TASKS[way.table]), np.random.default_rng([seed, 3])
     spec = Spec(sampler=way.sampler, pruner=way.pruner, epochs=world.epochs[-1], seed=seed)
     study = optuna.create_study(
-        direction="maximize", sampler=make_sampler(spec), pruner=make_pruner(spec)
+        direction=world.facts.metric.direction,
+        sampler=make_sampler(spec),
+        pruner=make_pruner(spec),
     )
-    budget, used = max(way.budgets) * len(world.epochs), 0
-    begun: list[_Begun] = []
-    active: list[_Begun] = []
-    while active or used < budget:
-        while len(active) < way.n_in_flight and used + len(active) < budget:
-            trial = study.ask({**world.space})
-            at = {"strength": trial.params["weight_decay"], "lr": trial.params["lr"]}
-            active.append(_Begun(trial, world.course(**at, seed=world.draw_seed(rng)), used))
-            begun.append(active[-1])
-        used += len(active)
-        active = [each for each in active if _train(study, world.epochs, each)]
+    budget = max(way.budgets) * len(world.epochs)
+    begun = worlds.search(world, study, rng, way.n_in_flight, lambda _, n_epochs: n_epochs < budget)
     trials = study.get_trials(deepcopy=False)
     return {n: _look_back(world, trials, begun, n, seed) for n in way.budgets}
 
 
-def _train(study: optuna.Study, epochs: Sequence[int], begun: _Begun) -> bool:
-    """Train an epoch; tell whether another one follows."""
-    value, step = float(begun.course[begun.epoch]), epochs[begun.epoch]
-    begun.epoch += 1
-    begun.trial.report(value, step)
-    if begun.epoch == len(epochs):
-        study.tell(begun.trial, value)
-    elif begun.trial.should_prune():
-        study.tell(begun.trial, state=TrialState.PRUNED)
-    else:
-        return True
-    return False
-
-
 def _look_back(
-    world: World, trials: Sequence[FrozenTrial], begun: Sequence[_Begun], budget: int, seed: int
+    world: World, trials: Sequence[FrozenTrial], begun: Sequence[Begun], budget: int, seed: int
 ) -> Searched:
     """Return what a search with this budget, in trainings, would have come to."""
     n_epochs = len(world.epochs)
     mine = [each for each in begun if each.after < budget * n_epochs]
     of_search = [trials[each.trial.number] for each in mine]
-    best = find_best_trial(of_search, "maximize")
+    best = find_best_trial(of_search, world.facts.metric.direction)
     assert best is not None  # nobody prunes the first trials
     confirmation, _ = confirm(world, make_box(of_search, world.facts), Sizes(), seed)
     chosen = confirmation.chosen("min").candidate.params
@@ -186,11 +159,6 @@ def measure(
             yield found
 
 
-def mean_and_error(numbers: Sequence[float]) -> tuple[float, float]:
-    """Return the mean and its standard error."""
-    return statistics.fmean(numbers), statistics.stdev(numbers) / math.sqrt(len(numbers))
-
-
 def tabulate(found: Mapping[Way, Sequence[Results]]) -> list[Row]:
     """Return a row for each way and budget; a budget below half of what is in flight is none."""
     rows = []
@@ -202,7 +170,7 @@ def tabulate(found: Mapping[Way, Sequence[Results]]) -> list[Row]:
             row: Row = {**asdict(way), "budget": budget, "searches": len(many)}
             for name in CHOICES:
                 values = [getattr(each, name) for each in of_budget]
-                row[name], row[f"{name}_error"] = mean_and_error(values)
+                row[name], row[f"{name}_error"] = summarise(values)
             for name in ("n_trials", "trainings"):
                 row[name] = statistics.fmean(getattr(each, name) for each in of_budget)
             rows.append(row)

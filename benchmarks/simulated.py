@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import optuna
+from optuna.trial import FrozenTrial
 
 from benchmarks.worlds import Seed, World, search
 from tuner.confirmation.box import N_STRENGTHS, Box, Cell, make_box
@@ -16,8 +18,11 @@ from tuner.confirmation.evidence import Check, judge
 from tuner.confirmation.plan import Sizes, make_trial, plan
 from tuner.confirmation.statistics import find_t_quantile
 from tuner.confirmation.values import Confirmation, Rung
+from tuner.sampling.median import IncrementalMedianPruner
+from tuner.sampling.tpe import IncrementalTPESampler
 from tuner.selection import find_best_trial
 
+_N_TRIALS, _N_LANES = 50, 8
 CHOICES = ("best trial", "λ_min", "λ_1se")
 
 
@@ -96,12 +101,23 @@ def confirm(world: World, box: Box, sizes: Sizes, seed: int) -> tuple[Confirmati
 
 def simulate(world: World, seed: int, sizes: Sizes) -> Outcome:
     """Return what comes of a study with this seed."""
-    trials = search(world, seed)
+    trials = _search(world, seed)
     confirmation, n = confirm(world, make_box(trials, world.facts), sizes, seed)
     best = find_best_trial(trials, confirmation.direction)
     assert best is not None
     covers = tuple(_covers(world, rung) for rung in confirmation.rungs)
     return replace(score(world, best.params, confirmation, n), covers=covers)
+
+
+def _search(world: World, seed: int) -> list[FrozenTrial]:
+    """Return the trials of a search by the default sampler and pruner, lanes abreast."""
+    study = optuna.create_study(
+        direction=world.facts.metric.direction,
+        sampler=IncrementalTPESampler(seed=seed),
+        pruner=IncrementalMedianPruner(),
+    )
+    search(world, study, np.random.default_rng([seed, 1]), _N_LANES, lambda n, _: n < _N_TRIALS)
+    return study.get_trials(deepcopy=False)
 
 
 def _covers(world: World, rung: Rung) -> bool:

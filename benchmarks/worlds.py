@@ -9,7 +9,7 @@ hundredths of the metric, points if it is a proportion, and the higher the bette
 import csv
 import gzip
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import optuna
 from optuna.distributions import FloatDistribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from scipy.interpolate import RegularGridInterpolator
 
 from benchmarks.tasks import Task
 from tuner.confirmation.plan import DEFAULT_N_SEEDS
 from tuner.confirmation.statistics import sign_of
-from tuner.sampling.median import IncrementalMedianPruner
-from tuner.sampling.tpe import IncrementalTPESampler
 from tuner.space import read_space
 
 Floats = npt.NDArray[np.float64]
@@ -32,7 +30,6 @@ Generator = np.random.Generator
 
 TABLES = Path(__file__).parent / "tables"
 _SCALES = (0.8, 0.3)  # of the smooth mean, in decades of λ and learning rate
-_N_LANES = 8
 _FACTORS = np.geomspace(0.01, 100, 200)  # by which the gains of λ are scaled
 
 
@@ -194,33 +191,52 @@ def _corner(axis: Floats, x: float, share: float) -> int:
     return k + int(share < min(max((x - axis[k]) / (axis[k + 1] - axis[k]), 0), 1))
 
 
-def search(world: World, seed: int, n_trials: int = 50) -> list[FrozenTrial]:
-    """Return the trials of a search in a world, by our own sampler and pruner, lanes abreast."""
-    rng = np.random.default_rng([seed, 1])
-    study = optuna.create_study(
-        direction=world.facts.metric.direction,
-        sampler=IncrementalTPESampler(seed=seed),
-        pruner=IncrementalMedianPruner(),
-    )
-    active: list[tuple[optuna.Trial, Floats, int]] = []
-    n_asked = 0
-    while n_asked < n_trials or active:
-        while len(active) < _N_LANES and n_asked < n_trials:
-            trial, n_asked = study.ask({**world.space}), n_asked + 1
-            course = world.course(**_named(trial.params), seed=world.draw_seed(rng))
-            active.append((trial, course, 0))
-        going = []
-        for trial, course, epoch in active:
-            trial.report(float(course[epoch]), world.epochs[epoch])
-            if epoch + 1 == len(course):
-                study.tell(trial, float(course[-1]))
-            elif trial.should_prune():
-                study.tell(trial, state=TrialState.PRUNED)
-            else:
-                going.append((trial, course, epoch + 1))
-        active = going
-    return study.get_trials(deepcopy=False)
+@dataclass
+class Begun:
+    """A trial of a search in a world, and how far it has come."""
+
+    trial: optuna.Trial
+    course: Floats
+    after: int  # epochs that all trials had trained when it began
+    epoch: int = 0
 
 
-def _named(params: dict[str, float]) -> dict[str, float]:
-    return {"strength": params["weight_decay"], "lr": params["lr"]}
+def search(
+    world: World,
+    study: optuna.Study,
+    rng: Generator,
+    n_in_flight: int,
+    may_begin: Callable[[int, int], bool],
+) -> list[Begun]:
+    """Search a world, so many trials abreast, an epoch of all of them at a time.
+
+    ``may_begin`` is asked with the numbers of trials that have begun and of epochs that have been
+    trained, or will be in this round, before another trial begins; what has begun is finished.
+    """
+    begun: list[Begun] = []
+    active: list[Begun] = []
+    n_epochs = 0
+    while True:
+        while len(active) < n_in_flight and may_begin(len(begun), n_epochs + len(active)):
+            trial = study.ask({**world.space})
+            at = {"strength": trial.params["weight_decay"], "lr": trial.params["lr"]}
+            active.append(Begun(trial, world.course(**at, seed=world.draw_seed(rng)), n_epochs))
+            begun.append(active[-1])
+        if not active:
+            return begun
+        n_epochs += len(active)
+        active = [each for each in active if _train(study, world.epochs, each)]
+
+
+def _train(study: optuna.Study, epochs: Sequence[int], begun: Begun) -> bool:
+    """Train an epoch; tell whether another one follows."""
+    value, step = float(begun.course[begun.epoch]), epochs[begun.epoch]
+    begun.epoch += 1
+    begun.trial.report(value, step)
+    if begun.epoch == len(epochs):
+        study.tell(begun.trial, value)
+    elif begun.trial.should_prune():
+        study.tell(begun.trial, state=TrialState.PRUNED)
+    else:
+        return True
+    return False
