@@ -127,7 +127,7 @@ def _check_wish(wish: "Wish", *, has_other_task: bool) -> None:
 
 def _table(rows: list[dict[str, Any]]) -> str:
     """Return the versions as a table for people."""
-    from tuner.report import result_console
+    from tuner.report import format_value, result_console
 
     table = Table("version", "exported at", "rule", "parameters", "mean", "by", "why")
     for row in rows:
@@ -136,7 +136,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
             row["version"],
             row["exported_at"].replace("+00:00", "Z"),
             f"{row['rule']}{pinned}",
-            ", ".join(f"{name} {_show(value)}" for name, value in row["params"].items()),
+            ", ".join(f"{name} {format_value(value)}" for name, value in row["params"].items()),
             _number(row["mean"]) + _number(row["standard_error"], " ± ", 2),
             row["exported_by"],
             row["reason"],
@@ -146,10 +146,6 @@ def _table(rows: list[dict[str, Any]]) -> str:
     with console.capture() as capture:
         console.print(table)
     return capture.get()
-
-
-def _show(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _number(value: float | None, prefix: str = "", digits: int = 4) -> str:

@@ -153,12 +153,15 @@ class _Race:
 
     def judge(self) -> Confirmation:
         """Return what the values say."""
-        results = self._read_values()
+        ended = find_ended(_get_trials(self.confirming))
+        results = {key: find_value(trial) for key, trial in ended.items()}
         progress = self._plan(results)
         assert progress.choice is not None  # all that led to it has been trained
         name, direction = self.confirming.name, self.searched.spec.direction
         seeds = tuple(self.sizes.check_seeds)
-        folds = self._read_folds()
+        folds = {}
+        if self.searched.spec.facts.can_train_again:
+            folds = {k: tuple(t.user_attrs.get("fold_values", ())) for k, t in ended.items()}
         return judge(Check(name, direction, self.box, progress.choice, seeds, results, folds))
 
     def find_trials(self, rung: Rung) -> list[FrozenTrial]:
@@ -177,12 +180,6 @@ class _Race:
     def _read_values(self) -> dict[str, float | None]:
         ended = find_ended(_get_trials(self.confirming))
         return {key: find_value(trial) for key, trial in ended.items()}
-
-    def _read_folds(self) -> dict[str, tuple[float, ...]]:
-        if not self.searched.spec.facts.can_train_again:
-            return {}
-        ended = find_ended(_get_trials(self.confirming))
-        return {key: tuple(t.user_attrs.get("fold_values", ())) for key, t in ended.items()}
 
 
 def _say_how_far(searched: LoadedStudy, console: Console) -> None:

@@ -12,13 +12,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from tuner.errors import PicturesError
+from tuner.names import ROOT
 from tuner.strict_json import to_json
 
-_ROOT = str(Path(__file__).parents[2])
 _PICTURE_SECONDS = 120  # of one picture: one second, but for a machine that is busy
 _BROWSER_SECONDS = 200
 _N_ATTEMPTS = 2
@@ -42,7 +41,7 @@ def draw_in_browser(specs: Sequence[dict[str, Any]], seconds: float = _BROWSER_S
     """
     if importlib.util.find_spec("kaleido") is None:
         raise PicturesError(_NO_KALEIDO)
-    program = _PROGRAM.format(root=_ROOT, seconds=seconds)
+    program = _PROGRAM.format(root=str(ROOT), seconds=seconds)
     for _ in range(_N_ATTEMPTS):
         process = subprocess.run(
             [sys.executable, "-P", "-c", program],

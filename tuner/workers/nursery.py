@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tuner.names import ROOT
 from tuner.workers.channel import Channel
 from tuner.workers.messages import Order
 
@@ -29,8 +30,6 @@ FOR_FUNCTIONS = (
     "numpy.random",
 )
 
-# Where our packages are: for programs whose path holds nothing else.
-ROOT = str(Path(__file__).resolve().parent.parent.parent)
 _PROGRAM = "import sys; sys.path.append({root!r}); from {module} import main; main({descriptor})"
 _MODULE = "tuner.workers.forkserver"
 
@@ -79,7 +78,7 @@ class TrainerProcess:
 
 
 def _start_server(descriptor: int) -> subprocess.Popen[bytes]:
-    program = _PROGRAM.format(root=ROOT, module=_MODULE, descriptor=descriptor)
+    program = _PROGRAM.format(root=str(ROOT), module=_MODULE, descriptor=descriptor)
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     # -P: the current directory is on no path, so that nothing in it is taken for ours.
     return subprocess.Popen(
