@@ -8,6 +8,9 @@ what that sends, when it does: it claims, asks, reports, ends and renews its lea
 private PostgreSQL behind a PgBouncer in transaction mode; both, and the workers, share this
 machine, so latencies are upper bounds. Workers begin spread over a trial's length, as in the
 middle of a study; what is measured begins when all of them are at work.
+
+Then again with trials as much shorter as there are fewer workers, so that as many end in a second:
+what is read then tells what another worker costs, and not what another trial does.
 """
 
 import contextlib
@@ -17,15 +20,17 @@ import math
 import multiprocessing
 import os
 import random
+import statistics
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import sqlalchemy
 import typer
+from matplotlib.figure import Figure as Picture
 from rich.console import Console
 from sqlalchemy import event
 
@@ -34,7 +39,7 @@ from benchmarks.machine import describe_machine, machine_line
 from benchmarks.polling import percentile
 from benchmarks.pooler import PgBouncer
 from benchmarks.postgres import PrivatePostgres, read_cpu_seconds, read_memory
-from benchmarks.section import Figure, markdown_table
+from benchmarks.section import FIGURE_HEADINGS, Figure, markdown_table
 from storage import (
     Claimant,
     Retry,
@@ -283,35 +288,76 @@ def main(
     results_dir: Annotated[Path, typer.Option()] = Path(__file__).parent / "results",
 ) -> None:
     """Measure what many workers cost one database."""
+    counts = sorted(workers or (10, 100, 500, 1_000))
     pace, console = Pace(trial_seconds, report_seconds, seconds), Console(stderr=True)
-    rows = []
-    for n_workers in workers or (10, 100, 500, 1_000):
-        console.print(f"{n_workers} workers")
-        rows.append(measure(n_workers, pace))
-        console.print_json(json.dumps(rows[-1]))
+    rows = [_measure_aloud(n, pace, console) for n in counts]
+    # As many trials a second as the most workers end, where such a trial reports at least once.
+    paces = {n: replace(pace, trial=trial_seconds * n / counts[-1]) for n in counts[:-1]}
+    paces = {n: each for n, each in paces.items() if each.trial >= report_seconds}
+    same_rate = [_measure_aloud(n, each, console) for n, each in paces.items()] + rows[-1:]
     sizes = f"--trial-seconds {trial_seconds:g} --report-seconds {report_seconds:g}"
     command = f"python -m benchmarks.scale {sizes} --seconds {seconds:g}"
     results_dir.mkdir(parents=True, exist_ok=True)
     machine = machine_line(describe_machine(), {})
-    text = f"# Scale\n\n`{command}`, {machine}\n\n{_tables(rows)}\n"
+    text = f"# Scale\n\n`{command}`, {machine}\n\n{_write(rows, same_rate)}\n"
     (results_dir / "scale.md").write_text(text)
-    (results_dir / "scale.json").write_text(
-        json.dumps({"command": command, "rows": rows}, indent=1)
-    )
+    found = {"command": command, "rows": rows, "same_rate": same_rate}
+    (results_dir / "scale.json").write_text(json.dumps(found, indent=1) + "\n")
+    draw(rows, same_rate, results_dir / "scale.png")
     print(text)
 
 
-def _tables(rows: list[dict[str, Any]]) -> str:
-    headings = list(rows[0])
-    cells = [[_show(row[name]) for name in headings] for row in rows]
+def _measure_aloud(n_workers: int, pace: Pace, console: Console) -> dict[str, Any]:
+    console.print(f"{n_workers} workers, trials of {pace.trial:g} s")
+    row = measure(n_workers, pace)
+    console.print_json(json.dumps(row))
+    return row
+
+
+def _write(rows: list[dict[str, Any]], same_rate: list[dict[str, Any]]) -> str:
     largest = rows[-1]
     figures = [
         Figure("p95 of a report", largest["report p95 ms"], " ms", 100, at_least=False),
         Figure("connections at the server", largest["connections"], "", 50, at_least=False),
         Figure("share of a core", largest["share of a core"], "", 0.6, at_least=False),
     ]
-    told = markdown_table(("figure", "measured", "aim", "reached"), [each.row for each in figures])
-    return f"{markdown_table(headings, cells)}\n\nAt {largest['workers']:,} workers:\n\n{told}"
+    if len(same_rate) > 1:
+        name = "rows read grow with workers to the power of"
+        figures.append(Figure(name, find_power(same_rate), "", 1.1, at_least=False))
+    told = markdown_table(FIGURE_HEADINGS, [each.row for each in figures])
+    blocks = [_table(rows), f"At {largest['workers']:,} workers:", told]
+    blocks += ["With as many trials a second whatever the number of workers:", _table(same_rate)]
+    return "\n\n".join(blocks)
+
+
+def find_power(rows: Sequence[dict[str, Any]]) -> float:
+    """Return with which power of their number workers read rows: the slope of the logarithms."""
+    return statistics.linear_regression(
+        [math.log(row["workers"]) for row in rows], [math.log(row["rows read/s"]) for row in rows]
+    ).slope
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    return markdown_table(list(rows[0]), [[_show(each) for each in row.values()] for row in rows])
+
+
+def draw(rows: list[dict[str, Any]], same_rate: list[dict[str, Any]], file: Path) -> None:
+    """Draw against the number of workers: what a report takes, and what is read in a second."""
+    picture = Picture(figsize=(12, 4.5), layout="constrained")
+    left, right = picture.subplots(1, 2)
+    counts = [row["workers"] for row in rows]
+    for percent in (50, 95, 99):
+        left.plot(counts, [row[f"report p{percent} ms"] for row in rows], "o-", label=f"p{percent}")
+    left.set_title("a report with its commit, ms")
+    for title, each in (("trials of one length", rows), ("as many trials a second", same_rate)):
+        numbers = [row["workers"] for row in each], [row["rows read/s"] for row in each]
+        right.plot(*numbers, "o-", label=title)
+    right.set_title("rows read in a second")
+    for axes in (left, right):
+        axes.set(xscale="log", yscale="log", xlabel="workers")
+        axes.grid(visible=True, color="#e4e4e4")
+        axes.legend()
+    picture.savefig(file, dpi=110)
 
 
 def _show(value: float) -> str:
