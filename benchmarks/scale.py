@@ -1,30 +1,28 @@
 """What many workers cost one database: simulated crews behind a PgBouncer.
 
     python -m benchmarks.scale [--workers 10 --workers 100 ...] [--trial-seconds 600]
-        [--report-seconds 5] [--seconds 60] [--results-dir benchmarks/results]
+        [--report-seconds 5] [--crew 8 --crew 1 ...] [--seconds 60] [--results-dir DIR]
 
-No training: each simulated worker is a real one's storage, with the study's own sampler, and sends
-what that sends, when it does: it claims, asks, reports, ends and renews its lease. The server is a
-private PostgreSQL behind a PgBouncer in transaction mode; both, and the workers, share this
-machine, so latencies are upper bounds. Workers begin spread over a trial's length, as in the
-middle of a study; what is measured begins when all of them are at work.
+No training: each simulated crew is a real one's storage, with the study's own sampler, and sends
+what that sends, when it does: it claims, asks, reports and ends for its workers, renews leases,
+looks for orders and for lost workers. The server is a private PostgreSQL behind a PgBouncer in
+transaction mode; both, and the crews, share this machine, so latencies are upper bounds. Workers
+begin spread over a trial's length, as in the middle of a study; what is measured begins when all of
+them are at work.
 
-Then again with trials as much shorter as there are fewer workers, so that as many end in a second:
-what is read then tells what another worker costs, and not what another trial does.
+Then again with trials as much shorter as there are fewer workers, which report as often: so as many
+trials end in a second, and what is read tells what another worker costs, not another trial.
 """
 
 import contextlib
-import heapq
 import json
 import math
 import multiprocessing
-import os
-import random
 import statistics
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +30,6 @@ import sqlalchemy
 import typer
 from matplotlib.figure import Figure as Picture
 from rich.console import Console
-from sqlalchemy import event
 
 from benchmarks.history import fill_study
 from benchmarks.machine import describe_machine, machine_line
@@ -40,18 +37,11 @@ from benchmarks.polling import percentile
 from benchmarks.pooler import PgBouncer
 from benchmarks.postgres import PrivatePostgres, read_cpu_seconds, read_memory
 from benchmarks.section import FIGURE_HEADINGS, Figure, markdown_table
-from storage import (
-    Claimant,
-    Retry,
-    WorkerStorage,
-    create_storage,
-    open_storage,
-    parse_url,
-    register_worker,
-)
-from tuner.study import create_or_resume, load_study, with_sampler
+from benchmarks.simulated_crews import STUDY, Load, simulate
+from storage import create_storage
+from tuner.study import create_or_resume
 
-_STUDY = "scale"
+_WORKERS, _CREWS, _AIMED_AT = (10, 100, 500, 1_000, 2_000), (8, 1, 32), 1_000
 _N_FINISHED = 200
 _POOL_SIZE = 20
 _N_PROCESSES = 2
@@ -61,167 +51,35 @@ _COUNTERS = sqlalchemy.text(
 )
 _CONNECTIONS = sqlalchemy.text("SELECT COUNT(*) FROM pg_stat_activity WHERE datname IS NOT NULL")
 
-
-@dataclass(frozen=True)
-class Pace:
-    """How long trials are, how often they report, and how long is measured, in seconds."""
-
-    trial: float
-    report: float
-    measured: float
+# What was measured of a load, by name.
+Row = dict[str, Any]
+Found = dict[Load, Row]
 
 
-@dataclass
-class Seen:
-    """What one process of simulated workers has seen while it was measured."""
-
-    reports: list[float] = field(default_factory=list)  # seconds of a transaction with reports
-    claims: list[float] = field(default_factory=list)  # seconds of a claim, its reading with it
-    n_statements: int = 0
-    n_rows: int = 0  # that were read
-    n_ended: int = 0
-    n_late: int = 0  # events that this machine came to more than a second too late
-
-
-class _Tap:
-    """Listens to an engine: counts statements and rows, times transactions with reports."""
-
-    def __init__(self, engine: sqlalchemy.Engine, seen: Seen, is_measured: threading.Event) -> None:
-        self._seen, self._is_measured = seen, is_measured
-        self._local = threading.local()
-        event.listen(engine, "begin", self._begin)
-        event.listen(engine, "commit", self._commit)
-        event.listen(engine, "after_cursor_execute", self._note)
-
-    def _begin(self, _connection: Any) -> None:
-        self._local.began, self._local.reports = time.perf_counter(), False
-
-    def _note(self, _connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        if "trial_intermediate_values" in statement and statement.startswith("INSERT"):
-            self._local.reports = True
-        if self._is_measured.is_set():
-            self._seen.n_statements += 1
-            self._seen.n_rows += max(0, cursor.rowcount) if statement.startswith("SELECT") else 0
-
-    def _commit(self, _connection: Any) -> None:
-        if self._local.reports and self._is_measured.is_set():
-            self._seen.reports.append(time.perf_counter() - self._local.began)
-
-
-class _Worker:
-    """A worker without a trainer: what it does next, and when."""
-
-    def __init__(self, url: str, ordinal: int, pace: Pace, chance: random.Random) -> None:
-        self._pace, self._chance = pace, chance
-        self.database = open_storage(url)
-        self._loaded = load_study(self.database, _STUDY)
-        self._retry = Retry(parse_url(url), 60, lambda: False)
-        engine, study_id = self.database.engine, self._loaded.study_id
-        worker_id, _ = register_worker(engine, study_id, "simulated", ordinal)
-        self.storage = WorkerStorage(self.database, Claimant(study_id, worker_id, 60), self._retry)
-        self._study = with_sampler(self._loaded, self.storage, ordinal)
-        self._trial: Any = None
-        self._step, self._ends_at = 0, 0.0
-
-    def begin(self, now: float, *, is_first: bool) -> float:
-        """Claim a trial and ask for its parameters; return when it is to be looked at again."""
-        self.storage.claim(1)
-        self._trial = self._study.ask()
-        self._trial.suggest_float("weight_decay", 1e-5, 1e-2, log=True)
-        self._trial.suggest_float("lr", 1e-3, 1.0, log=True)
-        length = self._pace.trial * (self._chance.random() if is_first else 1)
-        self._step, self._ends_at = 0, now + length
-        return now + self._chance.random() * self._pace.report
-
-    def go_on(self, now: float) -> float | None:
-        """Report, or end the trial; return when to go on, None if it has ended."""
-        if now >= self._ends_at:
-            self._study.tell(self._trial, self._chance.random())
-            return None
-        self._step += 1
-        self._trial.report(self._chance.random(), self._step)
-        return now + self._pace.report
-
-
-def _simulate(url: str, ordinals: Sequence[int], pace: Pace, pipe: Any) -> None:
-    """Be so many workers; measure when told, and send what was seen."""
-    chance, seen, is_measured = random.Random(ordinals[0]), Seen(), threading.Event()
-    due: list[tuple[float, int]] = []
-    with contextlib.ExitStack() as stack:
-        workers = {}
-        for ordinal in ordinals:
-            worker = _Worker(url, ordinal, pace, chance)
-            _Tap(worker.database.engine, seen, is_measured)
-            stack.enter_context(worker.storage)
-            workers[ordinal] = worker
-            heapq.heappush(due, (worker.begin(time.monotonic(), is_first=True), ordinal))
-            _run(workers, due, seen, is_measured, until=time.monotonic())
-        pipe.send("all are at work")
-        while not pipe.poll():
-            _run(workers, due, seen, is_measured, until=time.monotonic() + 0.05)
-        pipe.recv()
-        is_measured.set()
-        _run(workers, due, seen, is_measured, until=time.monotonic() + pace.measured)
-        is_measured.clear()
-        pipe.send(asdict(seen))
-        pipe.recv()
-        os._exit(0)  # a thousand workers need not leave in good order
-
-
-def _run(
-    workers: dict[int, _Worker],
-    due: list[tuple[float, int]],
-    seen: Seen,
-    is_measured: threading.Event,
-    *,
-    until: float,
-) -> None:
-    """Do what is due until a moment."""
-    while (now := time.monotonic()) < until or (due and due[0][0] <= until):
-        if not due or due[0][0] > now:
-            if now >= until:
-                return
-            time.sleep(min(0.01, max(0.0, min(until, due[0][0] if due else until) - now)))
-            continue
-        at, ordinal = heapq.heappop(due)
-        worker = workers[ordinal]
-        follows = worker.go_on(at)
-        if follows is None:
-            began = time.perf_counter()
-            follows = worker.begin(time.monotonic(), is_first=False)
-            if is_measured.is_set():
-                seen.claims.append(time.perf_counter() - began)
-                seen.n_ended += 1
-        if is_measured.is_set():
-            seen.n_late += now - at > 1
-        heapq.heappush(due, (follows, ordinal))
-        if now > until + 5:
-            return
-
-
-def measure(n_workers: int, pace: Pace) -> dict[str, Any]:
-    """Return what so many workers cost, by name."""
+def measure(load: Load) -> Row:
+    """Return what a load costs, by name."""
+    n_clients = 4 * load.n_workers + 100
     with PrivatePostgres(max_connections=100) as server:
         direct = server.url.render_as_string(hide_password=False)
-        with PgBouncer(direct, pool_size=_POOL_SIZE, max_clients=4 * n_workers + 100) as pooler:
+        with PgBouncer(direct, pool_size=_POOL_SIZE, max_clients=n_clients) as pooler:
             url = pooler.url
             storage = create_storage(url)
-            loaded = create_or_resume(storage, _STUDY, {"pruner": "none"}, n_trials=1_000_000)
+            loaded = create_or_resume(storage, STUDY, {"pruner": "none"}, n_trials=1_000_000)
             fill_study(storage.engine, loaded.study_id, _N_FINISHED)
             storage.engine.dispose()
-            with _simulators(url, n_workers, pace) as pipes:
-                return _observe(server, pipes, n_workers, pace)
+            with _simulators(url, load) as pipes:
+                return _observe(server, pipes, load)
 
 
 @contextlib.contextmanager
-def _simulators(url: str, n_workers: int, pace: Pace) -> Iterator[list[Any]]:
-    """Start processes that are all of the workers; yield a pipe to each once they are at work."""
+def _simulators(url: str, load: Load) -> Iterator[list[Any]]:
+    """Start processes that are all of the crews; yield a pipe to each once they are at work."""
     context = multiprocessing.get_context("spawn")
     processes, pipes = [], []
-    for index in range(_N_PROCESSES):
+    for index in range(min(_N_PROCESSES, load.n_crews)):
         ours, theirs = context.Pipe()
-        ordinals = range(index, n_workers, _N_PROCESSES)
-        process = context.Process(target=_simulate, args=(url, ordinals, pace, theirs))
+        mine = dict(list(enumerate(load.divide()))[index::_N_PROCESSES])
+        process = context.Process(target=simulate, args=(url, mine, load, theirs))
         process.start()
         processes.append(process)
         pipes.append(ours)
@@ -235,20 +93,20 @@ def _simulators(url: str, n_workers: int, pace: Pace) -> Iterator[list[Any]]:
             process.join()
 
 
-def _observe(server: PrivatePostgres, pipes: list[Any], n: int, pace: Pace) -> dict[str, Any]:
+def _observe(server: PrivatePostgres, pipes: list[Any], load: Load) -> Row:
     engine = sqlalchemy.create_engine(server.url)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         for pipe in pipes:
             pipe.send("measure")
         before, cpu = connection.execute(_COUNTERS).one(), read_cpu_seconds(server.pid)
         began, most = time.monotonic(), 0
-        while time.monotonic() - began < pace.measured:
+        while time.monotonic() - began < load.measured:
             most = max(most, connection.execute(_CONNECTIONS).scalar_one())
             time.sleep(0.5)
         after, seconds = connection.execute(_COUNTERS).one(), time.monotonic() - began
         cpu = (read_cpu_seconds(server.pid) - cpu) / seconds
         memory = read_memory(server.pid)
-        found = [Seen(**pipe.recv()) for pipe in pipes]
+        found = [pipe.recv() for pipe in pipes]
     engine.dispose()
     reports = [each for seen in found for each in seen.reports]
     claims = [each for seen in found for each in seen.claims]
@@ -256,13 +114,14 @@ def _observe(server: PrivatePostgres, pipes: list[Any], n: int, pace: Pace) -> d
         (b - a) / seconds for a, b in zip(before, after, strict=True)
     )
     return {
-        "workers": n,
+        "workers": load.n_workers,
+        "crews": load.n_crews,
         "statements/s": sum(seen.n_statements for seen in found) / seconds,
         "transactions/s": commits,
         "rows read/s": sum(seen.n_rows for seen in found) / seconds,
         "rows looked at/s": returned + fetched,
         "rows written/s": written,
-        "trials/s": sum(seen.n_ended for seen in found) / seconds,
+        "trials/s": len(claims) / seconds,
         **_quantiles("report", reports),
         **_quantiles("claim", claims),
         "connections": most - 1,  # less this one
@@ -280,78 +139,98 @@ def _quantiles(name: str, seconds: list[float]) -> dict[str, float]:
     }
 
 
-def main(
+def main(  # noqa: PLR0913, PLR0917 (a command's options)
     workers: Annotated[list[int] | None, typer.Option(help="How many; repeatable.")] = None,
+    crew: Annotated[list[int] | None, typer.Option(help="Workers of a crew; repeatable.")] = None,
     trial_seconds: Annotated[float, typer.Option(help="How long a trial is.")] = 600.0,
     report_seconds: Annotated[float, typer.Option(help="How often it reports.")] = 5.0,
     seconds: Annotated[float, typer.Option(help="How long is measured.")] = 60.0,
     results_dir: Annotated[Path, typer.Option()] = Path(__file__).parent / "results",
 ) -> None:
-    """Measure what many workers cost one database."""
-    counts = sorted(workers or (10, 100, 500, 1_000))
-    pace, console = Pace(trial_seconds, report_seconds, seconds), Console(stderr=True)
-    rows = [_measure_aloud(n, pace, console) for n in counts]
-    # As many trials a second as the most workers end, where such a trial reports at least once.
-    paces = {n: replace(pace, trial=trial_seconds * n / counts[-1]) for n in counts[:-1]}
-    paces = {n: each for n, each in paces.items() if each.trial >= report_seconds}
-    same_rate = [_measure_aloud(n, each, console) for n, each in paces.items()] + rows[-1:]
+    """Measure what many workers cost one database, in crews of the first size; then other sizes.
+
+    The aims are for 1,000 workers, or the next fewer.
+    """
+    counts, (size, *others) = sorted(workers or _WORKERS), crew or _CREWS
+    loads = [Load(n, size, trial_seconds, report_seconds, seconds) for n in counts]
+    aimed = next((load for load in reversed(loads) if load.n_workers <= _AIMED_AT), loads[0])
+    before = loads[: loads.index(aimed)]
+    found: Found = {load: measure_aloud(load) for load in loads}
+    series: dict[str, list[Load]] = {f"Trials of one length, in crews of {size}": loads}
+    shorter = [load.shorten(load.n_workers / aimed.n_workers) for load in before]
+    series["The same trials, as many a second"] = [*shorter, aimed]
+    series["Other sizes of crews"] = [aimed, *(replace(aimed, n_per_crew=n) for n in others)]
+    for load in chain.from_iterable(series.values()):
+        if load not in found:
+            found[load] = measure_aloud(load)
     sizes = f"--trial-seconds {trial_seconds:g} --report-seconds {report_seconds:g}"
     command = f"python -m benchmarks.scale {sizes} --seconds {seconds:g}"
-    results_dir.mkdir(parents=True, exist_ok=True)
-    machine = machine_line(describe_machine(), {})
-    text = f"# Scale\n\n`{command}`, {machine}\n\n{_write(rows, same_rate)}\n"
-    (results_dir / "scale.md").write_text(text)
-    found = {"command": command, "rows": rows, "same_rate": same_rate}
-    (results_dir / "scale.json").write_text(json.dumps(found, indent=1) + "\n")
-    draw(rows, same_rate, results_dir / "scale.png")
-    print(text)
+    rows = {title: [found[load] for load in each] for title, each in series.items()}
+    _write_results(rows, found[aimed], command, results_dir)
 
 
-def _measure_aloud(n_workers: int, pace: Pace, console: Console) -> dict[str, Any]:
-    console.print(f"{n_workers} workers, trials of {pace.trial:g} s")
-    row = measure(n_workers, pace)
+def measure_aloud(load: Load) -> Row:
+    """Measure, and show what with which result."""
+    console = Console(stderr=True)
+    console.print(f"{load.n_workers} workers in {load.n_crews} crews, trials of {load.trial:g} s")
+    row = measure(load)
     console.print_json(json.dumps(row))
     return row
 
 
-def _write(rows: list[dict[str, Any]], same_rate: list[dict[str, Any]]) -> str:
-    largest = rows[-1]
+def _write_results(
+    series: Mapping[str, list[Row]], aimed: Row, command: str, results_dir: Path
+) -> None:
+    results_dir.mkdir(parents=True, exist_ok=True)
+    (results_dir / "scale.json").write_text(json.dumps(series, indent=1) + "\n")
+    draw(series, results_dir / "scale.png")
+    told = markdown_table(FIGURE_HEADINGS, [each.row for each in _judge(series, aimed)])
+    blocks = ["# Scale", f"`{command}`, {machine_line(describe_machine(), {})}"]
+    blocks += [f"At {aimed['workers']:,} workers:", told]
+    for title, rows in series.items():
+        blocks += [f"## {title}", _table(rows)]
+    text = "\n\n".join(blocks) + "\n"
+    (results_dir / "scale.md").write_text(text)
+    print(text)
+
+
+def _judge(series: Mapping[str, list[Row]], aimed: Row) -> list[Figure]:
     figures = [
-        Figure("p95 of a report", largest["report p95 ms"], " ms", 100, at_least=False),
-        Figure("connections at the server", largest["connections"], "", 50, at_least=False),
-        Figure("share of a core", largest["share of a core"], "", 0.6, at_least=False),
+        Figure("p95 of a report", aimed["report p95 ms"], " ms", 100, at_least=False),
+        Figure("connections at the server", aimed["connections"], "", 50, at_least=False),
+        Figure("share of a core", aimed["share of a core"], "", 0.6, at_least=False),
     ]
+    same_rate = list(series.values())[1]
     if len(same_rate) > 1:
         name = "rows read grow with workers to the power of"
         figures.append(Figure(name, find_power(same_rate), "", 1.1, at_least=False))
-    told = markdown_table(FIGURE_HEADINGS, [each.row for each in figures])
-    blocks = [_table(rows), f"At {largest['workers']:,} workers:", told]
-    blocks += ["With as many trials a second whatever the number of workers:", _table(same_rate)]
-    return "\n\n".join(blocks)
+    return figures
 
 
-def find_power(rows: Sequence[dict[str, Any]]) -> float:
+def find_power(rows: Sequence[Row]) -> float:
     """Return with which power of their number workers read rows: the slope of the logarithms."""
     return statistics.linear_regression(
         [math.log(row["workers"]) for row in rows], [math.log(row["rows read/s"]) for row in rows]
     ).slope
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
-    return markdown_table(list(rows[0]), [[_show(each) for each in row.values()] for row in rows])
+def _table(rows: list[Row]) -> str:
+    first, *others = ([name, *(_show(row[name]) for row in rows)] for name in rows[0])
+    return markdown_table(first, others)
 
 
-def draw(rows: list[dict[str, Any]], same_rate: list[dict[str, Any]], file: Path) -> None:
+def draw(series: Mapping[str, list[Row]], file: Path) -> None:
     """Draw against the number of workers: what a report takes, and what is read in a second."""
     picture = Picture(figsize=(12, 4.5), layout="constrained")
     left, right = picture.subplots(1, 2)
+    (title, rows), (other_title, same_rate), *_ = series.items()
     counts = [row["workers"] for row in rows]
     for percent in (50, 95, 99):
         left.plot(counts, [row[f"report p{percent} ms"] for row in rows], "o-", label=f"p{percent}")
     left.set_title("a report with its commit, ms")
-    for title, each in (("trials of one length", rows), ("as many trials a second", same_rate)):
+    for name, each in ((title, rows), (other_title, same_rate)):
         numbers = [row["workers"] for row in each], [row["rows read/s"] for row in each]
-        right.plot(*numbers, "o-", label=title)
+        right.plot(*numbers, "o-", label=name)
     right.set_title("rows read in a second")
     for axes in (left, right):
         axes.set(xscale="log", yscale="log", xlabel="workers")

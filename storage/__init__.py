@@ -19,6 +19,7 @@ from storage.budget import (
     change_budget,
     create_budget,
     find_budget,
+    find_state,
     set_study_state,
 )
 from storage.causes import Cause
@@ -179,6 +180,7 @@ __all__ = [
     "find_leases_of",
     "find_password_hash",
     "find_sessions",
+    "find_state",
     "find_study",
     "find_tokens",
     "find_wait",

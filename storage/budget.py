@@ -15,7 +15,9 @@ from storage.schema import budgets, exports, leases, workers
 
 StudyState = Literal["open", "paused", "stopped"]
 
-# Made once: workers ask twice a second.
+# Made once, as building costs more than running. Crews ask twice a second for the state alone: to
+# count leases would cost each as much as there are workers.
+_FIND_STATE = select(budgets.c.state).where(budgets.c.study_id == bindparam("of_study"))
 _leased = select(func.count()).where(leases.c.study_id == bindparam("of_study")).scalar_subquery()
 _is_past_deadline = budgets.c.deadline.is_not(None) & (budgets.c.deadline < epoch_now())
 _FIND = select(
@@ -92,6 +94,13 @@ def find_budget(engine: Engine, study_id: int) -> Budget | None:
         row.max_retries,
         row.priority,
     )
+
+
+def find_state(engine: Engine, study_id: int) -> StudyState | None:
+    """Return a study's state; None as `find_budget` does."""
+    with reading(engine) as connection:
+        state: StudyState | None = connection.execute(_FIND_STATE, {"of_study": study_id}).scalar()
+    return state
 
 
 def change_budget(  # noqa: PLR0913 (keywords that may be left out)

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from optuna.storages import RDBStorage
 
 from storage import (
-    Budget,
     Claimant,
     ReplacedError,
     Retry,
     RolledBackError,
+    StudyState,
     UnreachableError,
     WorkerStorage,
     explain_database_error,
@@ -50,15 +50,12 @@ from tuner.workers.shutdown import INTERRUPTED_STATUS, Interrupted, Leaving
 
 logger = logging.getLogger(__name__)
 
-# How long a worker without a slot waits before it looks again: one may come back from a worker
+# How often a worker looks for orders, and without a slot for one, which may come back from a worker
 # that left or died.
-_POLL_SECONDS = 0.5
+POLL_SECONDS = 0.5
 # Why a worker leaves a study, not its process: nothing was interrupted.
 _STOPPED = "tuner stop"
 _PAUSED = "tuner pause"
-
-# What is assumed of a budget that cannot be read now.
-_UNKNOWN = Budget(n_trials=1, n_finished=0, n_leased=1, is_past_deadline=False)
 
 
 @dataclass(frozen=True)
@@ -257,7 +254,9 @@ class _Coordinator:
         self.found_nothing = False
         self.storage.flush()  # a slot is spent when its trial's end is written
         self.on_tick(self.books.view)  # who plans more does it now
-        return self.guest is not None or self._load_budget().is_spent
+        if self.guest is not None:
+            return True
+        return self.retry.call("read the budget", self.loaded.load_budget).is_spent
 
     def _finish(self) -> None:
         self.storage.flush()
@@ -266,10 +265,10 @@ class _Coordinator:
 
     def _look_at_orders(self) -> None:
         """Pause, go on or leave as the study's state says, which is read now and then."""
-        if time.monotonic() - self.looked_at < _POLL_SECONDS:
+        if time.monotonic() - self.looked_at < POLL_SECONDS:
             return
         self.looked_at = time.monotonic()
-        state = self._load_budget().state
+        state = self._load_state()
         if state == "stopped":
             self.leaving.leave_study(_STOPPED)
         elif state == "paused" and self.guest is not None and not self._is_training:
@@ -280,11 +279,11 @@ class _Coordinator:
             logger.info("Paused: trials are held" if is_paused else "Resumed: trials go on")
         self.leaving.check()
 
-    def _load_budget(self) -> Budget:
-        """Return the budget; during an outage those that train go on as if it were open."""
+    def _load_state(self) -> StudyState:
+        """Return the study's state; during an outage those that train go on as if it were open."""
         if self._is_training:
-            return self.retry.attempt(self.loaded.load_budget, _UNKNOWN)
-        return self.retry.call("read the budget", self.loaded.load_budget)
+            return self.retry.attempt(self.loaded.load_state, "open")
+        return self.retry.call("read the study's state", self.loaded.load_state)
 
     def _refill(self) -> None:
         """Give every free lane a trial, as far as the budget goes."""
@@ -303,7 +302,7 @@ class _Coordinator:
         n_claimed = self.storage.claim(len(free), is_patient=not self._is_training)
         metrics.CLAIMS.inc(n_claimed)
         self.found_nothing = n_claimed == 0
-        self.claim_at = time.monotonic() + (_POLL_SECONDS if n_claimed < len(free) else 0)
+        self.claim_at = time.monotonic() + (POLL_SECONDS if n_claimed < len(free) else 0)
         if n_claimed:  # so the study is open
             self.looked_at = time.monotonic()
         for trainer in free[:n_claimed]:
