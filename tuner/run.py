@@ -1,6 +1,5 @@
 """The main job: create or resume a study, run local workers, select λ, write the export."""
 
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from tuner.confirmation.confirm import (
 )
 from tuner.confirmation.values import Confirmation
 from tuner.errors import NoResultError
+from tuner.models_folder import temporary_models
 from tuner.report import (
     StudyStatus,
     follow_up,
@@ -108,8 +108,8 @@ def run_study(request: RunRequest, console: Console, leaving: Leaving) -> RunRes
     retry = request.worker.retry(leaving)
     leaving.check()
     confirmation, unconfirmed = None, None
-    with tempfile.TemporaryDirectory(prefix="tuner-") as models_dir:
-        config = replace(request.worker, models_dir=Path(models_dir))
+    with temporary_models() as models_dir:
+        config = replace(request.worker, models_dir=models_dir)
         if not was_finished_before:
             set_study_state(storage.engine, loaded.study_id, "open")  # it may be paused or stopped
             train_study(StudyRun(loaded, config, request.n_workers, console, leaving))

@@ -6,10 +6,8 @@ confirmation of the same study, this goes on where it finds itself. The test set
 the end, for the chosen λ alone.
 """
 
-import tempfile
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 import joblib
@@ -34,6 +32,7 @@ from tuner.confirmation.plan import (
 from tuner.confirmation.statistics import summarise
 from tuner.confirmation.values import CONFIRMATION, Confirmation, Rung, Score
 from tuner.errors import NoResultError, UsageError
+from tuner.models_folder import temporary_models
 from tuner.selection import find_confirmation, get_best_trial, score_on_test
 from tuner.study import LoadedStudy, load_study, open_confirmation
 from tuner.workers.config import WorkerConfig
@@ -76,10 +75,8 @@ def confirm_study(request: ConfirmRequest, console: Console, leaving: Leaving) -
     race = retry.call("open the study", open_race)
     searched = race.searched
     retry.call("read the budget", lambda: _say_how_far(searched, console))
-    with tempfile.TemporaryDirectory(prefix="tuner-") as models_dir:
-        config = replace(
-            request.worker, study_name=race.confirming.name, models_dir=Path(models_dir)
-        )
+    with temporary_models() as models_dir:
+        config = replace(request.worker, study_name=race.confirming.name, models_dir=models_dir)
         _train(race, config, request.n_workers, (console, leaving))
         confirmation = retry.call("read the values", race.judge)
         if (stored := _find_same(searched, confirmation)) is not None:
