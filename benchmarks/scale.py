@@ -41,7 +41,7 @@ from benchmarks.simulated_crews import STUDY, Load, simulate
 from storage import create_storage
 from tuner.study import create_or_resume
 
-_WORKERS, _CREWS, _AIMED_AT = (10, 100, 500, 1_000, 2_000), (8, 1, 32), 1_000
+_WORKERS, _CREWS, _AIMED_AT = (10, 100, 500, 1_000), (8, 4, 32), 1_000
 _N_FINISHED = 200
 _POOL_SIZE = 20
 _N_PROCESSES = 2

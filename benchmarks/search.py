@@ -7,17 +7,21 @@ samplers and pruners are the product's. Time goes by epochs: in each round every
 trains one, is pruned or ends, and others begin while the budget lasts; what has begun is finished.
 Regret is the truth of the best configuration less that of what is chosen: λ_min, by a confirmation
 on fresh seeds after the search, or the search's best trial.
+
+Results are written after each repetition, and a later call goes on from those that are there: a
+repetition takes about five minutes of a processor.
 """
 
+import csv
+import gzip
 import itertools
-import json
 import math
 import multiprocessing
 import statistics
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,7 +58,7 @@ CHOICES = {"confirmed": "λ_min", "best_trial": "the best trial"}
 _GP_BUDGETS, _GP_SHARE = (40, 50), 5
 
 NOTE = """\
-`{command}` ({n} searches a cell): nothing is trained, values and noise are drawn
+`python -m benchmarks.search` ({n} searches a cell): nothing is trained, values and noise are drawn
 from measured tables of learning rate, λ and seed; samplers, pruners and confirmation are the
 product's. A cell has the regret of what is confirmed after the search (λ_min), in points of
 accuracy below the table's best, ± its standard error; then that of the search's best trial; in
@@ -91,9 +95,15 @@ class Searched:
     n_trials: int
     trainings: float  # epochs that were trained, in whole trainings
 
+    @classmethod
+    def read(cls, confirmed: str, best_trial: str, n_trials: str, trainings: str) -> "Searched":
+        """Return what ``astuple`` has written."""
+        return cls(float(confirmed), float(best_trial), int(n_trials), float(trainings))
+
 
 # What a search came to, by budget.
 Results = dict[int, Searched]
+Found = dict[Way, list[Results]]  # of the seeds from 0 on
 # What searches of one way came to with one budget.
 Row = dict[str, Any]
 
@@ -125,10 +135,12 @@ def _look_back(
     confirmation, _ = confirm(world, make_box(of_search, world.facts), Sizes(), seed)
     chosen = confirmation.chosen("min").candidate.params
     return Searched(
-        confirmed=world.best - world.truth(chosen["weight_decay"], chosen["lr"]),
-        best_trial=world.best - world.truth(best.params["weight_decay"], best.params["lr"]),
+        confirmed=round(world.best - world.truth(chosen["weight_decay"], chosen["lr"]), 4),
+        best_trial=round(
+            world.best - world.truth(best.params["weight_decay"], best.params["lr"]), 4
+        ),
         n_trials=len(mine),
-        trainings=sum(each.epoch for each in mine) / n_epochs,
+        trainings=round(sum(each.epoch for each in mine) / n_epochs, 2),
     )
 
 
@@ -143,23 +155,48 @@ def find_ways() -> list[Way]:
     return [Way(*each) for each in itertools.product(TABLES.values(), SAMPLERS, PRUNERS, IN_FLIGHT)]
 
 
-def measure(
-    ways: Sequence[Way], repetitions: int, n_jobs: int
-) -> Iterator[dict[Way, list[Results]]]:
-    """Search each table in each way, with the same seeds; yield all there is after each seed."""
-    found: dict[Way, list[Results]] = {way: [] for way in ways}
+def measure(found: Found, repetitions: int, n_jobs: int) -> Iterator[None]:
+    """Search each table in each way as often as is missing, with the same seeds.
+
+    Puts into ``found`` what comes of it, and yields after each seed.
+    """
     with ProcessPoolExecutor(n_jobs, multiprocessing.get_context("spawn")) as pool:
         for seed in range(repetitions):
-            now = [way for way in ways if seed < way.count(repetitions)]
+            now = [way for way, done in found.items() if len(done) <= seed < way.count(repetitions)]
+            if not now:
+                continue
             done = pool.map(_search_quietly, [(way, seed) for way in now])
             title = f"search {seed + 1} of {repetitions}"
             bar = track(done, title, len(now), console=Console(stderr=True))
             for way, results in zip(now, bar, strict=True):
                 found[way].append(results)
-            yield found
+            yield
 
 
-def tabulate(found: Mapping[Way, Sequence[Results]]) -> list[Row]:
+def read_results(file: Path) -> Found:
+    """Return what was found before, by way; nothing where there is no file."""
+    found: Found = {way: [] for way in find_ways()}
+    if file.exists():
+        with gzip.open(file, "rt", newline="") as stream:
+            for table, sampler, pruner, n_in_flight, seed, budget, *values in csv.reader(stream):
+                done = found[Way(table, sampler, pruner, int(n_in_flight))]  # type: ignore[arg-type]
+                if len(done) == int(seed):
+                    done.append({})
+                done[-1][int(budget)] = Searched.read(*values)
+    return found
+
+
+def write_results(found: Found, file: Path) -> None:
+    """Write a row for each search and budget: how, seed, budget, what it came to."""
+    with gzip.open(file, "wt", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        for way, many in found.items():
+            for seed, results in enumerate(many):
+                for budget, searched in results.items():
+                    writer.writerow([*astuple(way), seed, budget, *astuple(searched)])
+
+
+def tabulate(found: Found) -> list[Row]:
     """Return a row for each way and budget; a budget below half of what is in flight is none."""
     rows = []
     for way, many in found.items():
@@ -197,12 +234,12 @@ def _find(rows: Sequence[Row], *, n_in_flight: int = 8, **facts: Any) -> Row:
     return row
 
 
-def write_text(rows: Sequence[Row], command: str) -> str:
+def write_text(rows: Sequence[Row]) -> str:
     """Return the results in Markdown: a table for each table of values and budget."""
     figures = markdown_table(FIGURE_HEADINGS, [figure.row for figure in compare(rows)])
     blocks = [
         "# Search",
-        NOTE.format(command=command, n=max(row["searches"] for row in rows)),
+        NOTE.format(n=max(row["searches"] for row in rows)),
         figures,
     ]
     for (title, table), budget in itertools.product(TABLES.items(), BUDGETS):
@@ -260,15 +297,17 @@ def main(
 ) -> None:
     """Compare samplers, pruners and numbers of trials in flight, without training anything.
 
-    Results are written after each repetition, so that a run may be ended when it is enough.
+    Results are written after each repetition, so that a run may be ended when it is enough; another
+    one goes on from there.
     """
     results_dir.mkdir(parents=True, exist_ok=True)
-    command = f"python -m benchmarks.search --repetitions {repetitions}"
-    for found in measure(find_ways(), repetitions, jobs):
+    file = results_dir / "search.csv.gz"
+    found = read_results(file)
+    for _ in measure(found, repetitions, jobs):
+        write_results(found, file)
         if min(map(len, found.values())) > 1:  # an error takes two
             rows = tabulate(found)
-            (results_dir / "search.md").write_text(write_text(rows, command))
-            (results_dir / "search.json").write_text(json.dumps(rows, indent=1) + "\n")
+            (results_dir / "search.md").write_text(write_text(rows))
             draw(rows, results_dir / "search.png")
     print(results_dir / "search.md")
 

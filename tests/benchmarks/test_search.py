@@ -12,8 +12,11 @@ from benchmarks.search import (
     Way,
     compare,
     draw,
+    measure,
+    read_results,
     search,
     tabulate,
+    write_results,
     write_text,
 )
 
@@ -53,7 +56,21 @@ def test_tables_leave_out_more_in_flight_than_twice_the_budget(tmp_path: Path) -
     figures = compare(rows)
     assert [figure.value for figure in figures] == [0.0] * 4
     assert figures[0].aim == pytest.approx(0.141, abs=1e-3)
-    text = write_text(rows, "python")
+    text = write_text(rows)
     assert "| tpe | median | 0.20 ± 0.10 / 0.40 (200) |" in text
     draw(rows, tmp_path / "search.png")
     assert (tmp_path / "search.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_was_found_before_is_not_searched_again(tmp_path: Path) -> None:
+    """The same results come of the file, and only missing repetitions are searched."""
+    file, way = tmp_path / "search.csv.gz", Way("mnist", "random", "none", 8)
+    found = {way: [_results(0.1)]}
+    write_results(found, file)
+    again = read_results(file)
+    assert again[way] == found[way]
+    assert sum(map(len, again.values())) == 1
+    assert [None for _ in measure({way: again[way]}, 1, 1)] == []
+    mine = {way: again[way]}
+    assert [None for _ in measure(mine, 2, 1)] == [None]
+    assert mine[way] == [_results(0.1), search(way, seed=1)]
