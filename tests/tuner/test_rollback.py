@@ -4,12 +4,14 @@ import contextlib
 import shutil
 import signal
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import URL, create_engine, text
 
-from storage import check_storage, open_storage
+from storage import check_storage, open_storage, parse_url
 from tests.servers import PrivatePostgres, find_postgres_programs, new_database, skip_or_fail
 from tests.tuner.conftest import Crew, Process, n_reporting, rows, wait_until
 from tuner.study import LoadedStudy, load_study
@@ -23,6 +25,10 @@ _FIRST = "finish-first"
 _GONE_BACK = "has gone back to an earlier moment"
 _DROPPED = "was taken away meanwhile"
 _N_TRIALS = 30  # more than end while a test looks away
+_N_TRANSACTIONS = """
+SELECT COUNT(*) FROM information_schema.innodb_trx JOIN information_schema.processlist
+ON id = trx_mysql_thread_id WHERE db = :name
+"""
 _WORKER = ("worker", "--lease", "4s", "--workers", "1")
 
 
@@ -45,13 +51,13 @@ def _advance(crew: Crew) -> None:
 
 
 def _freeze_for(workers: list[Process], put_back: Callable[[], None]) -> None:
-    """Let workers sleep from before the database is put back, none with SQLite's write lock."""
+    """Let workers sleep from before the database is put back, none in a transaction."""
     for _ in range(100):
         for worker in workers:
             worker.popen.send_signal(signal.SIGSTOP)
         try:
             return put_back()
-        except sqlite3.OperationalError:
+        except (sqlite3.OperationalError, BlockingIOError):
             for worker in workers:
                 worker.popen.send_signal(signal.SIGCONT)
     raise AssertionError("a worker held the lock each time")
@@ -171,6 +177,50 @@ def test_workers_that_slept_while_their_server_was_put_back_take_new_work(
         crew.finish()
         assert [worker.wait() for worker in [*before, *after]] == [0] * 4
         assert [worker.logged().count(_GONE_BACK) for worker in [*before, *after]] == [1, 1, 0, 0]
+        _assert_nothing_is_mixed(crew)
+
+
+@contextlib.contextmanager
+def _dumped(url: URL) -> Iterator[Callable[[], None]]:
+    """Dump a database of a MariaDB, and yield what puts the dump back while nobody is writing."""
+    where = [f"--host={url.host}", f"--port={url.port or 3306}", f"--user={url.username}"]
+    dump = [str(shutil.which("mariadb-dump")), *where, "--single-transaction", str(url.database)]
+    content = subprocess.run(dump, check=True, capture_output=True, timeout=100).stdout
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+
+    def put_back() -> None:
+        with engine.connect() as connection:
+            if connection.execute(text(_N_TRANSACTIONS), {"name": url.database}).scalar_one():
+                raise BlockingIOError("a worker sleeps in a transaction")
+        restore = [str(shutil.which("mariadb")), *where, str(url.database)]
+        subprocess.run(restore, input=content, check=True, capture_output=True, timeout=100)
+
+    yield put_back
+    engine.dispose()
+
+
+@pytest.mark.long
+@pytest.mark.db
+@pytest.mark.parametrize("is_known", [False, True], ids=["before it registered", "afterwards"])
+def test_worker_that_slept_while_its_mariadb_was_put_back_takes_new_work(
+    make_crew: Callable[[str], Crew],
+    mysql_server: URL,
+    is_known: bool,  # noqa: FBT001 (a parameter of the test)
+) -> None:
+    """A dump is read back under living connections: rows get the same numbers once more."""
+    if shutil.which("mariadb-dump") is None:
+        skip_or_fail("mysql", "no mariadb-dump to copy a database with")
+    with new_database(mysql_server) as url:
+        crew = make_crew(url)
+        crew.create(_DRAWN, _N_TRIALS)
+        worker = _start(crew) if is_known else None
+        with _dumped(parse_url(url)) as put_back:
+            if worker is None:
+                worker = _start(crew, _FIRST)
+            else:
+                _advance(crew)
+            _freeze_for([worker], put_back)
+        _thaw(crew, worker, _start(crew))
         _assert_nothing_is_mixed(crew)
 
 
