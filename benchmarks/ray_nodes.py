@@ -22,7 +22,6 @@ from typing import Annotated, Any
 
 import sqlalchemy
 import typer
-from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from benchmarks.commands import ROOT
@@ -90,7 +89,9 @@ def main(
 
 @contextlib.contextmanager
 def _cluster() -> Iterator[Any]:
-    """Start a cluster whose head trains nothing, with its nodes as ``cluster.workers``."""
+    """Start a cluster whose head trains nothing; Ray reads how to sign in when it is imported."""
+    from ray.cluster_utils import Cluster
+
     head = {"num_cpus": 0, "include_dashboard": False, **_NODE}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:

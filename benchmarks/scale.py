@@ -234,13 +234,17 @@ def draw(series: Mapping[str, list[Row]], file: Path) -> None:
     right.set_title("rows read in a second")
     for axes in (left, right):
         axes.set(xscale="log", yscale="log", xlabel="workers")
+        axes.set_xticks(counts, [f"{n:,}" for n in counts])
+        axes.minorticks_off()
         axes.grid(visible=True, color="#e4e4e4")
         axes.legend()
     picture.savefig(file, dpi=110)
 
 
 def _show(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.3g}"
+    if math.isnan(value):
+        return ""
+    return f"{value:,.0f}" if value >= 100 or isinstance(value, int) else f"{value:.3g}"
 
 
 if __name__ == "__main__":
