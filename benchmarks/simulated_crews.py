@@ -143,13 +143,19 @@ class _Worker:
         self._trial: Any = None
         self._step, self._ends_at = 0, 0.0
 
-    def begin(self, now: float, length: float) -> float:
-        """Claim a trial and ask for its parameters; return when it is to be looked at again."""
+    def begin(self, now: float, share_gone: float = 0.0) -> float:
+        """Claim a trial and ask for its parameters; return when it is to be looked at again.
+
+        What is gone of it has been reported.
+        """
         self._crew.storage.claim(1)
         self._trial = self._crew.study.ask()
         self._trial.suggest_float("weight_decay", 1e-5, 1e-2, log=True)
         self._trial.suggest_float("lr", 1e-3, 1.0, log=True)
-        self._step, self._ends_at = 0, now + length
+        self._step = int(share_gone * self._load.trial / self._load.report)
+        for step in range(1, self._step + 1):
+            self._trial.report(self._chance.random(), step)
+        self._ends_at = now + (1 - share_gone) * self._load.trial
         return now + self._chance.random() * self._load.report
 
     def go_on(self, now: float) -> float:
@@ -160,7 +166,7 @@ class _Worker:
             return now + self._load.report
         self._crew.study.tell(self._trial, self._chance.random())
         began = time.perf_counter()
-        follows = self.begin(time.monotonic(), self._load.trial)
+        follows = self.begin(time.monotonic())
         self._seen.note_claim(time.perf_counter() - began)
         return follows
 
@@ -177,8 +183,7 @@ def simulate(url: str, crews: Mapping[int, int], load: Load, pipe: Any) -> None:
             heapq.heappush(due, (time.monotonic(), len(due), crew))
             for _ in range(n_workers):
                 worker = _Worker(crew, load, chance, seen)
-                now = time.monotonic()
-                first = worker.begin(now, load.trial * chance.random())
+                first = worker.begin(time.monotonic(), chance.random())
                 heapq.heappush(due, (first, len(due), worker))
                 _run(due, seen, until=time.monotonic())
         pipe.send("all are at work")

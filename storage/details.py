@@ -11,7 +11,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from optuna.distributions import BaseDistribution, json_to_distribution
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
@@ -52,7 +52,10 @@ def _code(kind: ColumnElement[Any]) -> ColumnElement[int]:
     )
 
 
-def _make_query(is_wanted: Callable[[Table], ColumnElement[bool]]) -> CompoundSelect[Any]:
+_IsWanted = Callable[[Table], ColumnElement[bool]]
+
+
+def _make_query(is_wanted: _IsWanted, *, is_whole: bool) -> CompoundSelect[Any]:
     """Return the statement for the wanted rows of all tables, as kind, position, key and so on."""
     params, values, steps = (
         table.c for table in (tables.params, tables.values, tables.intermediate_values)
@@ -82,37 +85,60 @@ def _make_query(is_wanted: Callable[[Table], ColumnElement[bool]]) -> CompoundSe
         ).where(is_wanted(table))
         for table, kind, position, key, number, text, code in rows
     ]
+    if not is_whole:
+        parts[_INTERMEDIATE_VALUE] = parts[_INTERMEDIATE_VALUE].join(
+            tables.trials,
+            and_(
+                tables.trials.c.trial_id == steps.trial_id,
+                tables.trials.c.state != TrialState.RUNNING,
+            ),
+        )
     return union_all(*parts).order_by("kind", "position")
 
 
-# Made once: building a statement costs more time than running it.
-_IN_RANGE = _make_query(lambda table: table.c.trial_id.between(bindparam("low"), bindparam("high")))
-_AMONG = _make_query(lambda table: table.c.trial_id.in_(bindparam("ids", expanding=True)))
-_OF_STUDY = _make_query(
-    lambda table: and_(
-        table.c.trial_id >= bindparam("low"),
-        table.c.trial_id.in_(
-            select(tables.trials.c.trial_id).where(
-                tables.trials.c.study_id == bindparam("of_study")
-            )
-        ),
-    )
+def _is_in_range(table: Table) -> ColumnElement[bool]:
+    return table.c.trial_id.between(bindparam("low"), bindparam("high"))
+
+
+def _is_among(table: Table) -> ColumnElement[bool]:
+    return table.c.trial_id.in_(bindparam("ids", expanding=True))
+
+
+def _is_of_study(table: Table) -> ColumnElement[bool]:
+    trials = tables.trials.alias()
+    of_study = select(trials.c.trial_id).where(trials.c.study_id == bindparam("of_study"))
+    return and_(table.c.trial_id >= bindparam("low"), table.c.trial_id.in_(of_study))
+
+
+# Made once: building a statement costs more time than running it. By whether they are whole.
+_IN_RANGE, _AMONG, _OF_STUDY = (
+    {is_whole: _make_query(is_wanted, is_whole=is_whole) for is_whole in (False, True)}
+    for is_wanted in (_is_in_range, _is_among, _is_of_study)
 )
 
 
-def _read(connection: Connection, study_id: int, ids: Sequence[int]) -> Sequence[Row[Any]]:
+def _read(
+    connection: Connection, study_id: int, ids: Sequence[int], *, is_whole: bool
+) -> Sequence[Row[Any]]:
     """Return the rows for all of these sorted ids of a study, and for some others."""
     if len(ids) > _MANY_IDS:
-        return connection.execute(_OF_STUDY, {"of_study": study_id, "low": ids[0]}).all()
-    return read_rows(connection, _IN_RANGE, _AMONG, ids, _IDS_PER_STATEMENT)
+        of_study = {"of_study": study_id, "low": ids[0]}
+        return connection.execute(_OF_STUDY[is_whole], of_study).all()
+    return read_rows(connection, _IN_RANGE[is_whole], _AMONG[is_whole], ids, _IDS_PER_STATEMENT)
 
 
 class Details:
-    """What belongs to some trials of a study; their ids are sorted."""
+    """What belongs to some trials of a study; their ids are sorted.
 
-    def __init__(self, connection: Connection, study_id: int, trial_ids: Sequence[int]) -> None:
+    Unless it is whole, what RUNNING trials have reported is left out: most of the rows that there
+    are, where many workers train, and samplers and pruners do not look at it.
+    """
+
+    def __init__(
+        self, connection: Connection, study_id: int, trial_ids: Sequence[int], *, is_whole: bool
+    ) -> None:
         self._rows: dict[int, tuple[list[Any], ...]] = defaultdict(lambda: ([], [], [], [], []))
-        for row in _read(connection, study_id, trial_ids):
+        for row in _read(connection, study_id, trial_ids, is_whole=is_whole):
             self._rows[row.trial_id][row.kind].append(row)
 
     def build(self, row: Row[Any]) -> FrozenTrial:

@@ -85,12 +85,12 @@ class History:
         """Read a trial again from the next refresh on."""
         self._unfinished.add(trial_id)
 
-    def refresh(self, connection: Connection) -> None:
-        """Read what is new or was unfinished."""
+    def refresh(self, connection: Connection, *, is_whole: bool = False) -> None:
+        """Read what is new or was unfinished; see ``Details`` for what is whole."""
         rows = self._changed_rows(connection)
         kept = {i: trial for i, trial in self._ahead.items() if i not in self._unfinished}
         unknown = sorted(row.trial_id for row in rows if row.trial_id not in kept)
-        details = Details(connection, self._study_id, unknown)
+        details = Details(connection, self._study_id, unknown, is_whole=is_whole)
         for row in rows:
             trial = kept.get(row.trial_id) or self._show(details.build(row))
             if trial.state.is_finished() or row.trial_id in kept:

@@ -146,6 +146,13 @@ class WorkerStorage(StudyStorage):
         self._retry.call("read trials", self._refresh)
         self._may_have_news = False
 
+    def read_reports(self) -> None:
+        """Read what others have done, with what they report of trials in training there.
+
+        Nobody else reads that: neither samplers nor pruners look at it.
+        """
+        self._retry.attempt(lambda: self._trials.refresh(is_whole=True), None)
+
     def expect_news(self) -> None:
         """Let the next question for trials read what other workers have done.
 

@@ -51,11 +51,14 @@ class WorkerTrials:
         """What was seen at the last refresh, for a first claim."""
         return Seen(self._history.last_trial_id, self._history.waiting_ids)
 
-    def refresh(self) -> None:
-        """Read what other workers have done since the last refresh."""
+    def refresh(self, *, is_whole: bool = False) -> None:
+        """Read what other workers have done since the last refresh.
+
+        If it is whole, also what they have reported of trials in training there.
+        """
         with self._lock, reading(self._engine) as connection:
             self.release_lost()
-            self._history.refresh(connection)
+            self._history.refresh(connection, is_whole=is_whole)
             self._show_guests()
 
     def find_complete(self) -> bool:
@@ -93,7 +96,7 @@ class WorkerTrials:
                 if trial.number is not None:
                     self._history.keep(_new_trial(trial, trial.number))
             if any(trial.number is None for trial in claimed):
-                self.refresh()
+                self.refresh(is_whole=True)
             return [trial.trial_id for trial in claimed if self._hold(trial)]
 
     def _hold(self, claimed: ClaimedTrial) -> bool:

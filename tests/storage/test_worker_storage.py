@@ -68,11 +68,15 @@ def test_trials_written_by_a_worker_read_the_same_with_plain_optuna(shared_url: 
 
 
 def test_trials_written_by_plain_optuna_read_the_same_with_a_worker(study: WorkedStudy) -> None:
-    """What another program did is seen at the next refresh, also of a RUNNING trial."""
+    """What another program did is seen at the next refresh, reports of a RUNNING trial if asked."""
     storage = study.open()
     storage.refresh()
     _told(study.study)
     storage.refresh()
+    *finished, running = study.trials()
+    running.intermediate_values = {}
+    assert storage.get_all_trials(study.study_id) == [*finished, running]
+    storage.read_reports()
     assert storage.get_all_trials(study.study_id) == study.trials()
     study.study.tell(3, 0.5)
     study.study.add_trial(optuna.trial.create_trial(value=-math.inf))
@@ -109,7 +113,7 @@ def test_refresh_reads_unfinished_trials_among_those_of_another_study(
             _fill(trial)
         for trial in ours[2:]:
             study.study.tell(trial, 1.0)
-        storage.refresh()
+        storage.read_reports()
         assert _load(storage, study).get_trials() == study.trials()
 
 

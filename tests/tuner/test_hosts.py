@@ -106,3 +106,31 @@ def test_worker_without_data_claims_nothing(crew: Crew) -> None:
     assert "could not be fetched" in worker.logged().strip().splitlines()[-1]
     budget = loaded.load_budget()
     assert (budget.n_finished, budget.n_leased, rows(loaded)) == (0, 0, [])
+
+
+_WATCHING = """
+import time
+from optuna.trial import TrialState
+
+def until_another_reports(trial):
+    trial.report(trial.number + 0.5, 7)
+    for _ in range(3_000):
+        for other in trial.study.trials:
+            if other.number != trial.number and other.state is TrialState.COMPLETE:
+                return 0  # it has seen this one
+            if other.number != trial.number and other.intermediate_values:
+                return other.intermediate_values[7] - other.number
+        time.sleep(0.1)
+    raise TimeoutError("nobody else has reported")
+"""
+
+
+def test_objective_sees_what_trials_of_other_hosts_report(crew: Crew, tmp_path: Path) -> None:
+    """As with Optuna, though workers themselves read no reports of trials that are in training."""
+    (tmp_path / "watching.py").write_text(_WATCHING)
+    options = {**FUNCTION, "objective": "watching:until_another_reports", "pruner": "none"}
+    loaded = crew.create(options, n_trials=2)
+    workers = [crew.start("worker", "--workers", "1") for _ in range(2)]
+    assert [worker.wait() for worker in workers] == [0, 0]
+    assert [row["state"] for row in rows(loaded)] == ["COMPLETE"] * 2
+    assert 0.5 in [trial.value for trial in loaded.study.get_trials()]

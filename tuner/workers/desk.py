@@ -72,6 +72,8 @@ class Desk:
 
     def _trials(self, _trial: optuna.Trial | None, states: Sequence[str]) -> Any:
         wanted = tuple(TrialState[name] for name in states)
+        if TrialState.RUNNING in wanted:
+            self._storage.read_reports()
         return self._study.get_trials(deepcopy=False, states=wanted)
 
     def _add_trial(self, _trial: optuna.Trial | None, described: dict[str, Any]) -> int:
