@@ -38,7 +38,7 @@ _ENDED = sqlalchemy.text("SELECT COUNT(*) FROM trials WHERE state = 'COMPLETE'")
 
 NOTE = """\
 Start: seconds from `tuner run --workers {workers}` to the start of the {workers}th trial, in turn
-without Ray and on a warm cluster of {nodes} nodes, {rounds} rounds. A node dies: seconds of
+without Ray and on a warm cluster's node of {workers} CPUs, {rounds} rounds. A node dies: seconds of
 `tuner run --engine ray --lease 5s` from start to end, {trials} trials of 2 s, {nodes} nodes of
 {per_node} workers; one node is killed when half of the trials are complete, and none takes its
 place: two thirds of the workers then take 1.25 times as long at best."""
@@ -117,7 +117,7 @@ def time_start(server: PrivatePostgres, cluster: Any, engine: str, number: int) 
     options = {"--workers": f"{_N_WORKERS}", "--trials": f"{_N_WORKERS}"}
     if engine == "ray":
         options |= {"--engine": "ray", "--address": cluster.address}
-    with _nodes(cluster, [3, 3, 2]) if engine == "ray" else contextlib.nullcontext():
+    with _nodes(cluster, [_N_WORKERS]) if engine == "ray" else contextlib.nullcontext():
         began = datetime.now(UTC).replace(tzinfo=None)
         # Nobody shall be done before everybody has begun, and so take two.
         _run(server, study, options, "for_long")

@@ -9,7 +9,7 @@ from benchmarks.machine import machine_line
 from benchmarks.section import FIGURE_HEADINGS, Section, markdown_table
 
 FOLDER = Path(__file__).parent / "results"
-# Around what docs/speed.md quotes.
+# Around what a page of docs quotes.
 QUOTE_BEGIN, QUOTE_END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 QUOTED = ("lanes",)
 

@@ -36,6 +36,7 @@ from benchmarks.machine import describe_machine, machine_line
 from benchmarks.polling import percentile
 from benchmarks.pooler import PgBouncer
 from benchmarks.postgres import PrivatePostgres, read_cpu_seconds, read_memory
+from benchmarks.results import FOLDER, QUOTE_BEGIN, QUOTE_END
 from benchmarks.section import FIGURE_HEADINGS, Figure, markdown_table
 from benchmarks.simulated_crews import STUDY, Load, simulate
 from storage import create_storage
@@ -145,7 +146,7 @@ def main(  # noqa: PLR0913, PLR0917 (a command's options)
     trial_seconds: Annotated[float, typer.Option(help="How long a trial is.")] = 600.0,
     report_seconds: Annotated[float, typer.Option(help="How often it reports.")] = 5.0,
     seconds: Annotated[float, typer.Option(help="How long is measured.")] = 60.0,
-    results_dir: Annotated[Path, typer.Option()] = Path(__file__).parent / "results",
+    results_dir: Annotated[Path, typer.Option()] = FOLDER,
 ) -> None:
     """Measure what many workers cost one database, in crews of the first size; then other sizes.
 
@@ -185,8 +186,9 @@ def _write_results(
     (results_dir / "scale.json").write_text(json.dumps(series, indent=1) + "\n")
     draw(series, results_dir / "scale.png")
     told = markdown_table(FIGURE_HEADINGS, [each.row for each in _judge(series, aimed)])
-    blocks = ["# Scale", f"`{command}`, {machine_line(describe_machine(), {})}"]
-    blocks += [f"At {aimed['workers']:,} workers:", told]
+    where = f"`{command}`, {machine_line(describe_machine(), {})}"
+    at = f"At {aimed['workers']:,} workers:"
+    blocks = ["# Scale", QUOTE_BEGIN, where, at, told, QUOTE_END]
     for title, rows in series.items():
         blocks += [f"## {title}", _table(rows)]
     text = "\n\n".join(blocks) + "\n"

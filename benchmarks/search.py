@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks import worlds
-from benchmarks.results import FOLDER
+from benchmarks.results import FOLDER, QUOTE_BEGIN, QUOTE_END
 from benchmarks.section import FIGURE_HEADINGS, Figure, markdown_table
 from benchmarks.simulated import confirm
 from benchmarks.tasks import TASKS
@@ -237,11 +237,8 @@ def _find(rows: Sequence[Row], *, n_in_flight: int = 8, **facts: Any) -> Row:
 def write_text(rows: Sequence[Row]) -> str:
     """Return the results in Markdown: a table for each table of values and budget."""
     figures = markdown_table(FIGURE_HEADINGS, [figure.row for figure in compare(rows)])
-    blocks = [
-        "# Search",
-        NOTE.format(n=max(row["searches"] for row in rows)),
-        figures,
-    ]
+    note = NOTE.format(n=max(row["searches"] for row in rows))
+    blocks = ["# Search", QUOTE_BEGIN, figures, _summarise(rows), QUOTE_END, note]
     for (title, table), budget in itertools.product(TABLES.items(), BUDGETS):
         lines: dict[tuple[str, str], dict[int, str]] = {}
         for row in rows:
@@ -255,12 +252,28 @@ def write_text(rows: Sequence[Row]) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def _summarise(rows: Sequence[Row]) -> str:
+    """Return a table of the ways beside the default, 8 trials in flight: a regret a budget."""
+    asked = list(itertools.product(TABLES.items(), (40, 100)))
+    ways = [(name, "median") for name in SAMPLERS] + [("tpe", name) for name in PRUNERS]
+    cells = []
+    for sampler, pruner in dict.fromkeys(ways):
+        line = [sampler, pruner]
+        for (_, table), budget in asked:
+            facts = {"table": table, "sampler": sampler, "pruner": pruner, "budget": budget}
+            found = [row for row in rows if {**facts, "n_in_flight": 8}.items() <= row.items()]
+            line += [_tell(row).partition(" (")[0] for row in found] or [""]
+        cells.append(line)
+    headings = [f"{title}: {budget}" for (title, _), budget in asked]
+    return markdown_table(("sampler", "pruner", *headings), cells)
+
+
 def _tell(row: Row) -> str:
     confirmed = f"{row['confirmed']:.2f} ± {row['confirmed_error']:.2f}"
     return f"{confirmed} / {row['best_trial']:.2f} ({row['trainings']:.0f})"
 
 
-def draw(rows: Sequence[Row], file: Path, budget: int = 100) -> None:
+def draw(rows: Sequence[Row], file: Path, budget: int = 200) -> None:
     """Draw regrets against trials in flight: samplers above, pruners below, a column a table."""
     picture = Picture(figsize=(12, 8.5), layout="constrained")
     panels = picture.subplots(2, len(TABLES), squeeze=False, sharex=True)
@@ -305,11 +318,17 @@ def main(
     found = read_results(file)
     for _ in measure(found, repetitions, jobs):
         write_results(found, file)
-        if min(map(len, found.values())) > 1:  # an error takes two
-            rows = tabulate(found)
-            (results_dir / "search.md").write_text(write_text(rows))
-            draw(rows, results_dir / "search.png")
+        publish(found, results_dir)
+    publish(found, results_dir)
     print(results_dir / "search.md")
+
+
+def publish(found: Found, folder: Path) -> None:
+    """Write tables and picture, once an error can be told of each cell."""
+    if min(map(len, found.values())) > 1:
+        rows = tabulate(found)
+        (folder / "search.md").write_text(write_text(rows))
+        draw(rows, folder / "search.png")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import typer
 
+from benchmarks import quote
 from benchmarks.results import FOLDER, find_quote
 from tests.conftest import ROOT, Cli, clean_environment
 from tests.tuner.answers import confirm, make_study
@@ -200,10 +201,12 @@ def test_every_curl_command_runs_on_the_curl_of_old_distributions() -> None:
     assert used - known == set()
 
 
-def test_page_quotes_the_last_full_benchmark() -> None:
-    """The speeds of docs/speed.md are those kept from one run, letter by letter."""
-    kept = (FOLDER / "full.md").read_text()
-    assert find_quote(PAGES["docs/speed.md"]) == find_quote(kept), "run: python -m benchmarks.quote"
+@pytest.mark.parametrize(("name", "page"), quote.PAGES.items())
+def test_page_quotes_what_was_measured_last(name: str, page: str) -> None:
+    """Letter by letter what is kept from one run."""
+    kept = (FOLDER / f"{name}.md").read_text()
+    told = PAGES[f"docs/{page}.md"]
+    assert find_quote(told) == find_quote(kept), "run: python -m benchmarks.quote"
 
 
 def test_page_has_the_tables_of_what_choosing_lambda_is_worth() -> None:
