@@ -41,7 +41,7 @@ Start: seconds from `tuner run --workers {workers}` to the start of the {workers
 without Ray and on a warm cluster's node of {workers} CPUs, {rounds} rounds. A node dies: seconds of
 `tuner run --engine ray --lease 5s` from start to end, {trials} trials of 2 s, {nodes} nodes of
 {per_node} workers; one node is killed when half of the trials are complete, and none takes its
-place: two thirds of the workers then take 1.25 times as long at best."""
+place: two thirds of the workers then take about 1.25 times as long."""
 
 
 def main(
