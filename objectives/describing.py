@@ -1,6 +1,5 @@
 """What a problem says of itself, found by trying it: before its study is stored, or by `check`."""
 
-import ast
 import hashlib
 import math
 import re
@@ -18,6 +17,7 @@ from objectives.coefficients import WITH_ZERO
 from objectives.data import BatchPart, TensorPart, leaves
 from objectives.errors import ObjectiveError, ProblemError
 from objectives.facts import DataFacts, Facts, LastBatch, MetricFacts, Params
+from objectives.functions import digest_code
 from objectives.gradients import OneByOne, trained
 from objectives.group import Group, Lane, find_decays
 from objectives.judged import predict, split_batch
@@ -103,11 +103,6 @@ def try_out(problem: Problem, module: str | None, given: Mapping[str, Any], *, s
     )
     description = Description(facts, epochs, batch_size, ready.last_batch, problem.patience)
     return Tried(description, ready, params, names or ())
-
-
-def digest_code(source: str) -> str:
-    """Return a digest of a module's syntax tree, so that comments and blanks are free."""
-    return hashlib.sha256(ast.dump(ast.parse(source)).encode()).hexdigest()[:16]
 
 
 def describe_data(parts: Parts) -> DataFacts:

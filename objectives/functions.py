@@ -3,8 +3,10 @@
 To be called in a process that may be lost: importing a module runs whatever is in it.
 """
 
+import ast
 import contextlib
 import functools
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -45,6 +47,19 @@ def read_source(loaded: LoadedProblem) -> str | None:
     if loaded.file is None or loaded.file.endswith(_PICKLE):
         return None
     return Path(loaded.file).read_text(encoding="utf-8")
+
+
+def digest_code(source: str) -> str:
+    """Return a digest of a module's syntax tree, so that comments and blanks are free."""
+    return hashlib.sha256(ast.dump(ast.parse(source)).encode()).hexdigest()[:16]
+
+
+def digest_module(function: ObjectiveFunction) -> str | None:
+    """Return the digest of a function's module; None where that has no source to be read."""
+    module = sys.modules.get(getattr(function, "__module__", None) or "")
+    with contextlib.suppress(OSError, SyntaxError, TypeError, ValueError):
+        return digest_code(Path(getattr(module, "__file__", "")).read_text(encoding="utf-8"))
+    return None
 
 
 class _ScriptError(BaseException):

@@ -4,7 +4,7 @@ import os
 
 from objectives.base import Lanes, TrainingConfig
 from objectives.errors import ObjectiveError
-from objectives.functions import LoadedProblem, is_users, load_problem, read_source
+from objectives.functions import LoadedProblem, digest_code, is_users, load_problem, read_source
 
 
 def open_training(config: TrainingConfig, n_lanes: int | None = None) -> Lanes:
@@ -35,8 +35,6 @@ def open_training(config: TrainingConfig, n_lanes: int | None = None) -> Lanes:
 
 
 def _check_code(loaded: LoadedProblem, config: TrainingConfig) -> None:
-    from objectives.describing import digest_code
-
     source = read_source(loaded)
     if config.code is None or source is None:
         return

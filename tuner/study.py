@@ -58,6 +58,7 @@ DEFAULT_N_TRIALS = 50
 
 SPEC = "spec"  # the attribute that makes a study ours
 SPEC_HASH = "spec_hash"
+CODE = "tuner:code"  # a digest of a function's module, as the crew that came last has it
 PROGRAM = "program"  # how the worker that came last trains its trials, in words
 
 

@@ -12,7 +12,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from objectives import ObjectiveError, TrainingConfig
-from objectives.describing import describe, digest_code
+from objectives.describing import describe
+from objectives.functions import digest_code
 from objectives.gradients import OneByOne, Stacked
 from objectives.group import Program
 from objectives.parts import read_parts

@@ -134,3 +134,16 @@ def test_objective_sees_what_trials_of_other_hosts_report(crew: Crew, tmp_path: 
     assert [worker.wait() for worker in workers] == [0, 0]
     assert [row["state"] for row in rows(loaded)] == ["COMPLETE"] * 2
     assert 0.5 in [trial.value for trial in loaded.study.get_trials()]
+
+
+def test_crew_whose_function_is_another_says_so(crew: Crew, tmp_path: Path) -> None:
+    """With both digests, once a crew; comments are free. The study goes on: people edit scripts."""
+    source, told = "def f(trial):\n    return trial.suggest_float('x', 0, 1)", []
+    edited = [source, f"{source}  # as before", f"{source} / 2", source]
+    for n_trials, content in enumerate(edited, 1):
+        (tmp_path / "edited.py").write_text(content)
+        crew.create({"objective": "edited:f", "pruner": "none"}, n_trials=n_trials)
+        worker = crew.start("worker", "--workers", "1")
+        assert worker.wait() == 0, worker.logged()
+        told.append(worker.logged().count("for the crew before"))
+    assert told == [0, 0, 1, 1]

@@ -34,7 +34,7 @@ from storage import (
 )
 from tuner.logs import about
 from tuner.metrics import worker as metrics
-from tuner.study import PROGRAM, LoadedStudy, with_sampler
+from tuner.study import CODE, PROGRAM, LoadedStudy, with_sampler
 from tuner.workers.booking import Bookkeeper
 from tuner.workers.config import WorkerConfig, worker_name
 from tuner.workers.crew import Crew, Trainer
@@ -125,6 +125,7 @@ def serve_study(  # noqa: PLR0913 (what `run_worker` has, and a guest's manners)
         claimant = Claimant(loaded.study_id, worker_id, config.lease_seconds)
         try:
             retry.call("note the program", lambda: _note_program(loaded, crew))
+            retry.call("note the code", lambda: _note_code(loaded, crew))
             with WorkerStorage(database, claimant, retry) as storage:
                 study = with_sampler(loaded, storage, ordinal)
                 books = Bookkeeper(loaded, study, storage, crew, retry)
@@ -162,6 +163,27 @@ def _note_program(loaded: LoadedStudy, crew: Crew) -> None:
     logger.info("Trials are trained %s", told)
     if loaded.study.user_attrs.get(PROGRAM) != told:
         loaded.study.set_user_attr(PROGRAM, told)
+
+
+def _note_code(loaded: LoadedStudy, crew: Crew) -> None:
+    """Say so if a function is not that of the crew before; a problem's crew would be refused.
+
+    People change a function between two calls, so that nothing but this tells of a host whose code
+    is another one.
+    """
+    here = next(filter(None, (trainer.code for trainer in crew.trainers)), None)
+    known = loaded.storage.get_study_system_attrs(loaded.study_id).get(CODE) if here else None
+    if here == known:
+        return
+    if known is not None:
+        logger.warning(
+            "Objective %r: its module has the digest %s here, and had %s for the crew before: "
+            "trials of both are compared",
+            loaded.spec.objective,
+            here,
+            known,
+        )
+    loaded.storage.set_study_system_attr(loaded.study_id, CODE, here)
 
 
 def _register(loaded: LoadedStudy, n_lanes: int, lease_seconds: float) -> tuple[int, int]:

@@ -48,6 +48,7 @@ class Trainer:
     process: TrainerProcess | None = None
     n_lanes: int = 0  # 0 until it is ready
     program: str | None = None  # how it trains, in words; of a function it is not known
+    code: str | None = None  # a digest of a function's module
     trials: dict[int, InTraining] = field(default_factory=dict)
     n_ended: int = 0  # trials of this process
     n_failed_in_row: int = 0

@@ -19,6 +19,7 @@ from objectives.errors import ObjectiveError
 from objectives.functions import (
     LoadedProblem,
     ObjectiveFunction,
+    digest_module,
     load_objective,
     read_source,
 )
@@ -41,7 +42,7 @@ def train_functions(link: Link, work: FunctionWork, device: str, folder: str) ->
         return link.tell("refused", type(error).__name__, str(error))
     link.listen()
     study = open_study(link, work)
-    link.tell("ready", 1, None)
+    link.tell("ready", 1, None, digest_module(function))
     pid, surroundings = os.getpid(), Surroundings()
     while isinstance(start := link.find_start(wait=True), StartFunction):
         threads = list_running_threads()

@@ -33,7 +33,7 @@ def train_lanes(link: Link, work: LaneWork, device: str, n_threads: int) -> None
             lanes = open_training(replace(work.training, device=device), work.n_lanes)
     except ObjectiveError as error:
         return link.tell("refused", type(error).__name__, str(error))
-    link.tell("ready", lanes.n_free, lanes.program)
+    link.tell("ready", lanes.n_free, lanes.program, None)
     trainer = _LaneTrainer(link, lanes, work)
     while (start := link.find_start(wait=not trainer.has_trials)) or trainer.has_trials:
         while start is not None:

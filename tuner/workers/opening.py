@@ -88,7 +88,7 @@ def _hear_who_is_ready(crew: Crew, trainers: Sequence[Trainer]) -> None:
 def hear_opening(trainer: Trainer, kind: str, arguments: list[Any]) -> None:
     """Take what a trainer says of its start; raises what it could not open."""
     if kind == "ready":
-        trainer.n_lanes, trainer.program = arguments
+        trainer.n_lanes, trainer.program, trainer.code = arguments
     elif kind == "refused":
         raise make_error(*arguments)
     elif kind == "problem":
