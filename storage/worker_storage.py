@@ -151,6 +151,7 @@ class WorkerStorage(StudyStorage):
 
         Nobody else reads that: neither samplers nor pruners look at it.
         """
+        self._may_have_news = False  # or the next question would read again, without reports
         self._retry.attempt(lambda: self._trials.refresh(is_whole=True), None)
 
     def expect_news(self) -> None:

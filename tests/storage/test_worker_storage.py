@@ -76,6 +76,7 @@ def test_trials_written_by_plain_optuna_read_the_same_with_a_worker(study: Worke
     *finished, running = study.trials()
     running.intermediate_values = {}
     assert storage.get_all_trials(study.study_id) == [*finished, running]
+    storage.expect_news()
     storage.read_reports()
     assert storage.get_all_trials(study.study_id) == study.trials()
     study.study.tell(3, 0.5)
