@@ -10,8 +10,6 @@ import contextlib
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -24,12 +22,12 @@ import sqlalchemy
 import typer
 from rich.console import Console
 
-from benchmarks.commands import ROOT
+from benchmarks.commands import ROOT, run_python
 from benchmarks.machine import describe_machine, machine_line
 from benchmarks.postgres import PrivatePostgres
 from benchmarks.results import FOLDER
 from benchmarks.section import FIGURE_HEADINGS, Figure, markdown_table
-from benchmarks.setting import show_spread
+from benchmarks.setting import Setting, show_spread
 
 _NODE = {"object_store_memory": 80_000_000}
 _N_WORKERS, _N_NODES, _PER_NODE = 8, 3, 2
@@ -143,30 +141,24 @@ def time_study(server: PrivatePostgres, cluster: Any, n_trials: int, *, kills: b
 
         if kills:
             threading.Thread(target=kill_one, daemon=True).start()
-        began = time.monotonic()
-        _run(server, f"killed-{kills}", options, "briefly")
-        seconds = time.monotonic() - began
+        seconds = _run(server, f"killed-{kills}", options, "briefly")
     with engine.connect() as connection:
         assert connection.execute(_ENDED).scalar_one() == before + n_trials
     engine.dispose()
     return seconds
 
 
-def _run(server: PrivatePostgres, study: str, options: Mapping[str, str], objective: str) -> None:
-    """Run a study of an objective that sleeps; raises CalledProcessError, with stderr shown."""
-    kept = {name: text for name, text in os.environ.items() if not name.startswith("TUNER_")}
+def _run(server: PrivatePostgres, study: str, options: Mapping[str, str], objective: str) -> float:
+    """Run a study of an objective that sleeps; return the seconds it took."""
     url = server.url.render_as_string(hide_password=False)
     command = ["run", "--no-confirm", "--pruner", "none", "--study", study, "--storage", url]
-    command += ["--objective", f"benchmarks.sleeping:{objective}"]
+    command += ["--objective", f"benchmarks.sleeping:{objective}", "--output", "best.json"]
     command += [word for option in options.items() for word in option]
-    with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            [sys.executable, "-m", "tuner", *command, "--output", f"{folder}/best.json"],
-            cwd=folder, env=kept, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-    if done.returncode != 0:
-        print(done.stderr, file=sys.stderr)
-        done.check_returncode()
+    with tempfile.TemporaryDirectory() as name:
+        setting = Setting(
+            is_quick=False, data_dir=Path(name), servers=(), folder=Path(name), announce=print
+        )
+        return run_python(setting, ["-m", "tuner", *command])
 
 
 if __name__ == "__main__":

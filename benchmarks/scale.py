@@ -54,7 +54,6 @@ _CONNECTIONS = sqlalchemy.text("SELECT COUNT(*) FROM pg_stat_activity WHERE datn
 
 # What was measured of a load, by name.
 Row = dict[str, Any]
-Found = dict[Load, Row]
 
 
 def measure(load: Load) -> Row:
@@ -156,11 +155,11 @@ def main(  # noqa: PLR0913, PLR0917 (a command's options)
     loads = [Load(n, size, trial_seconds, report_seconds, seconds) for n in counts]
     aimed = next((load for load in reversed(loads) if load.n_workers <= _AIMED_AT), loads[0])
     before = loads[: loads.index(aimed)]
-    found: Found = {load: measure_aloud(load) for load in loads}
     series: dict[str, list[Load]] = {f"Trials of one length, in crews of {size}": loads}
     shorter = [load.shorten(load.n_workers / aimed.n_workers) for load in before]
     series["The same trials, as many a second"] = [*shorter, aimed]
     series["Other sizes of crews"] = [aimed, *(replace(aimed, n_per_crew=n) for n in others)]
+    found: dict[Load, Row] = {}
     for load in chain.from_iterable(series.values()):
         if load not in found:
             found[load] = measure_aloud(load)
