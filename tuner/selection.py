@@ -10,7 +10,7 @@ from tuner.compact import read_document
 from tuner.confirmation.values import CONFIRMATION, Confirmation
 from tuner.errors import NoResultError
 from tuner.study import LoadedStudy
-from tuner.train import find_course
+from tuner.train import find_course, has_test_part
 from tuner.workers.config import WorkerConfig
 from tuner.workers.devices import find_n_threads
 from tuner.workers.jobs import run_job
@@ -74,11 +74,13 @@ def find_test_accuracy(loaded: LoadedStudy, trial: FrozenTrial) -> float | None:
 
 
 def measure_test_accuracy(loaded: LoadedStudy, config: WorkerConfig, leaving: Leaving) -> None:
-    """Score the best trial's model on the test set, and store the result.
+    """Score the best trial's model on the test set, if there is one, and store the result.
 
     The test set is read here and for a confirmation, nowhere else, once for a choice: a second call
     for the same trial does nothing.
     """
+    if not has_test_part(loaded.spec):
+        return
     retry = config.retry(leaving)
     best = retry.call("read the study", lambda: get_best_trial(loaded))
     if find_test_accuracy(loaded, best) is not None:

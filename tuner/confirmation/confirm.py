@@ -35,6 +35,7 @@ from tuner.errors import NoResultError, UsageError
 from tuner.models_folder import temporary_models
 from tuner.selection import find_confirmation, get_best_trial, score_on_test
 from tuner.study import LoadedStudy, load_study, open_confirmation
+from tuner.train import has_test_part
 from tuner.workers.config import WorkerConfig
 from tuner.workers.launchers.launch import train_study
 from tuner.workers.local import StudyRun
@@ -248,7 +249,12 @@ def _train(
 def _score(
     race: _Race, confirmation: Confirmation, config: WorkerConfig, leaving: Leaving
 ) -> dict[Literal["min", "1se"], Score]:
-    """Return the test score of each rule's choice: mean and standard error over seeds."""
+    """Return the test score of each rule's choice: mean and standard error over seeds.
+
+    There is none where the data has no test part.
+    """
+    if not has_test_part(race.confirming.spec):
+        return {}
     trials = {rule: race.find_trials(confirmation.chosen(rule)) for rule in _RULES}
     chosen = {trial.number: trial for each in trials.values() for trial in each}
     values = score_on_test(race.confirming, list(chosen.values()), config, leaving)
