@@ -82,6 +82,11 @@ class Lanes(Protocol):
         ...
 
     @property
+    def in_memory(self) -> bool:
+        """Whether all data is in the CPU's memory, where a fork of this process finds it."""
+        ...
+
+    @property
     def next_pass(self) -> int:
         """The number of the pass that ``train_pass`` runs next; a trial records where it began."""
         ...

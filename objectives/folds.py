@@ -35,6 +35,11 @@ class FoldedLanes:
         return self._folds[0].n_free
 
     @property
+    def in_memory(self) -> bool:
+        """Whether all data is in the CPU's memory (see ``Lanes``)."""
+        return self._folds[0].in_memory
+
+    @property
     def program(self) -> str:
         """How trials are trained (see ``Lanes``)."""
         return f"on {len(self._folds)} folds, {self._folds[0].program}"

@@ -29,6 +29,12 @@ class Parts:
     validation: Part
     test: Part | None
 
+    @property
+    def in_memory(self) -> bool:
+        """Tell whether reading any of it again costs next to nothing."""
+        given = (self.train, self.validation, self.test)
+        return all(part.in_memory for part in given if part is not None)
+
     def to(self, device: torch.device) -> "Parts":
         """Return the parts on a device."""
         test = None if self.test is None else self.test.to(device)

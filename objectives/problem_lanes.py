@@ -38,6 +38,11 @@ class ProblemLanes:
         """The data."""
         return self._ready.parts
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether all data is in the CPU's memory (see ``Lanes``)."""
+        return self._ready.device.type == "cpu" and self._ready.parts.in_memory
+
     def take_failures(self) -> dict[int, BaseException]:
         """Return what models have raised since it was asked last, by number (see ``Lanes``)."""
         failures, self._failures = self._failures, {}

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
+import pytest
+
 from tests.hashes import QUICK
 from tuner.__main__ import main
 from tuner.server import passwords
@@ -41,7 +43,10 @@ _PRELOADED = [
 def start_server() -> None:
     """Start the server in the background, unless it runs: it ends with this process."""
     context.set_forkserver_preload(_PRELOADED)
-    forkserver.ensure_running()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in nursery.ONE_THREAD.items():
+            patch.setenv(name, value)
+        forkserver.ensure_running()
 
 
 class Tuner:

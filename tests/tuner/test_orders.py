@@ -76,7 +76,7 @@ def test_workers_in_training_obey_pause_resume_and_stop(
 
 def test_what_a_worker_waits_for_before_it_obeys_takes_less_than_3_seconds() -> None:
     """The rest is for giving back. Other tests wait longer: other tests take the processor."""
-    waits = coordinator.POLL_SECONDS, opening.TICK_SECONDS, trainers.LEAVE_SECONDS
+    waits = coordinator.POLL_SECONDS, opening.TICK_SECONDS, trainers.GRACE_SECONDS
     assert sum(waits) < 3
 
 

@@ -5,6 +5,7 @@ trainer messages are pickles, as the coordinator is trusted; from it they are JS
 code has sent runs nothing here.
 """
 
+import contextlib
 import io
 import json
 import pickle
@@ -42,6 +43,11 @@ class Channel:
         payload = pickle.dumps(message)
         self._unsent += _HEADER.pack(len(payload)) + payload
         self.flush()
+
+    def send_descriptor(self, descriptor: int) -> None:
+        """Send a file descriptor, with one byte; nothing if the other side is gone."""
+        with contextlib.suppress(OSError):
+            socket.send_fds(self._socket, [b"f"], [descriptor])
 
     def flush(self) -> None:
         """Send what was kept, as far as it is taken."""

@@ -11,15 +11,21 @@ from typing import Any
 
 import optuna
 
+from objectives.functions import is_users
 from tuner.workers.messages import LaneWork, Order, Seat
-from tuner.workers.nursery import TrainerProcess, open_nursery, preload
+from tuner.workers.nursery import (
+    FOR_PROBLEMS,
+    Nursery,
+    OpenedNursery,
+    TrainerProcess,
+    open_nursery,
+    preload,
+)
 
 logger = logging.getLogger(__name__)
 
 # How long a trainer that was told to leave may take, before it is killed.
 GRACE_SECONDS = 2.0
-# After that long what they are forked from is not waited for either: it may be reading data.
-LEAVE_SECONDS = 2.3
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.1, 15.0
 
 
@@ -90,6 +96,8 @@ class Crew:
     work: Any
     trainers: list[Trainer]
     is_paused: bool = False
+    # What several trainers of a problem are forked from.
+    _opened: OpenedNursery | None = field(default=None, init=False)
 
     @classmethod
     def start(cls, make_seat: Callable[[int], Seat], work: Any, n_trainers: int) -> "Crew":
@@ -100,13 +108,25 @@ class Crew:
 
     def _fork(self, trainer: Trainer) -> TrainerProcess:
         """Fork a trainer from the server, which may be a new one."""
-        nursery = open_nursery()
-        if isinstance(self.work, LaneWork):
-            preload(None)
-            nursery.load(self.work.training)
-        else:
+        seat, nursery = self.make_seat(trainer.slot), open_nursery()
+        if not isinstance(self.work, LaneWork):
             preload(self.work.objective)
-        return nursery.fork(self.make_seat(trainer.slot), self.work)
+            return nursery.fork(seat, self.work)
+        preload(None)
+        if is_users(self.work.training.objective):
+            nursery.import_modules(FOR_PROBLEMS)
+        if len(self.trainers) == 1:
+            return nursery.fork(seat, self.work)
+        if self._opened is not None and self._opened.is_gone:
+            self._opened.kill()
+            self._opened = None
+        if self._opened is None:
+            self._opened = OpenedNursery(nursery, seat, self.work)
+        return self._opened.fork(seat, self.work)
+
+    @property
+    def _nursery(self) -> Nursery:
+        return self._opened or open_nursery()
 
     @property
     def at_work(self) -> list[Trainer]:
@@ -150,7 +170,7 @@ class Crew:
     def wait(self, seconds: float) -> list[Trainer]:
         """Wait until trainers have something to say, or have ended; return those."""
         processes = [trainer.process for trainer in self.trainers if trainer.process is not None]
-        heard = open_nursery().wait(processes, seconds)
+        heard = self._nursery.wait(processes, seconds)
         return [trainer for trainer in self.trainers if trainer.process in heard]
 
     def dismiss(self, trainer: Trainer) -> None:
@@ -189,17 +209,21 @@ class Crew:
 
     def end(self, *, in_good_order: bool) -> None:
         """End all trainers, within the grace that they have."""
-        deadline = time.monotonic() + LEAVE_SECONDS
+        if self._opened is not None:
+            self._opened.interrupt()
         for trainer in self.trainers:
             trainer.is_retired = True
             if in_good_order and trainer.process is not None and trainer.kill_at is None:
                 self.renew(trainer)
             else:
                 self.dismiss(trainer)
-        deadline = time.monotonic() + 2 * GRACE_SECONDS  # of one that not even a kill ends
+        due = time.monotonic() + GRACE_SECONDS
+        deadline = due + GRACE_SECONDS  # of one that not even a kill ends
         while (left := list(self._processes())) and time.monotonic() < deadline:
             self.kill_overdue()
-            open_nursery().wait(left, 0.05)
+            if self._opened is not None and time.monotonic() >= due:
+                self._opened.kill()
+            self._nursery.wait(left, 0.05)
             for process in left:
                 process.channel.receive()  # so that none waits to be heard
             if time.monotonic() >= deadline:
@@ -208,6 +232,8 @@ class Crew:
         for trainer in self.trainers:
             if trainer.process is not None:
                 trainer.process.channel.close()
+        if self._opened is not None:
+            self._opened.channel.close()
 
     def _processes(self) -> Iterable[TrainerProcess]:
         for trainer in self.trainers:

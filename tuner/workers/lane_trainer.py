@@ -6,6 +6,7 @@ which of them are pruned, is said by the coordinator.
 
 import logging
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -25,14 +26,29 @@ from tuner.workers.users_code import failed, forget_our_names
 logger = logging.getLogger(__name__)
 
 
-def train_lanes(link: Link, work: LaneWork, device: str, n_threads: int) -> None:
-    """Serve the coordinator until it says that it is enough."""
+def open_lanes(work: LaneWork, device: str, n_threads: int) -> Lanes | ObjectiveError:
+    """Open what trials train in, or return why that cannot be."""
     torch.set_num_threads(n_threads)
     try:
         with forget_our_names(os.getcwd()):
-            lanes = open_training(replace(work.training, device=device), work.n_lanes)
+            return open_training(replace(work.training, device=device), work.n_lanes)
     except ObjectiveError as error:
-        return link.tell("refused", type(error).__name__, str(error))
+        return error
+
+
+def may_be_forked(lanes: Lanes | ObjectiveError) -> bool:
+    """Tell whether a fork of this process could train in these: no other thread runs, of torch or
+    of a user's module, and all data is in memory.
+    """
+    tasks = "/proc/self/task"
+    n_threads = len(os.listdir(tasks)) if os.path.isdir(tasks) else threading.active_count()
+    return n_threads == 1 and (isinstance(lanes, ObjectiveError) or lanes.in_memory)
+
+
+def train_lanes(lanes: Lanes | ObjectiveError, link: Link, work: LaneWork) -> None:
+    """Serve the coordinator until it says that it is enough."""
+    if isinstance(lanes, ObjectiveError):
+        return link.tell("refused", type(lanes).__name__, str(lanes))
     link.tell("ready", lanes.n_free, lanes.program, None)
     trainer = _LaneTrainer(link, lanes, work)
     while (start := link.find_start(wait=not trainer.has_trials)) or trainer.has_trials:

@@ -62,6 +62,13 @@ class LaneWork:
 
 
 @dataclass(frozen=True)
+class Opening:
+    """Open what trainers are to train, and be what they are forked from."""
+
+    work: LaneWork
+
+
+@dataclass(frozen=True)
 class Job:
     """A function, named as ``module:function``, to be called once where torch is; its result is
     JSON."""

@@ -9,24 +9,31 @@ import random
 import socket
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 
 from objectives import ObjectiveError
 from tuner.logs import about, set_up_logging
 from tuner.workers.devices import choose_device, limit_threads
 from tuner.workers.link import Link
-from tuner.workers.messages import FunctionWork, Job, LaneWork, Seat
+from tuner.workers.messages import FunctionWork, Job, LaneWork, Opening, Seat
 
 logger = logging.getLogger(__name__)
 
 
-def run_trainer(end: socket.socket) -> int:
-    """Train what the coordinator says; return the exit status."""
+def run_trainer(end: socket.socket, train: Callable[[Link, LaneWork], None] | None = None) -> int:
+    """Train what the coordinator says; return the exit status.
+
+    ``train`` is what trains lanes where they were open when this process was forked.
+    """
     link = Link(end)
     seat, work = link.receive_work()
     _take_seat(seat)
     try:
         with about(**seat.about):
-            _work(link, seat, work)
+            if isinstance(work, Opening):
+                return _open_for_others(end, seat, work.work)
+            _work(link, seat, work, train)
     except KeyboardInterrupt:
         pass  # told to leave
     except BaseException as error:
@@ -53,13 +60,30 @@ def _take_seat(seat: Seat) -> None:
     sys.stdout = sys.stderr
 
 
-def _work(link: Link, seat: Seat, work: FunctionWork | LaneWork | Job) -> None:
+def _open_for_others(end: socket.socket, seat: Seat, work: LaneWork) -> int:
+    """Open the study that trainers are forked to train; return the exit status."""
+    from tuner.workers.forking import serve_or_train
+    from tuner.workers.lane_trainer import may_be_forked, open_lanes, train_lanes
+
+    lanes = open_lanes(work, choose_device(seat), seat.n_threads)
+    run = partial(run_trainer, train=partial(train_lanes, lanes))
+    return serve_or_train(end, run, fits=may_be_forked(lanes))
+
+
+def _work(
+    link: Link,
+    seat: Seat,
+    work: FunctionWork | LaneWork | Job,
+    train: Callable[[Link, LaneWork], None] | None,
+) -> None:
     device = choose_device(seat)
     match work:
+        case LaneWork() if train is not None:
+            train(link, work)
         case LaneWork():
-            from tuner.workers.lane_trainer import train_lanes
+            from tuner.workers.lane_trainer import open_lanes, train_lanes
 
-            train_lanes(link, work, device, seat.n_threads)
+            train_lanes(open_lanes(work, device, seat.n_threads), link, work)
         case FunctionWork():
             from tuner.workers.function_trainer import train_functions
 
