@@ -30,7 +30,9 @@ def find_slope(box: Box, surface: Surface) -> tuple[float, float, float] | None:
     at = np.log10(companions), np.log10(strengths)[by_companion.argmax(2)]
     slopes = _regress(*at, by_companion.max(2), surface.one_training)
     low, high = np.quantile(slopes[1:], [0.025, 0.975])
-    return float(slopes[0]), float(low), float(high)
+    # The digits that follow depend on the threads of whoever computes it.
+    slope, low, high = (round(float(each), 6) + 0.0 for each in (slopes[0], low, high))
+    return slope, low, high
 
 
 def _regress(x: Floats, y: Floats, heights: Floats, unit: float) -> Floats:
