@@ -165,7 +165,7 @@ def _check_loss(ready: Ready, lane: Lane) -> None:
     batch, _ = next(ready.training_batches(0))
     _check_labels(ready, lane, batch)
     lane.model.train()
-    with _explaining("the loss of a batch"):
+    with _explaining(f"the loss of a batch{_tell_types(lane, batch)}"):
         loss: Any = lane.model(batch, 0.0)
     if not isinstance(loss, torch.Tensor) or loss.dim() > 0:
         form = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
@@ -176,6 +176,16 @@ def _check_loss(ready: Ready, lane: Lane) -> None:
         )
     if not math.isfinite(value := float(loss.detach())):
         raise ProblemError(f"the loss of a new model is {value}: look at data and loss")
+
+
+def _tell_types(lane: Lane, batch: Any) -> str:
+    """Say of which types data and model are, where they differ."""
+    (model,) = {parameter.dtype for parameter in trained(lane.model).values()}
+    data = {tensor.dtype for tensor in leaves(batch) if tensor.is_floating_point()} - {model}
+    if not data:
+        return ""
+    *others, own = (str(each).removeprefix("torch.") for each in (*data, model))
+    return f" ({' and '.join(others)} data, a {own} model: `prepare` can convert it)"
 
 
 def _check_penalties(ready: Ready, lane: Lane) -> None:
@@ -206,7 +216,7 @@ def _check_labels(ready: Ready, lane: Lane, batch: Any) -> None:
     inputs, target = split_batch(batch)
     if not isinstance(target, torch.Tensor) or target.is_floating_point():
         return
-    with _explaining("the model"), torch.no_grad():
+    with _explaining(f"the model{_tell_types(lane, batch)}"), torch.no_grad():
         output = predict(lane.model.eval().model, inputs)
     if not isinstance(output, torch.Tensor) or output.dim() < 2:
         form = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__

@@ -377,6 +377,10 @@ _BAD: dict[str, tuple[dict[str, Any], str]] = {
         "the loss is no scalar but (16,)",
     ),
     "loss raises": ({"loss": lambda o, t: o[t, 9]}, "the loss of a batch raised IndexError"),
+    "double model": (
+        {"model": lambda: nn.Linear(4, 2).double()},
+        "(float32 data, a float64 model: `prepare` can convert it)",
+    ),
     "constant loss": ({"loss": lambda _o, _t: torch.tensor(1.0)}, "does not depend on the model"),
     "metric raises": ({"metric": lambda _o, _t: 1 / 0}, "raised ZeroDivisionError"),
     "metric nan": ({"metric": lambda _o, _t: float("nan")}, "over the validation part is nan"),
