@@ -4,9 +4,11 @@ What fits a quarter of the free memory is read once and kept; what does not come
 DataLoader, one for all lanes of a trainer.
 """
 
+import contextlib
 import hashlib
 import math
 import os
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -125,10 +127,9 @@ class ExamplePart:
         )
 
     def digest(self) -> str:
-        """Return a SHA-256 of how many there are, and of the first and the last batch."""
-        ends = {0, self.n - 1}
-        batch = next(self.batches(np.array(sorted(ends)), len(ends)))
-        return hashlib.sha256(f"{self.n}{TensorPart(batch).digest()}".encode()).hexdigest()
+        """Return a SHA-256 of how many there are, and of the first and the last."""
+        ends = sorted({0, self.n - 1})
+        return _digest_few(self.n, lambda: self.batches(np.array(ends), len(ends)))
 
 
 @dataclass(frozen=True)
@@ -149,8 +150,17 @@ class BatchPart:
 
     def digest(self) -> str:
         """Return a SHA-256 of how many there are, and of the first."""
-        first = TensorPart(next(self.batches(np.arange(1), 1))).digest()
-        return hashlib.sha256(f"{self.n}{first}".encode()).hexdigest()
+        return _digest_few(self.n, lambda: self.batches(np.arange(1), 1))
+
+
+def _digest_few(n: int, read: Callable[[], Iterator[Any]]) -> str:
+    """Return a SHA-256 of a number and of the first batch, if that is the same whenever read."""
+    digests = set()
+    for _ in range(2):
+        seed_draws(0)  # say for a DataLoader that shuffles
+        digests.add(TensorPart(next(read())).digest())
+    first = digests.pop() if len(digests) == 1 else ""
+    return hashlib.sha256(f"{n}{first}".encode()).hexdigest()
 
 
 def read_part(
@@ -181,6 +191,13 @@ def read_part(
 def _is_list_of_examples(data: Any) -> bool:
     """Tell a list of examples from a list of tensors, by its first item."""
     return isinstance(data, list) and bool(data) and isinstance(data[0], tuple | Mapping)
+
+
+def seed_draws(seed: int) -> None:
+    """Let data draw what it draws, as transforms do, from a seed of its own."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)
 
 
 def leaves(tree: Any) -> Iterator[torch.Tensor]:
@@ -294,7 +311,7 @@ def _read_examples(
         ) from error
     put_together = collate or default_collate
     indices = np.arange(n)
-    if n == 0 or _estimate_bytes(data, name, n) > _MEMORY_SHARE * _free_bytes():
+    if n == 0 or not _can_be_kept(data, name, n):
         return ExamplePart(data, put_together, n_workers, in_memory=False, indices=indices)
     examples = list(_explained(name, lambda: (data[i] for i in range(n))))
     if collate is None:
@@ -316,10 +333,38 @@ def _explained(name: str, make: Callable[[], Iterable[Any]]) -> Iterator[Any]:
         raise DataError(f"{name}: reading it raised {type(error).__name__}: {error}") from error
 
 
-def _estimate_bytes(data: Any, name: str, n: int) -> float:
-    step = math.ceil(n / _SAMPLE)
-    sample = list(_explained(name, lambda: (data[i] for i in range(0, n, step))))
-    return n * sum(_bytes_of(each) for each in sample) / len(sample)
+def _can_be_kept(data: Any, name: str, n: int) -> bool:
+    """Tell whether examples fit into memory, and are the same whenever they are read.
+
+    Those that are drawn anew each time, as by transforms that augment images, are to be.
+    """
+
+    few = range(0, n, math.ceil(n / _SAMPLE))
+
+    def read(seed: int) -> list[Any]:
+        seed_draws(seed)
+        return list(_explained(name, lambda: (data[i] for i in few)))
+
+    sample = read(0)
+    n_bytes = n * sum(_bytes_of(each) for each in sample) / len(sample)
+    return n_bytes <= _MEMORY_SHARE * _free_bytes() and _is_equal(sample, read(1))
+
+
+def _is_equal(one: Any, other: Any) -> bool:
+    """Tell whether examples hold the same numbers."""
+    pair = [list(_numbers(each)) for each in (one, other)]
+    return len(pair[0]) == len(pair[1]) and all(map(torch.equal, *pair))
+
+
+def _numbers(examples: Any) -> Iterator[torch.Tensor]:
+    if isinstance(examples, Mapping):
+        examples = list(examples.values())
+    if isinstance(examples, tuple | list):
+        for each in examples:
+            yield from _numbers(each)
+    elif isinstance(examples, torch.Tensor | np.ndarray | int | float):
+        with contextlib.suppress(TypeError):  # an array of objects
+            yield torch.as_tensor(examples).nan_to_num()
 
 
 def _bytes_of(example: Any) -> int:

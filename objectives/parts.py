@@ -170,8 +170,7 @@ def _split_by(
 
 
 def _fingerprints(part: TensorPart) -> Iterable[int]:
-    rows = [
-        tensor.cpu().contiguous().reshape(len(tensor), -1).numpy() for tensor in leaves(part.tree)
-    ]
+    flat = (tensor.cpu().contiguous().reshape(len(tensor), -1) for tensor in leaves(part.tree))
+    rows = [tensor.view(torch.uint8).numpy() for tensor in flat]  # NumPy knows no bfloat16
     for index in range(part.n):
         yield hash(tuple(row[index].tobytes() for row in rows))

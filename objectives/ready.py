@@ -1,6 +1,5 @@
 """A problem with its data, ready to be trained: its batches, its new lanes, its metric."""
 
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
@@ -11,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from objectives.base import TrainingConfig
-from objectives.data import BatchPart, Part, TensorPart, batch_length, map_tensors
+from objectives.data import BatchPart, Part, TensorPart, batch_length, map_tensors, seed_draws
 from objectives.device import choose_device
 from objectives.errors import ProblemError
 from objectives.facts import LastBatch, Params, choose_last_batch
@@ -93,18 +92,11 @@ class Ready:
         draws = prepare is not None or not isinstance(part, TensorPart)
         for place in count():
             if draws:
-                _seed_draws(derive_seed(self.seed, f"data {number}", place))
+                seed_draws(derive_seed(self.seed, f"data {number}", place))
             if (batch := next(batches, None)) is None:
                 return
             there = map_tensors(lambda tensor: tensor.to(self.device), batch)
             yield there if prepare is None else prepare(there)
-
-
-def _seed_draws(seed: int) -> None:
-    """Let data draw what it draws, as transforms do, from a seed of its own."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.default_generator.manual_seed(seed)
 
 
 def make_ready(problem: Problem, config: TrainingConfig) -> list[Ready]:
