@@ -163,12 +163,11 @@ def _main(
 @brake_options.with_brake_options
 @worker_options.with_worker_options
 @engine_options.with_engine_options
+@options.with_study
 def run(
     context: typer.Context,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    study: options.StudyName = options.DEFAULT_STUDY,
+    storage: str,
+    study: str,
     trials: options.Trials = None,
     timeout: options.Timeout = None,
     max_retries: options.MaxRetries = None,
@@ -221,12 +220,11 @@ def run(
 @app.command(epilog="Example: tuner create --trials 200 --storage postgresql://user@host/tuner")
 @spec_options.with_spec_options()
 @brake_options.with_brake_options
+@options.with_study
 def create(
     context: typer.Context,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    study: options.StudyName = options.DEFAULT_STUDY,
+    storage: str,
+    study: str,
     trials: options.Trials = None,
     timeout: options.Timeout = None,
     max_retries: options.MaxRetries = None,
@@ -293,14 +291,8 @@ add_worker_command(app)
 
 
 @app.command(epilog="Example: tuner status --study simplenet-mnist --json")
-def status(
-    context: typer.Context,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    study: options.StudyName = options.DEFAULT_STUDY,
-    as_json: options.Json = False,
-) -> None:
+@options.with_study
+def status(context: typer.Context, storage: str, study: str, as_json: options.Json = False) -> None:
     """Show a study's progress, best trial, workers and ETA."""
     from tuner.report import StudyStatus, load_status, result_console, status_table
     from tuner.selection import find_confirmation
@@ -322,14 +314,8 @@ def status(
 
 
 @app.command(epilog="Example: tuner trials --json")
-def trials(
-    context: typer.Context,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    study: options.StudyName = options.DEFAULT_STUDY,
-    as_json: options.Json = False,
-) -> None:
+@options.with_study
+def trials(context: typer.Context, storage: str, study: str, as_json: options.Json = False) -> None:
     """List a study's trials, one row each."""
     from tuner.report import list_trials, result_console, trials_table
     from tuner.study import load_study_to_read

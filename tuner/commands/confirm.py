@@ -22,12 +22,11 @@ def add_confirm_command(app: typer.Typer) -> None:
 
 @worker_options.with_worker_options
 @engine_options.with_engine_options
+@options.with_study
 def confirm(
     context: typer.Context,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    study: options.StudyName = options.DEFAULT_STUDY,
+    storage: str,
+    study: str,
     seeds: answer_options.Seeds = None,
     workers: options.Workers = None,
     as_json: options.Json = False,

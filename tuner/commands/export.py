@@ -26,12 +26,11 @@ def add_export_command(app: typer.Typer) -> None:
     app.command(epilog="Example: tuner export --format toml --output best_lambda.toml")(export)
 
 
+@options.with_study
 def export(
     context: typer.Context,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    study: options.StudyName = options.DEFAULT_STUDY,
+    storage: str,
+    study: str,
     rule: answer_options.Rule = None,
     format_name: answer_options.Format = "json",
     optimizer: answer_options.Optimizer = None,

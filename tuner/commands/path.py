@@ -27,11 +27,10 @@ def add_path_command(app: typer.Typer) -> None:
     app.command("path", epilog="Example: tuner path --study digits --format png")(_path)
 
 
+@options.with_study
 def _path(
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    study: options.StudyName = options.DEFAULT_STUDY,
+    storage: str,
+    study: str,
     output_dir: answer_options.OutputDir = Path(),
     formats: answer_options.PictureFormats = None,
     only: answer_options.Only = None,

@@ -25,10 +25,9 @@ def add_serve_commands(app: typer.Typer) -> None:
     app.command(epilog="Example: tuner serve --host 0.0.0.0 --trusted-proxy 10.0.0.7")(serve)
 
 
+@options.with_storage
 def dashboard(
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
+    storage: str,
     host: service_options.Host = "127.0.0.1",
     port: service_options.Port = 8080,
     writable: service_options.Writable = False,
@@ -49,10 +48,9 @@ def dashboard(
         )
 
 
+@options.with_storage
 def serve(
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
+    storage: str,
     host: service_options.Host = "127.0.0.1",
     port: service_options.Port = 8080,
     trusted_proxy: service_options.TrustedProxies = None,

@@ -44,13 +44,9 @@ def add_state_commands(app: typer.Typer) -> None:
 
 
 def _command(name: str, state: "StudyState", told: str) -> Callable[..., None]:
+    @options.with_study
     def command(
-        context: typer.Context,
-        config: options.Config = None,
-        storage: options.Storage = options.DEFAULT_STORAGE,
-        storage_password_file: options.StoragePasswordFile = None,
-        study: options.StudyName = options.DEFAULT_STUDY,
-        as_json: options.Json = False,
+        context: typer.Context, storage: str, study: str, as_json: options.Json = False
     ) -> None:
         if (remote := find_remote(context)) is not None:
             remote.set_state(study, name)

@@ -29,12 +29,8 @@ storage_app = typer.Typer(
 
 
 @storage_app.command(epilog="Example: tuner storage check --storage sqlite:///tuner.db --json")
-def check(
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    as_json: options.Json = False,
-) -> None:
+@options.with_storage
+def check(storage: str, as_json: options.Json = False) -> None:
     """Show versions and contents of the database; exit 1 with a line for each problem."""
     from storage import check_storage
 
@@ -62,12 +58,8 @@ def _describe(report: "StorageReport") -> str:
 
 
 @storage_app.command(epilog="Example: tuner storage upgrade --storage postgresql://user@host/tuner")
-def upgrade(
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    as_json: options.Json = False,
-) -> None:
+@options.with_storage
+def upgrade(storage: str, as_json: options.Json = False) -> None:
     """Bring a database that an older version made to this one, or create one; stop its workers
     first.
     """
@@ -81,12 +73,8 @@ def upgrade(
 
 
 @storage_app.command(epilog="Example: tuner storage backup tuner-monday.db")
-def backup(
-    file: CopyFile,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-) -> None:
+@options.with_storage
+def backup(file: CopyFile, storage: str) -> None:
     """Copy an SQLite database to a new file, as it is at this moment; workers may go on."""
     from storage import back_up, mask_url
 
@@ -95,12 +83,8 @@ def backup(
 
 
 @storage_app.command(epilog="Example: tuner storage restore tuner-monday.db")
-def restore(
-    file: CopyFile,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-) -> None:
+@options.with_storage
+def restore(file: CopyFile, storage: str) -> None:
     """Put such a copy in the place of an SQLite database that nobody uses, which is kept."""
     from storage import mask_url, restore
 

@@ -53,12 +53,11 @@ OnlyStudyName = Annotated[
 
 
 @study_app.command(epilog="Example: tuner study copy --to postgresql://user@host/tuner")
+@options.with_study
 def copy(
     to: To,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    study: options.StudyName = options.DEFAULT_STUDY,
+    storage: str,
+    study: str,
     to_password_file: ToPasswordFile = None,
     as_json: options.Json = False,
 ) -> None:
@@ -70,14 +69,8 @@ def copy(
 
 
 @study_app.command(epilog="Example: tuner study dump --study digits --file digits.db")
-def dump(
-    file: File,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    study: options.StudyName = options.DEFAULT_STUDY,
-    as_json: options.Json = False,
-) -> None:
+@options.with_study
+def dump(file: File, storage: str, study: str, as_json: options.Json = False) -> None:
     """Copy a study to a new file, which every command takes as --storage sqlite:///FILE."""
     from tuner.copying import dump_study
 
@@ -85,13 +78,9 @@ def dump(
 
 
 @study_app.command(epilog="Example: tuner study load --file digits.db")
+@options.with_storage
 def load(
-    file: File,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    study: OnlyStudyName = None,
-    as_json: options.Json = False,
+    file: File, storage: str, study: OnlyStudyName = None, as_json: options.Json = False
 ) -> None:
     """Copy a study from such a file to the storage."""
     from storage import mask_url

@@ -23,10 +23,9 @@ Number = Annotated[int, typer.Argument(help="Number, as `tuner token list` shows
 
 
 @token_app.command(epilog="Example: tuner token create --role operator --expires 30d --name ci")
+@options.with_storage
 def create(
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
+    storage: str,
     role: service_options.RoleName = "viewer",
     expires: service_options.Expires = None,
     name: service_options.TokenName = "",
@@ -48,12 +47,8 @@ def create(
 
 
 @token_app.command("list", epilog="Example: tuner token list")
-def list_(
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    as_json: options.Json = False,
-) -> None:
+@options.with_storage
+def list_(storage: str, as_json: options.Json = False) -> None:
     """Show all tokens: what they are for, whether they are valid, when they were last used (to
     the hour); never themselves.
     """
@@ -92,13 +87,8 @@ def _tell(row: Mapping[str, object]) -> str:
 
 
 @token_app.command(epilog="Example: tuner token revoke 3")
-def revoke(
-    number: Number,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    as_json: options.Json = False,
-) -> None:
+@options.with_storage
+def revoke(number: Number, storage: str, as_json: options.Json = False) -> None:
     """End a token for good, at once."""
     from storage import open_storage, revoke_token
 

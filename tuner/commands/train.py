@@ -53,16 +53,16 @@ def add_train_command(app: typer.Typer) -> None:
     command(with_options(train))
 
 
+@options.with_study
 def train(
     context: typer.Context,
     train_weight_decay: _TrainedDecay = None,
     train_lr: _Lr = None,
     set_: _Set = None,
     trial: options.TrialNumber = None,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    study: options.StudyName = options.DEFAULT_STUDY,
+    *,
+    storage: str,
+    study: str,
     data_dir: worker_options.DataDir = Path("data"),
     device: worker_options.Device = "auto",
     threads: worker_options.Threads = None,

@@ -33,11 +33,10 @@ Name = Annotated[str, typer.Argument(help="Name to sign in with.", metavar="NAME
 
 
 @user_app.command(epilog="Example: tuner user add ann --role admin")
+@options.with_storage
 def add(
     name: Name,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
+    storage: str,
     role: service_options.RoleName = "viewer",
     password_stdin: service_options.PasswordStdin = False,
     as_json: options.Json = False,
@@ -57,12 +56,8 @@ def add(
 
 
 @user_app.command("list", epilog="Example: tuner user list --json")
-def list_(
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    as_json: options.Json = False,
-) -> None:
+@options.with_storage
+def list_(storage: str, as_json: options.Json = False) -> None:
     """Show all users with their roles."""
     from storage import list_users, open_storage
 
@@ -78,13 +73,8 @@ def list_(
 
 
 @user_app.command(epilog="Example: tuner user remove ann")
-def remove(
-    name: Name,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    as_json: options.Json = False,
-) -> None:
+@options.with_storage
+def remove(name: Name, storage: str, as_json: options.Json = False) -> None:
     """Remove a user, whose sessions end at once."""
     from storage import open_storage, remove_user
 
@@ -95,11 +85,10 @@ def remove(
 
 
 @user_app.command(epilog="Example: tuner user passwd ann")
+@options.with_storage
 def passwd(
     name: Name,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
+    storage: str,
     password_stdin: service_options.PasswordStdin = False,
     as_json: options.Json = False,
 ) -> None:
@@ -115,13 +104,9 @@ def passwd(
 
 
 @user_app.command(epilog="Example: tuner user role ann --role operator")
+@options.with_storage
 def role(
-    name: Name,
-    role: service_options.RoleName,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    as_json: options.Json = False,
+    name: Name, role: service_options.RoleName, storage: str, as_json: options.Json = False
 ) -> None:
     """Change a user's role, also in sessions that are open."""
     from storage import open_storage, set_role
@@ -134,10 +119,9 @@ def role(
 
 
 @user_app.command(epilog="Example: tuner user log --limit 20")
+@options.with_storage
 def log(
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
+    storage: str,
     limit: service_options.LogLimit = 100,
     delete_older: service_options.DeleteOlder = None,
     as_json: options.Json = False,

@@ -17,11 +17,10 @@ def add_worker_command(app: typer.Typer) -> None:
 
 
 @worker_options.with_worker_options
+@options.with_storage
 def worker(
     context: typer.Context,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
+    storage: str,
     study: service_options.AnyStudyName = None,
     exit_when_idle: service_options.ExitWhenIdle = False,
     workers: worker_options.Trainers = 1,
