@@ -28,6 +28,7 @@ from tuner.commands.check import add_check_command
 from tuner.commands.confirm import add_confirm_command
 from tuner.commands.export import add_export_command
 from tuner.commands.path import add_path_command
+from tuner.commands.printing import tell
 from tuner.commands.serve import add_serve_commands
 from tuner.commands.state import add_state_commands
 from tuner.commands.storage import storage_app
@@ -209,10 +210,7 @@ def run(
             confirms=confirm,
         )
         result = run_study(request, progress_console(), leaving)
-    if as_json:
-        print(to_json(_run_json(result)))
-    else:
-        show(summary(result, storage))
+    tell(_run_json(result), summary(result, storage), as_json=as_json)
     if result.problem is not None:
         raise StudyFailedError(result.problem)
 
@@ -248,10 +246,8 @@ def create(
         wish |= {"brakes": brake_options.given(context), "confirm": confirm}
         wish |= {"warm_start": warm_start}
         created = remote.with_storage(remote.create(study, wish))
-        if as_json:
-            print(to_json(created))
-        else:
-            show(_progress(study, created["n_finished"], created["n_trials"]))
+        progress = _progress(study, created["n_finished"], created["n_trials"])
+        tell(created, progress, as_json=as_json)
         return
     from storage import create_storage
     from tuner.confirmation.wish import ask_once
@@ -275,11 +271,12 @@ def create(
     if confirm:
         ask_once(loaded)
     status = load_status(loaded)
-    if as_json:
-        print(to_json({**asdict(status), "spec": loaded.spec.model_dump(mode="json")}))
-    else:
-        show(_progress(study, status.n_finished, status.n_trials))
-        show(f"Workers join with: {follow_up('worker', storage)} --study {shlex.quote(study)}")
+    tell(
+        {**asdict(status), "spec": loaded.spec.model_dump(mode="json")},
+        _progress(study, status.n_finished, status.n_trials),
+        f"Workers join with: {follow_up('worker', storage)} --study {shlex.quote(study)}",
+        as_json=as_json,
+    )
 
 
 def _progress(study: str, n_finished: int, n_trials: int) -> str:

@@ -1,17 +1,13 @@
-"""The command that trains a study's candidates on fresh seeds: `tuner confirm`.
-
-A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
-"""
+"""The command that trains a study's candidates on fresh seeds: `tuner confirm`."""
 
 import logging
 
 import typer
 
 from tuner.commands import answer_options, engine_options, options, worker_options
+from tuner.commands.printing import tell
 from tuner.logs import about, set_level
-from tuner.plain import show
 from tuner.serving import find_remote
-from tuner.strict_json import to_json
 from tuner.workers.shutdown import Leaving
 
 
@@ -40,10 +36,8 @@ def confirm(
     """
     if (remote := find_remote(context)) is not None:
         asked = remote.confirm(study, seeds)
-        if as_json:
-            print(to_json(asked))
-        else:
-            show(f"Study {study!r} is confirmed by workers of all studies once its search is over")
+        sentence = f"Study {study!r} is confirmed by workers of all studies once its search is over"
+        tell(asked, sentence, as_json=as_json)
         return
     leaving = Leaving()
     with leaving.listening(), about(study=study):
@@ -60,7 +54,5 @@ def confirm(
         request = ConfirmRequest(worker, workers, seeds)
         confirmation = confirm_study(request, progress_console(), leaving)
         evidence = build_document(load_study_to_read(storage, study))["evidence"]
-    if as_json:
-        print(to_json(confirmation.model_dump(mode="json")))
-    else:
-        show("\n".join(tell_confirmation(confirmation, evidence)))
+    lines = tell_confirmation(confirmation, evidence)
+    tell(confirmation.model_dump(mode="json"), *lines, as_json=as_json)

@@ -1,7 +1,4 @@
-"""The command that hands out the answer: `tuner export`, its versions, and its pin.
-
-A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
-"""
+"""The command that hands out the answer: `tuner export`, its versions, and its pin."""
 
 import sys
 from typing import TYPE_CHECKING, Any, cast, get_args

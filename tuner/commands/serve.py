@@ -1,7 +1,4 @@
-"""The commands that serve pages: `tuner dashboard` for one person, `tuner serve` for many.
-
-A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
-"""
+"""The commands that serve pages: `tuner dashboard` for one person, `tuner serve` for many."""
 
 import contextlib
 import os

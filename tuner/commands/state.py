@@ -1,7 +1,4 @@
-"""The commands that a running study's workers obey within an epoch: pause, resume and stop.
-
-A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
-"""
+"""The commands that a running study's workers obey within an epoch: pause, resume and stop."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -9,9 +6,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from tuner.commands import options
-from tuner.plain import show
+from tuner.commands.printing import tell
 from tuner.serving import find_remote
-from tuner.strict_json import to_json
 
 if TYPE_CHECKING:
     from storage import StudyState
@@ -52,10 +48,8 @@ def _command(name: str, state: "StudyState", told: str) -> Callable[..., None]:
             remote.set_state(study, name)
         else:
             _set_state(storage, study, state)
-        if as_json:
-            print(to_json({"study": study, "state": state}, indent=None))
-        else:
-            show(f"Study {study!r} {told}")
+        document = {"study": study, "state": state}
+        tell(document, f"Study {study!r} {told}", as_json=as_json, indent=None)
 
     return command
 

@@ -1,7 +1,4 @@
-"""The commands that look after the database: `tuner storage check`, `upgrade`, `backup`, `restore`.
-
-A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
-"""
+"""The commands on the database: `tuner storage check`, `upgrade`, `backup`, `restore`."""
 
 import sys
 from dataclasses import asdict
@@ -11,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.commands import options
+from tuner.commands.printing import tell
 from tuner.plain import show
-from tuner.strict_json import to_json
 
 if TYPE_CHECKING:
     from storage import StorageReport, Upgrade
@@ -35,10 +32,7 @@ def check(storage: str, as_json: options.Json = False) -> None:
     from storage import check_storage
 
     report = check_storage(storage)
-    if as_json:
-        print(to_json(asdict(report)))
-    else:
-        show(_describe(report))
+    tell(asdict(report), _describe(report), as_json=as_json)
     for problem in report.problems:
         show(f"tuner: {problem}", file=sys.stderr)
     raise typer.Exit(1 if report.problems else 0)
@@ -66,10 +60,8 @@ def upgrade(storage: str, as_json: options.Json = False) -> None:
     from storage import mask_url, upgrade_storage
 
     upgraded = upgrade_storage(storage)
-    if as_json:
-        print(to_json({**asdict(upgraded), "was_current": upgraded.was_current}))
-    else:
-        show(f"Storage {mask_url(storage)} {_tell(upgraded)}")
+    document = {**asdict(upgraded), "was_current": upgraded.was_current}
+    tell(document, f"Storage {mask_url(storage)} {_describe_upgrade(upgraded)}", as_json=as_json)
 
 
 @storage_app.command(epilog="Example: tuner storage backup tuner-monday.db")
@@ -94,7 +86,7 @@ def restore(file: CopyFile, storage: str) -> None:
         show(f"What was there before is kept as {kept}")
 
 
-def _tell(upgraded: "Upgrade") -> str:
+def _describe_upgrade(upgraded: "Upgrade") -> str:
     before, after = upgraded.before, upgraded.after
     if upgraded.was_current:
         return f"is current: version {after.ours}, Optuna's tables {after.optuna}"

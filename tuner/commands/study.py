@@ -1,7 +1,4 @@
-"""The commands that take a study elsewhere: `tuner study copy`, `tuner study dump` and `load`.
-
-A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
-"""
+"""The commands that take a study elsewhere: `tuner study copy`, `tuner study dump` and `load`."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.commands import options
-from tuner.plain import show
-from tuner.strict_json import to_json
+from tuner.commands.printing import tell
 
 if TYPE_CHECKING:
     from storage import Copied
@@ -90,9 +86,8 @@ def load(
 
 
 def _tell(copied: Sequence["Copied"], where: str, *, as_json: bool) -> None:
-    if as_json:
-        print(to_json({"to": where, "studies": [asdict(each) for each in copied]}))
-        return
+    lines = []
     for each in copied:
         given_back = f", {each.n_given_back} of them given back" if each.n_given_back else ""
-        show(f"Study {each.study!r} is in {where} now: {each.n_trials} trials{given_back}")
+        lines.append(f"Study {each.study!r} is in {where} now: {each.n_trials} trials{given_back}")
+    tell({"to": where, "studies": [asdict(each) for each in copied]}, *lines, as_json=as_json)

@@ -1,7 +1,4 @@
-"""The command that trains once, outside any search: `tuner train`.
-
-A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
-"""
+"""The command that trains once, outside any search: `tuner train`."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

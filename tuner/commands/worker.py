@@ -1,7 +1,4 @@
-"""The command that trains for others: `tuner worker`, at one study or at all that are open.
-
-A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
-"""
+"""The command that trains for others: `tuner worker`, at one study or at all that are open."""
 
 import typer
 
