@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Engine, Row, Select, String, bindparam, delete, func, insert, select, update
+from sqlalchemy import Engine, Select, String, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from storage.accounts import Role
@@ -126,9 +126,7 @@ def find_sessions(engine: Engine, given: Collection[str]) -> dict[str, Bearer]:
     return {secret: Bearer(row.name, Role(row.role)) for secret, row in rows}
 
 
-def _find(
-    engine: Engine, query: Select[Any], given: Collection[str]
-) -> Iterator[tuple[str, Row[Any]]]:
+def _find(engine: Engine, query: Select[Any], given: Collection[str]) -> Iterator[tuple[str, Any]]:
     """Yield the row of each secret that is found."""
     by_digest = {_digest(secret): secret for secret in given}
     if by_digest:
