@@ -24,19 +24,19 @@ from tuner.commands import (
     spec_options,
     worker_options,
 )
-from tuner.commands.check import add_check_command
-from tuner.commands.confirm import add_confirm_command
-from tuner.commands.export import add_export_command
-from tuner.commands.path import add_path_command
+from tuner.commands.check import check
+from tuner.commands.confirm import confirm
+from tuner.commands.export import export
+from tuner.commands.path import path
 from tuner.commands.printing import tell
-from tuner.commands.serve import add_serve_commands
+from tuner.commands.serve import dashboard, serve
 from tuner.commands.state import add_state_commands
 from tuner.commands.storage import storage_app
 from tuner.commands.study import study_app
 from tuner.commands.tokens import token_app
-from tuner.commands.train import add_train_command
+from tuner.commands.train import train
 from tuner.commands.users import user_app
-from tuner.commands.worker import add_worker_command
+from tuner.commands.worker import worker
 from tuner.errors import StudyFailedError, TunerError, UsageError
 from tuner.logs import about, say_end, set_level, set_up_logging
 from tuner.plain import make_output_plain, show
@@ -283,8 +283,10 @@ def _progress(study: str, n_finished: int, n_trials: int) -> str:
     return f"Study {study!r}: {n_finished} of {n_trials} trials finished"
 
 
-add_confirm_command(app)
-add_worker_command(app)
+app.command(epilog="Example: tuner confirm --study simplenet-mnist --workers 2")(confirm)
+app.command(epilog="Example: tuner worker --storage postgresql://user@host/tuner --study NAME")(
+    worker
+)
 
 
 @app.command(epilog="Example: tuner status --study simplenet-mnist --json")
@@ -327,12 +329,13 @@ def trials(context: typer.Context, storage: str, study: str, as_json: options.Js
         result_console().print(trials_table(rows))
 
 
-add_check_command(app)
-add_path_command(app)
-add_export_command(app)
+app.command(epilog="Example: tuner check --objective churn.py:problem")(check)
+app.command(epilog="Example: tuner path --study digits --format png")(path)
+app.command(epilog="Example: tuner export --format toml --output best_lambda.toml")(export)
 add_state_commands(app)
-add_train_command(app)
-add_serve_commands(app)
+app.command(epilog="Example: tuner train --weight-decay 1e-4 --lr 0.3 --epochs 3")(train)
+app.command(epilog="Example: tuner dashboard --port 8081")(dashboard)
+app.command(epilog="Example: tuner serve --host 0.0.0.0 --trusted-proxy 10.0.0.7")(serve)
 
 
 def _run_json(result: "RunResult") -> dict[str, Any]:

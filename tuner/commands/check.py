@@ -17,17 +17,11 @@ _Schema = Annotated[
 ]
 
 
-def add_check_command(app: typer.Typer) -> None:
-    """Add the command."""
-    command = app.command("check", epilog="Example: tuner check --objective churn.py:problem")
-    fields = (
-        *("objective", "batch_size", "last_batch", "epochs", "weight_decay", "lr", "search"),
-        *("seed", "fix", *SETTINGS),
-    )
-    command(spec_options.with_spec_options(*fields)(_check))
-
-
-def _check(
+@spec_options.with_spec_options(
+    *("objective", "batch_size", "last_batch", "epochs", "weight_decay", "lr", "search"),
+    *("seed", "fix", *SETTINGS),
+)
+def check(
     context: typer.Context,
     config: options.Config = None,
     as_json: options.Json = False,

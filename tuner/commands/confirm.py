@@ -11,11 +11,6 @@ from tuner.serving import find_remote
 from tuner.workers.shutdown import Leaving
 
 
-def add_confirm_command(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog="Example: tuner confirm --study simplenet-mnist --workers 2")(confirm)
-
-
 @worker_options.with_worker_options
 @engine_options.with_engine_options
 @options.with_study

@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from tuner.answer.record import Published, Wish
 
 
-def add_export_command(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog="Example: tuner export --format toml --output best_lambda.toml")(export)
-
-
 @options.with_study
 def export(
     context: typer.Context,

@@ -4,8 +4,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from tuner.commands import answer_options, options
 from tuner.commands.printing import tell
 from tuner.errors import PicturesError, UsageError
@@ -19,13 +17,8 @@ if TYPE_CHECKING:
     from tuner.pictures.figures import Format, Name
 
 
-def add_path_command(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("path", epilog="Example: tuner path --study digits --format png")(_path)
-
-
 @options.with_study
-def _path(
+def path(
     storage: str,
     study: str,
     output_dir: answer_options.OutputDir = Path(),

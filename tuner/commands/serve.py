@@ -5,8 +5,6 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-import typer
-
 from tuner.allowed import AllowedObjectives
 from tuner.commands import options, service_options
 from tuner.errors import UsageError
@@ -14,12 +12,6 @@ from tuner.plain import show
 
 if TYPE_CHECKING:
     from tuner.server.app import Service
-
-
-def add_serve_commands(app: typer.Typer) -> None:
-    """Add the two commands."""
-    app.command(epilog="Example: tuner dashboard --port 8081")(dashboard)
-    app.command(epilog="Example: tuner serve --host 0.0.0.0 --trusted-proxy 10.0.0.7")(serve)
 
 
 @options.with_storage

@@ -7,12 +7,6 @@ from tuner.errors import UsageError
 from tuner.workers.shutdown import Leaving
 
 
-def add_worker_command(app: typer.Typer) -> None:
-    """Add the command."""
-    example = "Example: tuner worker --storage postgresql://user@host/tuner --study NAME"
-    app.command(epilog=example)(worker)
-
-
 @worker_options.with_worker_options
 @options.with_storage
 def worker(
