@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Engine, delete, insert, select, union_all, update
+from sqlalchemy import Connection, Engine, delete, insert, select, union_all, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql import Delete, Update
 
 from storage.clock import epoch_now
 from storage.engine import reading
@@ -37,7 +38,6 @@ class Role(StrEnum):
 class User:
     """A user; ``created_at`` is seconds since 1970 by the database's clock."""
 
-    user_id: int
     name: str
     role: Role
     created_at: float
@@ -67,7 +67,7 @@ def list_users(engine: Engine) -> list[User]:
     """Return all users by name."""
     with reading(engine) as connection:
         rows = connection.execute(select(users).order_by(users.c.name))
-        return [User(row.user_id, row.name, Role(row.role), row.created_at) for row in rows]
+        return [User(row.name, Role(row.role), row.created_at) for row in rows]
 
 
 def find_password_hash(engine: Engine, name: str) -> tuple[int, str] | None:
@@ -82,34 +82,33 @@ def find_password_hash(engine: Engine, name: str) -> tuple[int, str] | None:
 
 def set_password_hash(engine: Engine, name: str, password_hash: str) -> None:
     """Change a user's password, and end all sessions of that user; raises AccountError."""
-    _change(engine, name, password_hash=password_hash)
+    with engine.begin() as connection:
+        _change(
+            connection, name, update(users).values(password_hash=password_hash), delete(sessions)
+        )
 
 
 def set_role(engine: Engine, name: str, role: Role) -> None:
     """Change a user's role, also for sessions that are open; raises AccountError."""
-    _change(engine, name, role=role.value)
-
-
-def _change(engine: Engine, name: str, **values: str) -> None:
-    whose = select(users.c.user_id).where(users.c.name == name).scalar_subquery()
     with engine.begin() as connection:
-        if not connection.execute(select(whose)).scalar():
-            raise AccountError(f"There is no user {name!r}: see `tuner user list`")
-        connection.execute(update(users).where(users.c.name == name).values(**values))
-        if "password_hash" in values:
-            connection.execute(delete(sessions).where(sessions.c.user_id == whose))
+        _change(connection, name, update(users).values(role=role.value))
 
 
 def remove_user(engine: Engine, name: str) -> None:
     """Remove a user, and end all sessions of that user; raises AccountError."""
     with engine.begin() as connection:
-        whose = select(users.c.user_id).where(users.c.name == name)
-        user_id = connection.execute(whose).scalar()
-        if user_id is None:
-            raise AccountError(f"There is no user {name!r}: see `tuner user list`")
-        connection.execute(delete(sessions).where(sessions.c.user_id == user_id))
-        connection.execute(delete(users).where(users.c.user_id == user_id))
+        user_id = _change(connection, name, delete(sessions), delete(users))
         connection.execute(insert(former_users).values(user_id=user_id, removed_at=epoch_now()))
+
+
+def _change(connection: Connection, name: str, *changes: Update | Delete) -> int:
+    """Change a user's rows, in this order, and return the id."""
+    user_id = connection.execute(select(users.c.user_id).where(users.c.name == name)).scalar()
+    if user_id is None:
+        raise AccountError(f"There is no user {name!r}: see `tuner user list`")
+    for change in changes:
+        connection.execute(change.where(change.table.c.user_id == user_id))
+    return int(user_id)
 
 
 def has_accounts(engine: Engine) -> bool:

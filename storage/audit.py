@@ -24,27 +24,18 @@ class AuditEntry:
 
 def record_action(engine: Engine, actor: str, action: str, address: str) -> None:
     """Add a row. Never hand secrets to it: it is for reading."""
+    if len(action) > 255:  # a long name in the middle hides neither verb nor change
+        action = f"{action[:152]}...{action[-100:]}"
+    row = {"actor": actor[:128], "action": action, "address": address[:64]}
     with engine.begin() as connection:
-        connection.execute(
-            insert(audit).values(
-                at=epoch_now(), actor=actor[:128], action=_shortened(action), address=address[:64]
-            )
-        )
-
-
-def _shortened(action: str) -> str:
-    """Return what fits, with both ends: a long name in the middle hides neither verb nor change."""
-    return action if len(action) <= 255 else f"{action[:152]}...{action[-100:]}"
+        connection.execute(insert(audit).values(at=epoch_now(), **row))
 
 
 def list_audit(engine: Engine, limit: int = 100) -> list[AuditEntry]:
     """Return the newest rows, newest first."""
-    query = select(audit).order_by(audit.c.audit_id.desc()).limit(limit)
+    newest = select(*audit.c["at", "actor", "action", "address"]).order_by(audit.c.audit_id.desc())
     with reading(engine) as connection:
-        return [
-            AuditEntry(row.at, row.actor, row.action, row.address)
-            for row in connection.execute(query)
-        ]
+        return [AuditEntry(*row) for row in connection.execute(newest.limit(limit))]
 
 
 def prune_audit(engine: Engine, older_than_seconds: float) -> int:

@@ -7,23 +7,11 @@ is what a lookup compares: how long that takes says nothing of the secret.
 import contextlib
 import hashlib
 import secrets
-from collections.abc import Collection
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import (
-    Engine,
-    Select,
-    String,
-    bindparam,
-    cast,
-    delete,
-    false,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Engine, Select, String, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from storage.accounts import Role
@@ -50,11 +38,11 @@ class Token:
     token_id: int
     name: str
     role: Role
+    is_valid: bool
     created_at: float
     expires_at: float | None
     revoked_at: float | None
     used_at: float | None
-    is_valid: bool
 
 
 @dataclass(frozen=True)
@@ -81,94 +69,71 @@ def create_token(
     token_id = random_id()
     row = {"token_id": token_id, "name": name[:64], "digest": _digest(secret), "role": role.value}
     expires_at = None if lifetime_seconds is None else epoch_now() + lifetime_seconds
+    made = insert(tokens).values(created_at=epoch_now(), expires_at=expires_at, **row)
     with engine.begin() as connection:
-        connection.execute(
-            insert(tokens).values(created_at=epoch_now(), expires_at=expires_at, **row)
-        )
+        connection.execute(made)
     return token_id, secret
 
 
 def list_tokens(engine: Engine) -> list[Token]:
     """Return all tokens, the revoked and expired too, in the order in which they were made."""
-    query = select(tokens, _IS_VALID.label("is_valid")).order_by(tokens.c.created_at)
+    moments = tokens.c["created_at", "expires_at", "revoked_at", "used_at"]
+    query = select(*tokens.c["token_id", "name", "role"], _IS_VALID, *moments)
     with reading(engine) as connection:
-        rows = connection.execute(query).mappings().all()
-    kept: list[dict[str, Any]] = [
-        {one.name: row[one.name] for one in fields(Token)} for row in rows
-    ]
-    typed = ({"role": Role(row["role"]), "is_valid": bool(row["is_valid"])} for row in kept)
-    return [Token(**(row | more)) for row, more in zip(kept, typed, strict=True)]
+        rows = connection.execute(query.order_by(tokens.c.created_at)).all()
+    return [Token(n, name, Role(role), bool(ok), *when) for n, name, role, ok, *when in rows]
 
 
 def revoke_token(engine: Engine, token_id: int) -> None:
     """End a token for good; safe to repeat. Raises AccountError if there is none."""
+    revoked_at = func.coalesce(tokens.c.revoked_at, epoch_now())
+    revoked = update(tokens).where(tokens.c.token_id == token_id).values(revoked_at=revoked_at)
     with engine.begin() as connection:
-        is_it = tokens.c.token_id == token_id
-        if connection.execute(select(tokens.c.token_id).where(is_it)).first() is None:
+        if connection.execute(revoked).rowcount == 0:
             raise AccountError(f"There is no token {token_id}: see `tuner token list`")
-        connection.execute(
-            update(tokens)
-            .where(is_it, tokens.c.revoked_at.is_(None))
-            .values(revoked_at=epoch_now())
-        )
 
 
-_IS_VALID = tokens.c.revoked_at.is_(None) & or_(
-    tokens.c.expires_at.is_(None), tokens.c.expires_at > epoch_now()
+_IS_VALID = tokens.c.revoked_at.is_(None) & (
+    tokens.c.expires_at.is_(None) | (tokens.c.expires_at > epoch_now())
 )
 _IS_NEWLY_USED = tokens.c.used_at.is_(None) | (tokens.c.used_at < epoch_now() - _USE_SECONDS)
 
 # Made once: building a statement costs more time than running it.
+_GIVEN = bindparam("digests", type_=String(), expanding=True)
 _TOKENS = select(
-    tokens.c.digest,
-    (cast(tokens.c.token_id, String(16)) + ":" + tokens.c.name).label("name"),
-    tokens.c.token_id.label("number"),
-    tokens.c.role,
-    _IS_NEWLY_USED.label("is_newly_used"),
-).where(tokens.c.digest.in_(bindparam("digests", expanding=True)), _IS_VALID)
+    *tokens.c["digest", "token_id", "name", "role"], _IS_NEWLY_USED.label("is_newly_used")
+).where(tokens.c.digest.in_(_GIVEN), _IS_VALID)
 _SESSIONS = (
-    select(
-        sessions.c.digest,
-        users.c.name,
-        users.c.user_id.label("number"),
-        users.c.role,
-        false().label("is_newly_used"),
-    )
+    select(sessions.c.digest, users.c.name, users.c.role)
     .join(users, users.c.user_id == sessions.c.user_id)
-    .where(
-        sessions.c.digest.in_(bindparam("digests", expanding=True)),
-        sessions.c.expires_at > epoch_now(),
-    )
+    .where(sessions.c.digest.in_(_GIVEN), sessions.c.expires_at > epoch_now())
 )
 
 
 def find_tokens(engine: Engine, given: Collection[str]) -> dict[str, Bearer]:
     """Return whose tokens these are, of those that are valid now; see ``note_use``."""
-    ours = [secret for secret in given if secret.startswith(TOKEN_PREFIX)]
-    return _find_bearers(engine, _TOKENS, ours)
+    found = {}
+    for secret, row in _find(engine, _TOKENS, [s for s in given if s.startswith(TOKEN_PREFIX)]):
+        name = f"{row.token_id}:{row.name}" if row.name else str(row.token_id)
+        to_note = row.token_id if row.is_newly_used else None
+        found[secret] = Bearer(name, Role(row.role), to_note)
+    return found
 
 
 def find_sessions(engine: Engine, given: Collection[str]) -> dict[str, Bearer]:
     """Return whose sessions these are, with the roles users have now; those over are left out."""
-    return _find_bearers(engine, _SESSIONS, given)
+    rows = _find(engine, _SESSIONS, given)
+    return {secret: Bearer(row.name, Role(row.role)) for secret, row in rows}
 
 
-def _find_bearers(
-    engine: Engine, query: Select[tuple[str, str, int, str, bool]], given: Collection[str]
-) -> dict[str, Bearer]:
+def _find(engine: Engine, query: Select[Any], given: Collection[str]) -> Iterator[tuple[str, Any]]:
+    """Yield the row of each secret that is found."""
     by_digest = {_digest(secret): secret for secret in given}
-    if not by_digest:
-        return {}
-    with reading(engine) as connection:
-        rows = connection.execute(query, {"digests": list(by_digest)}).all()
-    # Databases may compare otherwise than letter by letter; a dictionary does not.
-    return {
-        by_digest[row.digest]: Bearer(
-            row.name.rstrip(":"), Role(row.role), row.number if row.is_newly_used else None
-        )
-        for row in rows
-        if row.digest in by_digest
-    }
+    if by_digest:
+        with reading(engine) as connection:
+            rows = connection.execute(query, {"digests": list(by_digest)}).all()
+        # Databases may compare otherwise than letter by letter; a dictionary does not.
+        yield from ((by_digest[row.digest], row) for row in rows if row.digest in by_digest)
 
 
 def note_use(engine: Engine, token_ids: Collection[int]) -> None:

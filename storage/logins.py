@@ -70,9 +70,8 @@ def begin_login(engine: Engine, paces: Paces) -> float:
             return wait
         now = _now(connection)  # not before the lock: others may have been first
         for row in rows:
-            remembered = min(
-                max(row.forgotten_at - now, 0.0) + _FORGET_SECONDS, _LONGEST_MEMORY_SECONDS
-            )
+            kept = max(row.forgotten_at - now, 0.0)
+            remembered = min(kept + _FORGET_SECONDS, _LONGEST_MEMORY_SECONDS)
             n_failed = math.ceil(remembered / _FORGET_SECONDS - 1e-6)
             changed = update(logins).where(logins.c.subject == row.subject)
             ready_at = now + paces[row.subject].wait_after(n_failed)
@@ -117,8 +116,6 @@ def _add_missing(connection: Connection, subjects: list[str]) -> None:
         adding = adding.on_duplicate_key_update(subject=logins.c.subject)
     else:
         adding = adding.on_conflict_do_nothing()
-    rows = [
-        {"subject": subject, "forgotten_at": _now(connection), "ready_at": 0.0}
-        for subject in subjects
-    ]
+    now = _now(connection)
+    rows = [{"subject": each, "forgotten_at": now, "ready_at": 0.0} for each in subjects]
     connection.execute(adding, rows)

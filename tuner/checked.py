@@ -16,7 +16,7 @@ from tuner.space import read_space
 _N_TRIALS = 50
 
 
-def tell(found: Mapping[str, Any]) -> dict[str, str]:
+def describe(found: Mapping[str, Any]) -> dict[str, str]:
     """Return what an ``objectives.checking.Check``, as JSON, says to people, by topic."""
     facts = found["description"]["facts"]
     data, recipe, metric = facts["data"], facts["recipe"], facts["metric"]

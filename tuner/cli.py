@@ -24,18 +24,19 @@ from tuner.commands import (
     spec_options,
     worker_options,
 )
-from tuner.commands.check import add_check_command
-from tuner.commands.confirm import add_confirm_command
-from tuner.commands.export import add_export_command
-from tuner.commands.path import add_path_command
-from tuner.commands.serve import add_serve_commands
+from tuner.commands.check import check
+from tuner.commands.confirm import confirm
+from tuner.commands.export import export
+from tuner.commands.path import path
+from tuner.commands.printing import tell
+from tuner.commands.serve import dashboard, serve
 from tuner.commands.state import add_state_commands
 from tuner.commands.storage import storage_app
 from tuner.commands.study import study_app
 from tuner.commands.tokens import token_app
-from tuner.commands.train import add_train_command
+from tuner.commands.train import train
 from tuner.commands.users import user_app
-from tuner.commands.worker import add_worker_command
+from tuner.commands.worker import worker
 from tuner.errors import StudyFailedError, TunerError, UsageError
 from tuner.logs import about, say_end, set_level, set_up_logging
 from tuner.plain import make_output_plain, show
@@ -163,12 +164,11 @@ def _main(
 @brake_options.with_brake_options
 @worker_options.with_worker_options
 @engine_options.with_engine_options
+@options.with_study
 def run(
     context: typer.Context,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    study: options.StudyName = options.DEFAULT_STUDY,
+    storage: str,
+    study: str,
     trials: options.Trials = None,
     timeout: options.Timeout = None,
     max_retries: options.MaxRetries = None,
@@ -210,10 +210,7 @@ def run(
             confirms=confirm,
         )
         result = run_study(request, progress_console(), leaving)
-    if as_json:
-        print(to_json(_run_json(result)))
-    else:
-        show(summary(result, storage))
+    tell(_run_json(result), summary(result, storage), as_json=as_json)
     if result.problem is not None:
         raise StudyFailedError(result.problem)
 
@@ -221,12 +218,11 @@ def run(
 @app.command(epilog="Example: tuner create --trials 200 --storage postgresql://user@host/tuner")
 @spec_options.with_spec_options()
 @brake_options.with_brake_options
+@options.with_study
 def create(
     context: typer.Context,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    study: options.StudyName = options.DEFAULT_STUDY,
+    storage: str,
+    study: str,
     trials: options.Trials = None,
     timeout: options.Timeout = None,
     max_retries: options.MaxRetries = None,
@@ -250,10 +246,8 @@ def create(
         wish |= {"brakes": brake_options.given(context), "confirm": confirm}
         wish |= {"warm_start": warm_start}
         created = remote.with_storage(remote.create(study, wish))
-        if as_json:
-            print(to_json(created))
-        else:
-            show(_progress(study, created["n_finished"], created["n_trials"]))
+        progress = _progress(study, created["n_finished"], created["n_trials"])
+        tell(created, progress, as_json=as_json)
         return
     from storage import create_storage
     from tuner.confirmation.wish import ask_once
@@ -277,30 +271,27 @@ def create(
     if confirm:
         ask_once(loaded)
     status = load_status(loaded)
-    if as_json:
-        print(to_json({**asdict(status), "spec": loaded.spec.model_dump(mode="json")}))
-    else:
-        show(_progress(study, status.n_finished, status.n_trials))
-        show(f"Workers join with: {follow_up('worker', storage)} --study {shlex.quote(study)}")
+    tell(
+        {**asdict(status), "spec": loaded.spec.model_dump(mode="json")},
+        _progress(study, status.n_finished, status.n_trials),
+        f"Workers join with: {follow_up('worker', storage)} --study {shlex.quote(study)}",
+        as_json=as_json,
+    )
 
 
 def _progress(study: str, n_finished: int, n_trials: int) -> str:
     return f"Study {study!r}: {n_finished} of {n_trials} trials finished"
 
 
-add_confirm_command(app)
-add_worker_command(app)
+app.command(epilog="Example: tuner confirm --study simplenet-mnist --workers 2")(confirm)
+app.command(epilog="Example: tuner worker --storage postgresql://user@host/tuner --study NAME")(
+    worker
+)
 
 
 @app.command(epilog="Example: tuner status --study simplenet-mnist --json")
-def status(
-    context: typer.Context,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    study: options.StudyName = options.DEFAULT_STUDY,
-    as_json: options.Json = False,
-) -> None:
+@options.with_study
+def status(context: typer.Context, storage: str, study: str, as_json: options.Json = False) -> None:
     """Show a study's progress, best trial, workers and ETA."""
     from tuner.report import StudyStatus, load_status, result_console, status_table
     from tuner.selection import find_confirmation
@@ -322,14 +313,8 @@ def status(
 
 
 @app.command(epilog="Example: tuner trials --json")
-def trials(
-    context: typer.Context,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    study: options.StudyName = options.DEFAULT_STUDY,
-    as_json: options.Json = False,
-) -> None:
+@options.with_study
+def trials(context: typer.Context, storage: str, study: str, as_json: options.Json = False) -> None:
     """List a study's trials, one row each."""
     from tuner.report import list_trials, result_console, trials_table
     from tuner.study import load_study_to_read
@@ -344,12 +329,13 @@ def trials(
         result_console().print(trials_table(rows))
 
 
-add_check_command(app)
-add_path_command(app)
-add_export_command(app)
+app.command(epilog="Example: tuner check --objective churn.py:problem")(check)
+app.command(epilog="Example: tuner path --study digits --format png")(path)
+app.command(epilog="Example: tuner export --format toml --output best_lambda.toml")(export)
 add_state_commands(app)
-add_train_command(app)
-add_serve_commands(app)
+app.command(epilog="Example: tuner train --weight-decay 1e-4 --lr 0.3 --epochs 3")(train)
+app.command(epilog="Example: tuner dashboard --port 8081")(dashboard)
+app.command(epilog="Example: tuner serve --host 0.0.0.0 --trusted-proxy 10.0.0.7")(serve)
 
 
 def _run_json(result: "RunResult") -> dict[str, Any]:

@@ -1,7 +1,4 @@
-"""`tuner check`: what there is to know of a problem before a study of it begins.
-
-A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
-"""
+"""`tuner check`: what there is to know of a problem before a study of it begins."""
 
 from typing import Annotated
 
@@ -10,10 +7,9 @@ import typer
 from objectives.functions import is_users
 from objectives.settings import SETTINGS
 from tuner.commands import options, spec_options
+from tuner.commands.printing import tell
 from tuner.commands.study_file import SCHEMA_FILE
 from tuner.errors import UsageError
-from tuner.plain import show
-from tuner.strict_json import to_json
 
 _Schema = Annotated[
     bool,
@@ -21,17 +17,11 @@ _Schema = Annotated[
 ]
 
 
-def add_check_command(app: typer.Typer) -> None:
-    """Add the command."""
-    command = app.command("check", epilog="Example: tuner check --objective churn.py:problem")
-    fields = (
-        *("objective", "batch_size", "last_batch", "epochs", "weight_decay", "lr", "search"),
-        *("seed", "fix", *SETTINGS),
-    )
-    command(spec_options.with_spec_options(*fields)(_check))
-
-
-def _check(
+@spec_options.with_spec_options(
+    *("objective", "batch_size", "last_batch", "epochs", "weight_decay", "lr", "search"),
+    *("seed", "fix", *SETTINGS),
+)
+def check(
     context: typer.Context,
     config: options.Config = None,
     as_json: options.Json = False,
@@ -41,7 +31,7 @@ def _check(
     if schema:
         print(SCHEMA_FILE.read_text(encoding="utf-8"), end="")
         return
-    from tuner.checked import tell
+    from tuner.checked import describe
     from tuner.workers.jobs import look_at_objective
 
     given = spec_options.given(context)
@@ -51,9 +41,8 @@ def _check(
             f"--objective {objective or 'is missing'}: name a problem of yours, as churn.py:problem"
         )
     found = look_at_objective(objective, given, is_timed=True)
-    if as_json:
-        print(to_json({"objective": objective, "is_function": found is None, **(found or {})}))
-    elif found is None:
-        show(f"{objective} is a function of a trial: it loads; what it does is known when it runs")
-    else:
-        show("\n".join(f"{name:<16} {text}" for name, text in tell(found).items()))
+    lines = [f"{objective} is a function of a trial: it loads; what it does is known when it runs"]
+    if found is not None:
+        lines = [f"{name:<16} {text}" for name, text in describe(found).items()]
+    document = {"objective": objective, "is_function": found is None, **(found or {})}
+    tell(document, *lines, as_json=as_json)

@@ -1,33 +1,23 @@
-"""The command that trains a study's candidates on fresh seeds: `tuner confirm`.
-
-A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
-"""
+"""The command that trains a study's candidates on fresh seeds: `tuner confirm`."""
 
 import logging
 
 import typer
 
 from tuner.commands import answer_options, engine_options, options, worker_options
+from tuner.commands.printing import tell
 from tuner.logs import about, set_level
-from tuner.plain import show
 from tuner.serving import find_remote
-from tuner.strict_json import to_json
 from tuner.workers.shutdown import Leaving
-
-
-def add_confirm_command(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog="Example: tuner confirm --study simplenet-mnist --workers 2")(confirm)
 
 
 @worker_options.with_worker_options
 @engine_options.with_engine_options
+@options.with_study
 def confirm(
     context: typer.Context,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    study: options.StudyName = options.DEFAULT_STUDY,
+    storage: str,
+    study: str,
     seeds: answer_options.Seeds = None,
     workers: options.Workers = None,
     as_json: options.Json = False,
@@ -41,10 +31,8 @@ def confirm(
     """
     if (remote := find_remote(context)) is not None:
         asked = remote.confirm(study, seeds)
-        if as_json:
-            print(to_json(asked))
-        else:
-            show(f"Study {study!r} is confirmed by workers of all studies once its search is over")
+        sentence = f"Study {study!r} is confirmed by workers of all studies once its search is over"
+        tell(asked, sentence, as_json=as_json)
         return
     leaving = Leaving()
     with leaving.listening(), about(study=study):
@@ -61,7 +49,5 @@ def confirm(
         request = ConfirmRequest(worker, workers, seeds)
         confirmation = confirm_study(request, progress_console(), leaving)
         evidence = build_document(load_study_to_read(storage, study))["evidence"]
-    if as_json:
-        print(to_json(confirmation.model_dump(mode="json")))
-    else:
-        show("\n".join(tell_confirmation(confirmation, evidence)))
+    lines = tell_confirmation(confirmation, evidence)
+    tell(confirmation.model_dump(mode="json"), *lines, as_json=as_json)

@@ -1,7 +1,4 @@
-"""The command that hands out the answer: `tuner export`, its versions, and its pin.
-
-A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
-"""
+"""The command that hands out the answer: `tuner export`, its versions, and its pin."""
 
 import sys
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -21,17 +18,11 @@ if TYPE_CHECKING:
     from tuner.answer.record import Published, Wish
 
 
-def add_export_command(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog="Example: tuner export --format toml --output best_lambda.toml")(export)
-
-
+@options.with_study
 def export(
     context: typer.Context,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    study: options.StudyName = options.DEFAULT_STUDY,
+    storage: str,
+    study: str,
     rule: answer_options.Rule = None,
     format_name: answer_options.Format = "json",
     optimizer: answer_options.Optimizer = None,

@@ -73,9 +73,10 @@ def fill_in_password(file_option: str) -> Callable[[typer.Context, str], str]:
 def with_options(
     added: Mapping[str, tuple[Any, Any]],
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add options, by parameter, to a command that reads them from its context.
+    """Add options, by parameter, to a command that reads them from its context, or takes some.
 
-    Each is an annotation of typer's and a default.
+    Each is an annotation of typer's and a default. They stand in the place of the first that the
+    command takes, or at the end.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -92,9 +93,11 @@ def with_options(
             inspect.Parameter(name, keyword, default=default, annotation=annotation)
             for name, (annotation, default) in added.items()
         ]
-        wrapped.__signature__ = signature.replace(  # type: ignore[attr-defined]
-            parameters=[*signature.parameters.values(), *parameters]
-        )
+        own = [each.replace(kind=keyword) for each in signature.parameters.values()]
+        place = next((i for i, each in enumerate(own) if each.name in added), len(own))
+        parameters[:0] = own[:place]
+        parameters += [each for each in own[place:] if each.name not in added]
+        wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         return wrapped
 
     return decorate
@@ -137,6 +140,14 @@ StoragePasswordFile = Annotated[
     ),
 ]
 StudyName = Annotated[str, option("--study", "Name of the study.", metavar="NAME")]
+_OF_STORAGE: dict[str, tuple[Any, Any]] = {
+    "config": (Config, None),
+    "storage": (Storage, DEFAULT_STORAGE),
+    "storage_password_file": (StoragePasswordFile, None),
+}
+with_storage = with_options(_OF_STORAGE)
+with_study = with_options(_OF_STORAGE | {"study": (StudyName, DEFAULT_STUDY)})
+
 Priority = Annotated[
     int | None,
     option(

@@ -1,18 +1,13 @@
-"""`tuner path`: the pictures of a study's λ as files, and the numbers behind them.
-
-A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
-"""
+"""`tuner path`: the pictures of a study's λ as files, and the numbers behind them."""
 
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from tuner.commands import answer_options, options
+from tuner.commands.printing import tell
 from tuner.errors import PicturesError, UsageError
 from tuner.plain import show
-from tuner.strict_json import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,16 +17,10 @@ if TYPE_CHECKING:
     from tuner.pictures.figures import Format, Name
 
 
-def add_path_command(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("path", epilog="Example: tuner path --study digits --format png")(_path)
-
-
-def _path(
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    study: options.StudyName = options.DEFAULT_STUDY,
+@options.with_study
+def path(
+    storage: str,
+    study: str,
     output_dir: answer_options.OutputDir = Path(),
     formats: answer_options.PictureFormats = None,
     only: answer_options.Only = None,
@@ -57,11 +46,9 @@ def _path(
     if only:
         figures = {name: figure for name, figure in figures.items() if name == only}
     files = _write(figures, chosen, output_dir, study, must_render=formats is not None)
-    if as_json:
-        document = {} if path is None else as_document(path)
-        print(to_json({**document, "files": [str(file) for file in files]}))
-    else:
-        show("\n".join(f"Written to {file}" for file in files))
+    document = {} if path is None else as_document(path)
+    lines = [f"Written to {file}" for file in files]
+    tell({**document, "files": [str(file) for file in files]}, *lines, as_json=as_json)
 
 
 def _formats(text: str | None) -> "tuple[Format, ...]":

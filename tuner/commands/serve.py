@@ -1,14 +1,9 @@
-"""The commands that serve pages: `tuner dashboard` for one person, `tuner serve` for many.
-
-A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
-"""
+"""The commands that serve pages: `tuner dashboard` for one person, `tuner serve` for many."""
 
 import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING
-
-import typer
 
 from tuner.allowed import AllowedObjectives
 from tuner.commands import options, service_options
@@ -19,16 +14,9 @@ if TYPE_CHECKING:
     from tuner.server.app import Service
 
 
-def add_serve_commands(app: typer.Typer) -> None:
-    """Add the two commands."""
-    app.command(epilog="Example: tuner dashboard --port 8081")(dashboard)
-    app.command(epilog="Example: tuner serve --host 0.0.0.0 --trusted-proxy 10.0.0.7")(serve)
-
-
+@options.with_storage
 def dashboard(
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
+    storage: str,
     host: service_options.Host = "127.0.0.1",
     port: service_options.Port = 8080,
     writable: service_options.Writable = False,
@@ -49,10 +37,9 @@ def dashboard(
         )
 
 
+@options.with_storage
 def serve(
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
+    storage: str,
     host: service_options.Host = "127.0.0.1",
     port: service_options.Port = 8080,
     trusted_proxy: service_options.TrustedProxies = None,

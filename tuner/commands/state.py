@@ -1,7 +1,4 @@
-"""The commands that a running study's workers obey within an epoch: pause, resume and stop.
-
-A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
-"""
+"""The commands that a running study's workers obey within an epoch: pause, resume and stop."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -9,9 +6,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from tuner.commands import options
-from tuner.plain import show
+from tuner.commands.printing import tell
 from tuner.serving import find_remote
-from tuner.strict_json import to_json
 
 if TYPE_CHECKING:
     from storage import StudyState
@@ -44,22 +40,16 @@ def add_state_commands(app: typer.Typer) -> None:
 
 
 def _command(name: str, state: "StudyState", told: str) -> Callable[..., None]:
+    @options.with_study
     def command(
-        context: typer.Context,
-        config: options.Config = None,
-        storage: options.Storage = options.DEFAULT_STORAGE,
-        storage_password_file: options.StoragePasswordFile = None,
-        study: options.StudyName = options.DEFAULT_STUDY,
-        as_json: options.Json = False,
+        context: typer.Context, storage: str, study: str, as_json: options.Json = False
     ) -> None:
         if (remote := find_remote(context)) is not None:
             remote.set_state(study, name)
         else:
             _set_state(storage, study, state)
-        if as_json:
-            print(to_json({"study": study, "state": state}, indent=None))
-        else:
-            show(f"Study {study!r} {told}")
+        document = {"study": study, "state": state}
+        tell(document, f"Study {study!r} {told}", as_json=as_json, indent=None)
 
     return command
 

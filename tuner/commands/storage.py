@@ -1,7 +1,4 @@
-"""The commands that look after the database: `tuner storage check`, `upgrade`, `backup`, `restore`.
-
-A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
-"""
+"""The commands on the database: `tuner storage check`, `upgrade`, `backup`, `restore`."""
 
 import sys
 from dataclasses import asdict
@@ -11,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.commands import options
+from tuner.commands.printing import tell
 from tuner.plain import show
-from tuner.strict_json import to_json
 
 if TYPE_CHECKING:
     from storage import StorageReport, Upgrade
@@ -29,20 +26,13 @@ storage_app = typer.Typer(
 
 
 @storage_app.command(epilog="Example: tuner storage check --storage sqlite:///tuner.db --json")
-def check(
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    as_json: options.Json = False,
-) -> None:
+@options.with_storage
+def check(storage: str, as_json: options.Json = False) -> None:
     """Show versions and contents of the database; exit 1 with a line for each problem."""
     from storage import check_storage
 
     report = check_storage(storage)
-    if as_json:
-        print(to_json(asdict(report)))
-    else:
-        show(_describe(report))
+    tell(asdict(report), _describe(report), as_json=as_json)
     for problem in report.problems:
         show(f"tuner: {problem}", file=sys.stderr)
     raise typer.Exit(1 if report.problems else 0)
@@ -62,31 +52,21 @@ def _describe(report: "StorageReport") -> str:
 
 
 @storage_app.command(epilog="Example: tuner storage upgrade --storage postgresql://user@host/tuner")
-def upgrade(
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    as_json: options.Json = False,
-) -> None:
+@options.with_storage
+def upgrade(storage: str, as_json: options.Json = False) -> None:
     """Bring a database that an older version made to this one, or create one; stop its workers
     first.
     """
     from storage import mask_url, upgrade_storage
 
     upgraded = upgrade_storage(storage)
-    if as_json:
-        print(to_json({**asdict(upgraded), "was_current": upgraded.was_current}))
-    else:
-        show(f"Storage {mask_url(storage)} {_tell(upgraded)}")
+    document = {**asdict(upgraded), "was_current": upgraded.was_current}
+    tell(document, f"Storage {mask_url(storage)} {_describe_upgrade(upgraded)}", as_json=as_json)
 
 
 @storage_app.command(epilog="Example: tuner storage backup tuner-monday.db")
-def backup(
-    file: CopyFile,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-) -> None:
+@options.with_storage
+def backup(file: CopyFile, storage: str) -> None:
     """Copy an SQLite database to a new file, as it is at this moment; workers may go on."""
     from storage import back_up, mask_url
 
@@ -95,12 +75,8 @@ def backup(
 
 
 @storage_app.command(epilog="Example: tuner storage restore tuner-monday.db")
-def restore(
-    file: CopyFile,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-) -> None:
+@options.with_storage
+def restore(file: CopyFile, storage: str) -> None:
     """Put such a copy in the place of an SQLite database that nobody uses, which is kept."""
     from storage import mask_url, restore
 
@@ -110,7 +86,7 @@ def restore(
         show(f"What was there before is kept as {kept}")
 
 
-def _tell(upgraded: "Upgrade") -> str:
+def _describe_upgrade(upgraded: "Upgrade") -> str:
     before, after = upgraded.before, upgraded.after
     if upgraded.was_current:
         return f"is current: version {after.ours}, Optuna's tables {after.optuna}"

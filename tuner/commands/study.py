@@ -1,7 +1,4 @@
-"""The commands that take a study elsewhere: `tuner study copy`, `tuner study dump` and `load`.
-
-A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
-"""
+"""The commands that take a study elsewhere: `tuner study copy`, `tuner study dump` and `load`."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.commands import options
-from tuner.plain import show
-from tuner.strict_json import to_json
+from tuner.commands.printing import tell
 
 if TYPE_CHECKING:
     from storage import Copied
@@ -53,12 +49,11 @@ OnlyStudyName = Annotated[
 
 
 @study_app.command(epilog="Example: tuner study copy --to postgresql://user@host/tuner")
+@options.with_study
 def copy(
     to: To,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    study: options.StudyName = options.DEFAULT_STUDY,
+    storage: str,
+    study: str,
     to_password_file: ToPasswordFile = None,
     as_json: options.Json = False,
 ) -> None:
@@ -70,14 +65,8 @@ def copy(
 
 
 @study_app.command(epilog="Example: tuner study dump --study digits --file digits.db")
-def dump(
-    file: File,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    study: options.StudyName = options.DEFAULT_STUDY,
-    as_json: options.Json = False,
-) -> None:
+@options.with_study
+def dump(file: File, storage: str, study: str, as_json: options.Json = False) -> None:
     """Copy a study to a new file, which every command takes as --storage sqlite:///FILE."""
     from tuner.copying import dump_study
 
@@ -85,13 +74,9 @@ def dump(
 
 
 @study_app.command(epilog="Example: tuner study load --file digits.db")
+@options.with_storage
 def load(
-    file: File,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    study: OnlyStudyName = None,
-    as_json: options.Json = False,
+    file: File, storage: str, study: OnlyStudyName = None, as_json: options.Json = False
 ) -> None:
     """Copy a study from such a file to the storage."""
     from storage import mask_url
@@ -101,9 +86,8 @@ def load(
 
 
 def _tell(copied: Sequence["Copied"], where: str, *, as_json: bool) -> None:
-    if as_json:
-        print(to_json({"to": where, "studies": [asdict(each) for each in copied]}))
-        return
+    lines = []
     for each in copied:
         given_back = f", {each.n_given_back} of them given back" if each.n_given_back else ""
-        show(f"Study {each.study!r} is in {where} now: {each.n_trials} trials{given_back}")
+        lines.append(f"Study {each.study!r} is in {where} now: {each.n_trials} trials{given_back}")
+    tell({"to": where, "studies": [asdict(each) for each in copied]}, *lines, as_json=as_json)

@@ -1,7 +1,4 @@
-"""The command that trains once, outside any search: `tuner train`.
-
-A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
-"""
+"""The command that trains once, outside any search: `tuner train`."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -43,26 +40,20 @@ _Set = Annotated[
 ]
 
 
-def add_train_command(app: typer.Typer) -> None:
-    """Add the command."""
-    command = app.command(epilog="Example: tuner train --weight-decay 1e-4 --lr 0.3 --epochs 3")
-    with_options = spec_options.with_spec_options(
-        *("objective", "dataset", "train_size", "label_noise", "batch_size", "last_batch"),
-        *("epochs", "seed", "fix", *SETTINGS),
-    )
-    command(with_options(train))
-
-
+@spec_options.with_spec_options(
+    *("objective", "dataset", "train_size", "label_noise", "batch_size", "last_batch"),
+    *("epochs", "seed", "fix", *SETTINGS),
+)
+@options.with_study
 def train(
     context: typer.Context,
     train_weight_decay: _TrainedDecay = None,
     train_lr: _Lr = None,
     set_: _Set = None,
     trial: options.TrialNumber = None,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    study: options.StudyName = options.DEFAULT_STUDY,
+    *,
+    storage: str,
+    study: str,
     data_dir: worker_options.DataDir = Path("data"),
     device: worker_options.Device = "auto",
     threads: worker_options.Threads = None,

@@ -1,27 +1,28 @@
 """The commands on people who may use the service: `tuner user add`, `list`, `passwd`, ...
 
-A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`. A password
-is asked for, or read from stdin; never an argument, which other users of the machine could see.
+A password is asked for, or read from stdin: others on the machine could see an argument.
 """
 
 import getpass
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tuner.commands import options, service_options
+from tuner.commands.options import Json, with_storage
+from tuner.commands.printing import tell
 from tuner.commands.serve import check_extra
+from tuner.commands.service_options import DeleteOlder, LogLimit, PasswordStdin, RoleName
 from tuner.errors import UsageError
 from tuner.plain import show
-from tuner.strict_json import to_json
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from storage import Role
+    from storage import AuditEntry, Role, Token, User
 
 user_app = typer.Typer(
     help="Who may sign in to the service, with which role.",
@@ -33,114 +34,80 @@ Name = Annotated[str, typer.Argument(help="Name to sign in with.", metavar="NAME
 
 
 @user_app.command(epilog="Example: tuner user add ann --role admin")
+@with_storage
 def add(
     name: Name,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    role: service_options.RoleName = "viewer",
-    password_stdin: service_options.PasswordStdin = False,
-    as_json: options.Json = False,
+    storage: str,
+    role: RoleName = "viewer",
+    password_stdin: PasswordStdin = False,
+    as_json: Json = False,
 ) -> None:
     """Add a user; asks for the password twice."""
-    check_extra()
-    from storage import create_storage, create_user
-    from tuner.server.passwords import hash_password
+    from storage import create_user
 
     parsed = parse_role(role)
-    password_hash = hash_password(_read_password(is_piped=password_stdin))
-    engine = create_storage(storage).engine
-    close_before_first_account(engine)
+    password_hash = _ask_for_hash(is_piped=password_stdin)
+    engine = open_for_account(storage)
     create_user(engine, name, password_hash, parsed)
-    record(engine, f"user add {name} --role {parsed}")
-    _print({"name": name, "role": parsed}, f"User {name!r} is {parsed}", as_json=as_json)
+    record(engine, f"user add {name} --role {role}")
+    tell({"name": name, "role": role}, f"User {name!r} is {role}", as_json=as_json, indent=None)
 
 
 @user_app.command("list", epilog="Example: tuner user list --json")
-def list_(
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    as_json: options.Json = False,
-) -> None:
+@with_storage
+def list_(storage: str, as_json: Json = False) -> None:
     """Show all users with their roles."""
     from storage import list_users, open_storage
 
-    users = list_users(open_storage(storage, read_only=True).engine)
-    rows = [{"name": u.name, "role": u.role, "created_at": moment(u.created_at)} for u in users]
-    if as_json:
-        print(to_json(rows))
-    elif not rows:
-        print("There is no user: `tuner user add NAME` adds one")
-    else:
-        for row in rows:
-            show(f"{row['name']:<24} {row['role']:<9} since {row['created_at']}")
+    rows = as_rows(list_users(open_storage(storage, read_only=True).engine))
+    lines = [f"{row['name']:<24} {row['role']:<9} since {row['created_at']}" for row in rows]
+    tell(rows, *(lines or ["There is no user: `tuner user add NAME` adds one"]), as_json=as_json)
 
 
 @user_app.command(epilog="Example: tuner user remove ann")
-def remove(
-    name: Name,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    as_json: options.Json = False,
-) -> None:
+@with_storage
+def remove(name: Name, storage: str, as_json: Json = False) -> None:
     """Remove a user, whose sessions end at once."""
     from storage import open_storage, remove_user
 
     engine = open_storage(storage).engine
     remove_user(engine, name)
     record(engine, f"user remove {name}")
-    _print({"name": name, "removed": True}, f"User {name!r} is removed", as_json=as_json)
+    tell({"name": name, "removed": True}, f"User {name!r} is removed", as_json=as_json, indent=None)
 
 
 @user_app.command(epilog="Example: tuner user passwd ann")
+@with_storage
 def passwd(
-    name: Name,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    password_stdin: service_options.PasswordStdin = False,
-    as_json: options.Json = False,
+    name: Name, storage: str, password_stdin: PasswordStdin = False, as_json: Json = False
 ) -> None:
     """Change a user's password; sessions of that user end at once."""
-    check_extra()
     from storage import open_storage, set_password_hash
-    from tuner.server.passwords import hash_password
 
     engine = open_storage(storage).engine
-    set_password_hash(engine, name, hash_password(_read_password(is_piped=password_stdin)))
+    set_password_hash(engine, name, _ask_for_hash(is_piped=password_stdin))
     record(engine, f"user passwd {name}")
-    _print({"name": name, "changed": True}, f"User {name!r} has a new password", as_json=as_json)
+    document = {"name": name, "changed": True}
+    tell(document, f"User {name!r} has a new password", as_json=as_json, indent=None)
 
 
 @user_app.command(epilog="Example: tuner user role ann --role operator")
-def role(
-    name: Name,
-    role: service_options.RoleName,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    as_json: options.Json = False,
-) -> None:
+@with_storage
+def role(name: Name, role: RoleName, storage: str, as_json: Json = False) -> None:
     """Change a user's role, also in sessions that are open."""
     from storage import open_storage, set_role
 
     parsed = parse_role(role)
     engine = open_storage(storage).engine
     set_role(engine, name, parsed)
-    record(engine, f"user role {name} --role {parsed}")
-    _print({"name": name, "role": parsed}, f"User {name!r} is {parsed}", as_json=as_json)
+    record(engine, f"user role {name} --role {role}")
+    tell({"name": name, "role": role}, f"User {name!r} is {role}", as_json=as_json, indent=None)
 
 
 @user_app.command(epilog="Example: tuner user log --limit 20")
+@with_storage
 def log(
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
-    limit: service_options.LogLimit = 100,
-    delete_older: service_options.DeleteOlder = None,
-    as_json: options.Json = False,
+    storage: str, limit: LogLimit = 100, delete_older: DeleteOlder = None, as_json: Json = False
 ) -> None:
     """Show who did what, the newest first: each write, sign-in, change of users and tokens.
 
@@ -152,13 +119,9 @@ def log(
     if delete_older is not None:
         n_deleted = prune_audit(engine, delete_older)
         record(engine, f"user log --delete-older {delete_older:.0f}s: {n_deleted} deleted")
-    rows = [{**asdict(entry), "at": moment(entry.at)} for entry in list_audit(engine, limit)]
-    if as_json:
-        print(to_json(rows))
-        return
-    for row in rows:
-        line = f"{row['at']}  {row['address']:<15} {row['actor']:<20} {row['action']}"
-        show(line)
+    rows = as_rows(list_audit(engine, limit))
+    line = "{at}  {address:<15} {actor:<20} {action}"
+    tell(rows, *(line.format(**row) for row in rows), as_json=as_json)
 
 
 def parse_role(text: str) -> "Role":
@@ -171,10 +134,11 @@ def parse_role(text: str) -> "Role":
         raise UsageError(f"--role {text!r} is none: use {', '.join(Role)}") from None
 
 
-def close_before_first_account(engine: "Engine") -> None:
-    """Leave an SQLite file that gets its first account to its owner, and say so."""
-    from storage import close_to_others, has_accounts, sqlite_file
+def open_for_account(storage_url: str) -> "Engine":
+    """Return an engine, with tables; an SQLite file without any account is closed to others."""
+    from storage import close_to_others, create_storage, has_accounts, sqlite_file
 
+    engine = create_storage(storage_url).engine
     file = sqlite_file(engine.url)
     if file is not None and not has_accounts(engine) and close_to_others(file):
         show(
@@ -182,6 +146,7 @@ def close_before_first_account(engine: "Engine") -> None:
             f"in it: `chmod g+rw {file}` if workers of others use it",
             file=sys.stderr,
         )
+    return engine
 
 
 def record(engine: "Engine", action: str) -> None:
@@ -191,21 +156,26 @@ def record(engine: "Engine", action: str) -> None:
     record_action(engine, f"cli:{who_am_i()}", action, "local")
 
 
-def moment(seconds: float) -> str:
-    """Return a moment as people and programs read it, in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+def as_rows(entries: "Iterable[User | Token | AuditEntry]") -> list[dict[str, Any]]:
+    """Return what is kept as plain data, with moments as people and programs read them, in UTC."""
+    rows = [asdict(entry) for entry in entries]
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, float):
+                row[name] = datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds")
+    return rows
 
 
-def _read_password(*, is_piped: bool) -> str:
+def _ask_for_hash(*, is_piped: bool) -> str:
+    """Return the hash of a password that is typed twice, or piped."""
+    check_extra()
+    from tuner.server.passwords import hash_password
+
     if is_piped:
-        return sys.stdin.readline().rstrip("\r\n")
+        return hash_password(sys.stdin.readline().rstrip("\r\n"))
     if not sys.stdin.isatty():
         raise UsageError("There is no terminal to ask for the password: use --password-stdin")
     password = getpass.getpass("Password: ")
     if getpass.getpass("Once more: ") != password:
         raise UsageError("The two passwords differ")
-    return password
-
-
-def _print(document: dict[str, object], sentence: str, *, as_json: bool) -> None:
-    print(to_json(document, indent=None) if as_json else sentence)
+    return hash_password(password)

@@ -1,7 +1,4 @@
-"""The command that trains for others: `tuner worker`, at one study or at all that are open.
-
-A part of the command line: prints, and leaves exit statuses of errors to `tuner.cli`.
-"""
+"""The command that trains for others: `tuner worker`, at one study or at all that are open."""
 
 import typer
 
@@ -10,18 +7,11 @@ from tuner.errors import UsageError
 from tuner.workers.shutdown import Leaving
 
 
-def add_worker_command(app: typer.Typer) -> None:
-    """Add the command."""
-    example = "Example: tuner worker --storage postgresql://user@host/tuner --study NAME"
-    app.command(epilog=example)(worker)
-
-
 @worker_options.with_worker_options
+@options.with_storage
 def worker(
     context: typer.Context,
-    config: options.Config = None,
-    storage: options.Storage = options.DEFAULT_STORAGE,
-    storage_password_file: options.StoragePasswordFile = None,
+    storage: str,
     study: service_options.AnyStudyName = None,
     exit_when_idle: service_options.ExitWhenIdle = False,
     workers: worker_options.Trainers = 1,

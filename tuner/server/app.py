@@ -65,7 +65,7 @@ def create_service(
             f"Nobody has an account, so the service stays on this machine: `tuner user add NAME "
             f"--role admin` first, or leave out {option}"
         )
-    passwords.prepare()
+    passwords.dummy_hash()
     dashboard = Dashboard(storage, artifact_store)
     routes = FastAPI(
         title="lambda-tuner",

@@ -37,20 +37,19 @@ _ASK_AGAIN_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Principal:
-    """Who is asking, with which role, and how that is known."""
+    """Who is asking, as what, and with which role."""
 
     name: str
     role: Role
-    via: Literal["session", "token", "open"]
+    via: Literal["user", "token", "anybody"]
 
     @property
     def actor(self) -> str:
         """The name as the audit has it."""
-        kind = {"session": "user", "token": "token", "open": "anybody"}[self.via]
-        return f"{kind}:{self.name}" if self.name else kind
+        return f"{self.via}:{self.name}" if self.name else self.via
 
 
-_ANYBODY = Principal("", Role.VIEWER, "open")
+_ANYBODY = Principal("", Role.VIEWER, "anybody")
 
 
 class BadCredentialsError(Exception):
@@ -59,12 +58,6 @@ class BadCredentialsError(Exception):
 
 class NotThisMachineError(Exception):
     """Nobody has an account, and the request may come from elsewhere."""
-
-    def __init__(self, shown_by: str) -> None:
-        super().__init__(
-            f"Nobody has an account, so the service is for this machine only, and {shown_by} says "
-            "that this comes through a proxy: first `tuner user add NAME --role admin`"
-        )
 
 
 class Authenticator:
@@ -77,13 +70,10 @@ class Authenticator:
     good with the first account, so that removing the last one opens nothing.
     """
 
-    def __init__(
-        self, engine: Engine, *, is_open: bool, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, engine: Engine, *, is_open: bool) -> None:
         self._engine = engine
         self._is_open = is_open
-        self._clock = clock
-        self._asked_at = clock()
+        self._asked_at = time.monotonic()
         self._lock = threading.Lock()
         self._tokens = Gathered[str, Bearer](functools.partial(find_tokens, engine))
         self._sessions = Gathered[str, Bearer](functools.partial(find_sessions, engine))
@@ -91,9 +81,7 @@ class Authenticator:
         self._noting: asyncio.Task[None] | None = None
 
     async def identify(self, scope: Scope) -> Principal | None:
-        """Return who is asking, None for nobody.
-
-        Raises BadCredentialsError, or NotThisMachineError while nobody has an account.
+        """Return who is asking, or None; raises BadCredentialsError or NotThisMachineError.
 
         A request with an Authorization header is a program's: its cookies count for nothing.
         """
@@ -103,11 +91,14 @@ class Authenticator:
         if (secret := read_cookie(scope, SESSION)) is not None:
             bearer = await self._sessions.find(secret)
             if bearer is not None:
-                return Principal(bearer.name, bearer.role, "session")
-        if not self._is_open or not await run_in_threadpool(self.is_open):
+                return Principal(bearer.name, bearer.role, "user")
+        if not self._is_open or not await run_in_threadpool(self._is_still_open):
             return None
         if (shown_by := find_proxy(scope)) is not None:
-            raise NotThisMachineError(shown_by)
+            raise NotThisMachineError(
+                f"Nobody has an account, so the service is for this machine only, and {shown_by} "
+                "says that this comes through a proxy: first `tuner user add NAME --role admin`"
+            )
         return _ANYBODY
 
     async def _identify_program(self, given: list[str]) -> Principal:
@@ -132,13 +123,11 @@ class Authenticator:
             used, self._used = self._used, set()
             await run_in_threadpool(note_use, self._engine, used)
 
-    def is_open(self) -> bool:
+    def _is_still_open(self) -> bool:
         """Tell whether anybody may read, as nobody has an account yet."""
-        if not self._is_open:
-            return False
         with self._lock:
-            now = self._clock()
-            if now - self._asked_at >= _ASK_AGAIN_SECONDS:
+            now = time.monotonic()
+            if self._is_open and now - self._asked_at >= _ASK_AGAIN_SECONDS:
                 self._asked_at = now
                 self._is_open = not has_accounts(self._engine)
             return self._is_open
@@ -199,6 +188,6 @@ def require(role: Role) -> Callable[[Request], Awaitable[Principal]]:
 
 def explain_role(principal: Principal, role: Role) -> str:
     """Say what is missing."""
-    if principal.via == "open":
+    if principal.via == "anybody":
         return "Read-only, as nobody has an account: see `tuner user add`"
     return f"This needs the role {role}; {principal.actor} is {principal.role}"

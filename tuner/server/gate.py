@@ -24,7 +24,7 @@ from tuner.server.auth import (
     Principal,
     explain_role,
 )
-from tuner.server.origins import READING, client_address, explain_origin, is_same_origin
+from tuner.server.origins import READING, client_address, explain_foreign
 from tuner.server.problems import answer_error, problem, refuse
 from tuner.server.recall import RECALLING_PATHS, Recall
 from tuner.server.root import root_path
@@ -120,9 +120,7 @@ async def _no_body() -> Message:
 def _find_refusal(scope: Scope, principal: Principal) -> str | None:
     if not principal.role.includes(Role.OPERATOR):
         return explain_role(principal, Role.OPERATOR)
-    if principal.via == "session" and not is_same_origin(scope):
-        return explain_origin(scope, _FOREIGN)
-    return None
+    return explain_foreign(scope, _FOREIGN) if principal.via == "user" else None
 
 
 def _can_be_read(scope: Scope) -> bool:

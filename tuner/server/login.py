@@ -66,23 +66,21 @@ def sign_in(engine: Engine, attempt: Attempt, password: str) -> tuple[str, str]:
     """
     if (wait := begin_login(engine, attempt.paces)) > 0:
         raise LoginRefusedError(wait)
-    found, name = attempt.found, attempt.name
-    is_right = check_password(None if found is None else found[1], password)
-    secret = None
-    if found is not None and is_right:
-        user_id, password_hash = found
-        better = find_better_hash(password_hash, password)
-        secret = create_session(engine, user_id, password_hash, better)
-        password_hash = better or password_hash
+    user_id, kept = attempt.found or (0, None)
+    secret = better = None
+    if check_password(kept, password) and kept is not None:
+        better = find_better_hash(kept, password)
+        secret = create_session(engine, user_id, kept, better)
     # A name that nobody has may be a password typed into the wrong field.
-    actor = "nobody" if found is None else f"user:{name}"
-    if found is None or secret is None:
+    actor = "nobody" if kept is None else f"user:{attempt.name}"
+    if kept is None or secret is None:
         record_action(engine, actor, "sign in: refused", attempt.address)
         logger.warning("Refused to sign in %s from %s", actor, attempt.address)
         raise LoginRefusedError
     take_back(engine, attempt.paces)
     record_action(engine, actor, "sign in", attempt.address)
-    return secret, _sign(attempt.device or secrets.token_urlsafe(12), name, password_hash)
+    device = attempt.device or secrets.token_urlsafe(12)
+    return secret, _sign(device, attempt.name, better or kept)
 
 
 def sign_out(engine: Engine, secret: str, address: str) -> None:

@@ -11,31 +11,25 @@ from tuner.loopback import is_loopback
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 READING = ("GET", "HEAD")
+_FORWARDED = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "cf-connecting-ip"})
 
 
-def is_same_origin(scope: Scope) -> bool:
-    """Tell whether a page of our own sent this, as the browser says.
+def explain_foreign(scope: Scope, otherwise: str) -> str | None:
+    """Say why a write is refused that no page of our own sent, as the browser says; None for ours.
 
     A browser says so at every write (Fetch standard): by Sec-Fetch-Site, which no page can set and
     no proxy changes, or, where it knows that not or speaks without TLS, by Origin. Who says nothing
-    is no browser, has no business with cookies, and is refused.
+    is no browser, has no business with cookies, and is refused. A proxy may have changed Host.
     """
     headers = Headers(scope=scope)
-    if (site := headers.get("sec-fetch-site")) is not None:
-        return site == "same-origin"
-    origin, host = headers.get("origin"), headers.get("host")
-    return origin is not None and host is not None and _is_of_host(origin, host)
-
-
-def explain_origin(scope: Scope, otherwise: str) -> str:
-    """Say why ``is_same_origin`` refuses; what to change, where a proxy may have changed Host."""
-    headers = Headers(scope=scope)
-    origin = headers.get("origin", "null")
-    if "sec-fetch-site" in headers or origin == "null":
-        return otherwise
+    origin, host = headers.get("origin", "null"), headers.get("host")
+    if (site := headers.get("sec-fetch-site")) is not None or origin == "null":
+        return None if site == "same-origin" else otherwise
+    if host is not None and _is_of_host(origin, host):
+        return None
     return (
-        f"The page is of {origin}, while Host says {headers.get('host')}; other sites' pages may "
-        "not do this. If a proxy changes Host, tell nginx: proxy_set_header Host $http_host;"
+        f"The page is of {origin}, while Host says {host}; other sites' pages may not do this. "
+        "If a proxy changes Host, tell nginx: proxy_set_header Host $http_host;"
     )
 
 
@@ -71,16 +65,10 @@ def find_proxy(scope: Scope) -> str | None:
         return "HTTP/1.0"
     page = headers.get("origin") or headers.get("referer")
     is_own_page = headers.get("sec-fetch-site") in (None, "same-origin")
-    if page and is_own_page and not _is_of_host(_origin_of(page), headers.get("host", "")):
-        return "a page of another host"
+    if page and is_own_page:
+        origin = "/".join(page.split("/", 3)[:3])
+        return None if _is_of_host(origin, headers.get("host", "")) else "a page of another host"
     return None
-
-
-_FORWARDED = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "cf-connecting-ip"})
-
-
-def _origin_of(address: str) -> str:
-    return "/".join(address.split("/", 3)[:3])
 
 
 def client_address(scope: Scope) -> str:
@@ -97,28 +85,19 @@ def client_network(scope: Scope) -> str:
     address = client_address(scope)
     if ":" not in address:
         return address
-    parsed = ipaddress.IPv6Address(address)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network(f"{address}/56", strict=False))
+    mapped = ipaddress.IPv6Address(address).ipv4_mapped
+    return str(mapped or ipaddress.ip_network(f"{address}/56", strict=False))
 
 
 def is_plain_path(path: str) -> bool:
     """Tell whether a decoded path means the same to everybody who reads it."""
-    if not path.startswith("/") or "//" in path or "\\" in path or "\ufffd" in path:
-        return False
-    if any(ord(character) < 32 or ord(character) == 127 for character in path):
-        return False
-    return not {".", ".."} & set(path.split("/"))
+    is_odd = re.search(r"//|[\x00-\x1f\x7f\\\ufffd]", path) or {".", ".."} & set(path.split("/"))
+    return path.startswith("/") and not is_odd
 
 
 def safe_next(target: str) -> str:
     """Return where to go after signing in: a path of ours, or the dashboard."""
-    fallback = "/dashboard"
-    if any(ord(character) < 33 or ord(character) > 126 for character in target):
-        return fallback
     # Browsers read more addresses than one would think as another host's, e.g. ///host and /\host.
     path = re.split("[?#]", target, maxsplit=1)[0]
-    if not is_plain_path(path) or path in ("/login", "/logout"):
-        return fallback
-    return target
+    is_ours = is_plain_path(path) and path not in ("/login", "/logout")
+    return target if is_ours and re.fullmatch("[!-~]+", target) else "/dashboard"

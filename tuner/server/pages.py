@@ -14,13 +14,7 @@ from sqlalchemy import Engine
 from storage import Role, end_session
 from tuner.server.auth import DEVICE, SESSION, Principal, cookie_name, is_tls, read_cookie
 from tuner.server.login import Attempt, LoginRefusedError, look_at, sign_in, sign_out
-from tuner.server.origins import (
-    client_address,
-    client_network,
-    explain_origin,
-    is_same_origin,
-    safe_next,
-)
+from tuner.server.origins import client_address, client_network, explain_foreign, safe_next
 from tuner.server.problems import fill_in, problem, read_part, refuse
 from tuner.server.root import root_path
 from tuner.server.shares import Shares, TooMuchError
@@ -86,8 +80,8 @@ class _Desk:
 
     async def sign_in(self, request: Request) -> Response:
         """Begin a session, always a new one; else show the page again."""
-        if not is_same_origin(request.scope):
-            return refuse(request.scope, 403, explain_origin(request.scope, _FOREIGN))
+        if (foreign := explain_foreign(request.scope, _FOREIGN)) is not None:
+            return refuse(request.scope, 403, foreign)
         body = await request.body()
         try:
             form = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
@@ -126,8 +120,8 @@ class _Desk:
 
     def sign_out(self, request: Request) -> Response:
         """End the session."""
-        if not is_same_origin(request.scope):
-            return refuse(request.scope, 403, explain_origin(request.scope, _FOREIGN))
+        if (foreign := explain_foreign(request.scope, _FOREIGN)) is not None:
+            return refuse(request.scope, 403, foreign)
         if (secret := read_cookie(request.scope, SESSION)) is not None:
             sign_out(self._engine, secret, client_address(request.scope))
         response = RedirectResponse(f"{root_path(request.scope)}/login", 303)
@@ -174,7 +168,7 @@ def dashboard_page(
     For all but admins without the buttons that change something. ``root`` is the path below which
     all stands, ``first`` the address that its script will fetch before it can draw.
     """
-    if principal.via == "open":
+    if principal.via == "anybody":
         who = '<p id="tuner-who" class="open">Read-only: nobody has an account yet</p>'
     else:
         who = (

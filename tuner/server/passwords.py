@@ -29,7 +29,7 @@ def check_password(password_hash: str | None, password: str) -> bool:
     if len(password) > _LONGEST:
         return False
     try:
-        _hasher.verify(password_hash or _dummy_hash(), _normal(password))
+        _hasher.verify(password_hash or dummy_hash(), _normal(password))
     except (Argon2Error, InvalidHashError):
         return False
     return password_hash is not None
@@ -41,13 +41,9 @@ def find_better_hash(password_hash: str, password: str) -> str | None:
 
 
 @functools.cache
-def _dummy_hash() -> str:
+def dummy_hash() -> str:
+    """Return what passwords of unknown users are checked against; the first call takes time."""
     return _hasher.hash(secrets.token_hex())
-
-
-def prepare() -> None:
-    """Make what the first check of an unknown user would have to wait for."""
-    _dummy_hash()
 
 
 def _normal(password: str) -> str:

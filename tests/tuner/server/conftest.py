@@ -44,9 +44,9 @@ DIGITS = {"dataset": "digits", "epochs": 2, "train_size": 100}
 def _hashed_quickly() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passwords, "_hasher", QUICK)
-        passwords._dummy_hash.cache_clear()
+        passwords.dummy_hash.cache_clear()
         yield
-    passwords._dummy_hash.cache_clear()
+    passwords.dummy_hash.cache_clear()
 
 
 def add_study(url: str, name: str = "digits", n_trials: int = 12) -> None:
