@@ -254,7 +254,7 @@ def _as_tensors(data: Any) -> Any:
         return data.detach()
     if isinstance(data, Mapping):
         return {name: _as_tensors(each) for name, each in data.items()}
-    if isinstance(data, tuple) or (isinstance(data, list) and data and not _is_number(data[0])):
+    if isinstance(data, tuple) or (isinstance(data, list) and not _is_array(data)):
         return tuple(_as_tensors(each) for each in data)
     if hasattr(data, "to_numpy"):  # pandas, polars
         data = data.to_numpy()
@@ -264,8 +264,11 @@ def _as_tensors(data: Any) -> Any:
     return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number)
+def _is_array(values: list[Any]) -> bool:
+    """Tell numbers, in lists of any depth, from lists of tensors and arrays."""
+    while values and isinstance(values[0], list):
+        values = values[0]
+    return not values or isinstance(values[0], int | float | np.number)
 
 
 def _read_tensors(data: Any, name: str) -> TensorPart:
@@ -276,11 +279,11 @@ def _read_tensors(data: Any, name: str) -> TensorPart:
     tensors = list(leaves(tree))
     if not tensors or any(tensor.dim() == 0 for tensor in tensors):
         raise ProblemError(f"{name}: there is no axis of examples in it")
-    lengths = [len(tensor) for tensor in tensors]
-    if len(set(lengths)) > 1:
+    lengths = list(dict.fromkeys(len(tensor) for tensor in tensors))
+    if len(lengths) > 1:
+        told = " and ".join(map(str, lengths[:3]))
         raise ProblemError(
-            f"{name}: its tensors have {' and '.join(map(str, lengths))} examples: give as many "
-            "targets as inputs"
+            f"{name}: its tensors have {told} examples: give as many targets as inputs"
         )
     for position, tensor in enumerate(tensors):
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
@@ -292,11 +295,15 @@ def _read_tensors(data: Any, name: str) -> TensorPart:
     return TensorPart(map_tensors(_narrowed, tree if isinstance(tree, tuple | dict) else (tree,)))
 
 
+# Of bytes, images are kept as they are, and torch takes them as labels.
+_SHORT = (torch.int8, torch.int16, torch.int32, torch.uint16, torch.uint32, torch.uint64)
+
+
 def _narrowed(tensor: torch.Tensor) -> torch.Tensor:
     """Return float64 as float32, which models are made of, and short integers as int64."""
     if tensor.dtype == torch.float64:
         return tensor.float()
-    return tensor.long() if tensor.dtype in (torch.int32, torch.int16) else tensor
+    return tensor.long() if tensor.dtype in _SHORT else tensor
 
 
 def _read_examples(

@@ -131,6 +131,11 @@ def _show(arguments: Mapping[str, Any]) -> str:
 
 
 def _build(problem: Problem, params: Params) -> nn.Module:
+    if isinstance(problem.model, nn.Module):
+        raise ProblemError(
+            "model is a module: give what makes one, say `lambda: ...`, as each trial begins with "
+            "new weights"
+        )
     model, other = (problem.model(**model_params(params)) for _ in range(2))
     if not isinstance(model, nn.Module):
         raise ProblemError(f"model returned {type(model).__name__}, not a torch.nn.Module")
@@ -181,7 +186,8 @@ def _check_loss(ready: Ready, lane: Lane) -> None:
 def _tell_types(lane: Lane, batch: Any) -> str:
     """Say of which types data and model are, where they differ."""
     (model,) = {parameter.dtype for parameter in trained(lane.model).values()}
-    data = {tensor.dtype for tensor in leaves(batch) if tensor.is_floating_point()} - {model}
+    odd = (t for t in leaves(batch) if t.is_floating_point() or t.dtype == torch.uint8)
+    data = {tensor.dtype for tensor in odd} - {model}
     if not data:
         return ""
     *others, own = (str(each).removeprefix("torch.") for each in (*data, model))
@@ -223,6 +229,11 @@ def _check_labels(ready: Ready, lane: Lane, batch: Any) -> None:
         raise ProblemError(
             f"the model's output is {form}, and its targets are integers: return (batch, classes), "
             "or give a loss of your own"
+        )
+    if target.dim() == output.dim() and target.shape[1] == 1:
+        raise ProblemError(
+            f"the targets are integers of shape {tuple(target.shape)}: give one for each example, "
+            "(n,), or a loss of your own"
         )
     for name in ("train", "validation", "test"):
         part = getattr(ready.parts, name)

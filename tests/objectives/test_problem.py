@@ -368,8 +368,12 @@ _BAD: dict[str, tuple[dict[str, Any], str]] = {
     "range": ({"space": {"lr": (1.0, 0.1)}}, "is no range"),
     "model raises": ({"model": lambda width=7: nn.Linear(width, "x")}, "model() raised TypeError"),
     "no module": ({"model": lambda: 3}, "model returned int, not a torch.nn.Module"),
+    "a module": ({"model": nn.Linear(6, 2)}, "give what makes one, say `lambda: ...`"),
     "one module": ({"model": lambda: _ONE}, "the same module twice"),
     "lengths": ({"data": (INPUTS, CLASSES[:-1])}, "150 and 149 examples"),
+    "lengths of many": ({"data": [INPUTS[:n] for n in range(1, 9)]}, "1 and 2 and 3 examples:"),
+    "bytes": ({"data": ((INPUTS * 99).byte(), CLASSES)}, "(uint8 data, a float32 model: `prepare`"),
+    "column": ({"data": (INPUTS, CLASSES[:, None])}, "shape (16, 1): give one for each example"),
     "nan": ({"data": (INPUTS / 0, CLASSES)}, "hold NaN or infinity"),
     "labels": ({"data": (INPUTS, CLASSES + 1)}, "labels are 1 to 2, and the model has 2"),
     "vector loss": (
@@ -394,6 +398,27 @@ _BAD: dict[str, tuple[dict[str, Any], str]] = {
     "lazy": ({"model": lambda: nn.LazyLinear(2)}, "has lazy modules"),
     "no data": ({"data": "churn.csv"}, "data: str is no data"),
 }
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (INPUTS.tolist(), CLASSES.tolist()),
+        [INPUTS.numpy(), CLASSES.numpy()],
+        (INPUTS.double().numpy(), CLASSES.numpy().astype("int8")),
+        (INPUTS.numpy(), CLASSES.numpy().astype("uint16")),
+        (INPUTS, CLASSES.bool()),
+    ],
+    ids=["lists of numbers", "a list of arrays", "int8", "uint16", "bool"],
+)
+def test_data_of_many_forms_is_the_same(data: Any) -> None:
+    """As pandas, NumPy and people write it."""
+    assert _describe(data=data).facts.metric.name == "validation accuracy"
+    ready = make_ready(replace(PROBLEM, data=data), CONFIG)[0]
+    (inputs, labels), _ = next(ready.training_batches(0))
+    (expected, classes), _ = next(make_ready(PROBLEM, CONFIG)[0].training_batches(0))
+    assert torch.equal(inputs, expected)
+    assert torch.equal(labels.long(), classes)
 
 
 @pytest.mark.filterwarnings("ignore")
