@@ -235,6 +235,55 @@ def test_torch_lines_make_the_step_of_the_lanes(
         write_lines(theirs, "keras")
 
 
+_SCHEDULED: list[tuple[dict[str, Any], dict[str, float]]] = [
+    ({"schedule": "cosine", "momentum": 0.9, "nesterov": True}, {}),
+    ({"schedule": "onecycle", "clip_norm": 0.01, "decays": "matrices"}, {}),
+    ({"schedule": "onecycle", "optimizer": "adamw", "patience": 3}, {"beta1": 0.7}),
+    ({"optimizer": "adam", "betas": (0.8, 0.95), "clip_norm": 0.5}, {"momentum": 0.3}),
+    ({"fixed": {"lr": 0.03, "beta2": 0.9}, "optimizer": "adam"}, {}),
+    ({"fixed": {"weight_decay": 0.2}, "folds": 3}, {"l1": 0.1}),
+]
+
+
+@pytest.mark.parametrize(("fields", "chosen"), _SCHEDULED)
+def test_torch_lines_train_as_the_lanes_do(
+    document: Document,
+    model: torch.nn.Sequential,
+    batch: tuple[Any, Any],
+    fields: dict[str, Any],
+    chosen: dict[str, float],
+) -> None:
+    """Step by step: schedule, clipping, Nesterov's momentum, betas searched, given or fixed."""
+    problem = Problem(lambda: model, batch, epochs=2, **fields)
+    params = {"weight_decay": 0.05, "lr": LR, **chosen}
+    params = {name: value for name, value in params.items() if name not in problem.fixed}
+    meaning = {
+        **document["meaning"],
+        **asdict(tell_recipe(problem, params, "theirs", "a network")),
+        **({"momentum": chosen["momentum"]} if "momentum" in chosen else {}),
+        "epochs": 2,
+    }
+    own = {name: params.get(name) for name in ("weight_decay", "lr")}
+    lines = write_lines({**document, **own, "meaning": meaning, "params": params}, "torch")
+    given = tuple(map(torch.as_tensor, batch))
+    lane = Lane(Judged(copy.deepcopy(model), problem), {**problem.fixed, **params}, 0)
+    group = Group(OneByOne, problem, [lane], 5)
+    made = _run(lines, model=model, batches=range(5))
+    for step in range(10):
+        group.take((given[0] + step, given[1]))
+        made["optimizer"].zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(given[0] + step), given[1])
+        (loss + made["penalty"]() if "penalty" in made else loss).backward()
+        for name in ("clip", "optimizer", "scheduler"):
+            if name in made:
+                made[name]() if name == "clip" else made[name].step()
+    group.store()
+    for expected, found in zip(lane.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-7)
+    with pytest.raises(UsageError, match=r"would change what"):
+        write_lines({**document, **own, "meaning": meaning, "params": params}, "optax")
+
+
 def test_sklearn_solves_what_steps_on_a_linear_regression_come_to(document: Document) -> None:
     """Its elastic net has the weights that our own proximal steps end at."""
     rng = np.random.default_rng(1)

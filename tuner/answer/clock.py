@@ -1,10 +1,10 @@
 """λ's clock: in which time weight decay forgets, and how that compares with the training."""
 
 import math
-import re
 
 from objectives import Facts
 from tuner.answer.best import Clock
+from tuner.answer.details import find_details
 
 # What a schedule multiplies the learning rate by on average, over many steps: all of a training
 # forgets ``exp(-sum lr_t λ)``, so only their mean counts (see ``objectives.optimizers``).
@@ -32,7 +32,7 @@ def find_clock(
     is_coupled = recipe.decay == "coupled"
     if recipe.decay not in ("coupled", "decoupled") or (is_coupled and recipe.optimizer != "SGD"):
         return None
-    factor = MEAN_FACTORS.get(_find_schedule(recipe.details))
+    factor = MEAN_FACTORS.get(find_details(recipe.details, {}).schedule)
     if factor is None:
         return None
     pace = factor * (lr / (1 - recipe.momentum) if is_coupled else lr)
@@ -45,11 +45,6 @@ def find_clock(
         scale_invariant=facts.scale_invariant,
         mean_factor=factor,
     )
-
-
-def _find_schedule(details: str | None) -> str:
-    found = re.search(r"\bschedule=(\w+)", details or "")
-    return "constant" if found is None else found[1]
 
 
 def tell_clock(clock: Clock) -> str:

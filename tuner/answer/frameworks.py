@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 from objectives.facts import ALL_DECAY, MATRICES_DECAY
+from tuner.answer.details import Details, find_details
 from tuner.answer.document import Document
 from tuner.answer.terms import Terms, find_terms, write_torch_terms
 from tuner.errors import UsageError
@@ -18,8 +19,6 @@ OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 
 # By optimizer: how it is called in answers, and how its decay acts.
 _ACTS = {"sgd": ("SGD", "coupled"), "adam": ("Adam", "coupled"), "adamw": ("AdamW", "decoupled")}
-# What of an answer changes no step.
-_NO_STEP = ("folds=", "patience=")
 _WHY_NOT = {
     "adam": "Adam divides the gradient, and with it a coupled penalty, by its own running size, so "
     "that weights no longer shrink in proportion to weight_decay",
@@ -43,7 +42,8 @@ def write_lines(
     change the meaning of weight_decay, or of a penalty, unless forced; then they begin with a
     warning. Raises it also where there is nothing to write.
     """
-    terms = find_terms(document)
+    terms, fixed = find_terms(document), _details(document).fixed
+    document = {**document, **{n: v for n, v in fixed.items() if document[n] is None}}
     if document["weight_decay"] is None:
         if not (terms and terms.are_any):
             raise UsageError(
@@ -101,15 +101,15 @@ def _find_other_step(document: Document, optimizer: Optimizer) -> str | None:
 
 def _find_more(document: Document, framework: str, optimizer: Optimizer) -> str | None:
     """Return what else was tuned that a framework's lines do not say; None if nothing."""
-    meaning, terms = document["meaning"], find_terms(document)
-    others = [part for part in (meaning.get("details") or "").split(", ") if part]
+    meaning, terms, details = document["meaning"], find_terms(document), _details(document)
     decayed = (ALL_DECAY, MATRICES_DECAY) if framework in ("torch", "sklearn") else (ALL_DECAY,)
     if framework == "sklearn" and terms and terms.are_any and _is_linear(meaning):
         return f"it was tuned with more than that: {meaning['penalties']}; {_NOT_SGD_CLASSIFIER}"
     if terms is None or (terms.are_any and framework != "torch"):
         return f"it was tuned with more than that: {meaning['penalties']}"
-    if any(not part.startswith(_NO_STEP) for part in others):
-        return f"it was tuned with more than that: {meaning['details']}"
+    if details.unknown or not (framework == "torch" or details.are_plain):
+        chosen = "" if details.are_plain else f"betas={details.betas}"
+        return f"it was tuned with more than that: {meaning['details'] or chosen}"
     if meaning["decayed_parameters"] not in decayed:
         return f"its decayed parameters are {meaning['decayed_parameters']}, not {ALL_DECAY}"
     if optimizer != "sgd" and framework in ("keras", "sklearn"):
@@ -158,14 +158,23 @@ def _lr(name: str, document: Document) -> str:
     return "" if document["lr"] is None else f"{name}={document['lr']!r}, "
 
 
+def _details(document: Document) -> Details:
+    return find_details(document["meaning"].get("details"), document["params"])
+
+
 def _momentum(document: Document) -> float:
     return document["meaning"]["momentum"] or 0.0
 
 
 def _torch(document: Document, optimizer: Optimizer) -> list[str]:
-    momentum = f"momentum={_momentum(document)!r}, " if optimizer == "sgd" else ""
+    details = _details(document)
+    if optimizer == "sgd":
+        nesterov = ", nesterov=True" if details.nesterov else ""
+        more = f"momentum={_momentum(document)!r}{nesterov}, "
+    else:
+        more = "" if details.betas == Details.betas else f"betas={details.betas}, "
     made = f"optimizer = torch.optim.{_ACTS[optimizer][0]}("
-    own = f"{_lr('lr', document)}{momentum}"
+    own = f"{_lr('lr', document)}{more}"
     decay, terms = f"weight_decay={document['weight_decay']!r}", find_terms(document) or Terms()
     are_matrices = document["meaning"]["decayed_parameters"] == MATRICES_DECAY
     lines = [
@@ -183,7 +192,33 @@ def _torch(document: Document, optimizer: Optimizer) -> list[str]:
     else:
         lines += ["decayed = list(model.parameters())"] if terms.are_any else []
         lines += [made, f"    model.parameters(), {own}{decay}", ")"]
-    return [*lines, *write_torch_terms(terms)]
+    return [*lines, *_torch_steps(details, document), *write_torch_terms(terms)]
+
+
+_SCHEDULES = {
+    "cosine": ["CosineAnnealingLR(optimizer, n_steps)"],
+    "onecycle": [
+        "OneCycleLR(",
+        '    optimizer, optimizer.param_groups[0]["lr"], total_steps=n_steps, cycle_momentum=False',
+        ")",
+    ],
+}
+
+
+def _torch_steps(details: Details, document: Document) -> list[str]:
+    """Return what is done at each step besides the optimizer's: the schedule, and clipping."""
+    lines = []
+    if details.schedule in _SCHEDULES:
+        first, *rest = _SCHEDULES[details.schedule]
+        lines += [
+            *("", "# `batches` is the DataLoader; scheduler.step() is for after each step."),
+            f"n_steps = {document['meaning']['epochs']} * len(batches)",
+            *(f"scheduler = torch.optim.lr_scheduler.{first}", *rest),
+        ]
+    if details.clip_norm is not None:
+        clip = f"torch.nn.utils.clip_grad_norm_(model.parameters(), {details.clip_norm!r})"
+        lines += ["", "", "def clip():  # to be called before each step", f"    {clip}"]
+    return lines
 
 
 def _torch_batches(meaning: Mapping[str, Any]) -> list[str]:
