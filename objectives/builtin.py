@@ -47,7 +47,7 @@ def make_builtin(config: TrainingConfig) -> Problem:
         model=partial(make, facts),
         train=TensorPart(_share(train)),
         validation=TensorPart(_share(validation)),
-        test=BatchPart(read_test, 1),
+        test=BatchPart(read_test, 1, facts.n_test, facts.n_test),
         prepare=partial(_scale, white=train.white),
         metric=facts.metric.name.removeprefix("validation "),
         fast=None if program is None else partial(program, white=train.white),

@@ -134,10 +134,12 @@ class ExamplePart:
 
 @dataclass(frozen=True)
 class BatchPart:
-    """Batches that somebody's own function gives, in its own order each time."""
+    """Batches that somebody's own function gives, in its own order each time; ``n`` of them."""
 
     make: Callable[[], Iterable[Any]]
     n: int
+    n_examples: int
+    size: int  # of the first
     in_memory = False
 
     def to(self, _device: torch.device) -> "BatchPart":
@@ -177,15 +179,23 @@ def read_part(
     has_examples = isinstance(data, Dataset) or _is_list_of_examples(data)
     if has_examples or (collate is not None and hasattr(data, "__getitem__")):
         part: TensorPart | ExamplePart | BatchPart = _read_examples(data, name, collate, n_workers)
-    elif isinstance(data, DataLoader):
-        part = BatchPart(lambda: data, len(data))
-    elif callable(data):
-        part = BatchPart(data, sum(1 for _ in _explained(name, data)))
+    elif isinstance(data, DataLoader) or callable(data):
+        part = _read_batches(data, name)
     else:
         part = _read_tensors(data, name)
     if part.n == 0:
         raise ProblemError(f"{name}: there is no example in it")
     return part
+
+
+def _read_batches(data: Any, name: str) -> BatchPart:
+    """Return the batches of a loader, or of a function that makes them, which are counted."""
+    if not isinstance(data, DataLoader):
+        lengths = [batch_length(_as_tensors(batch)) for batch in _explained(name, data)]
+        return BatchPart(data, len(lengths), sum(lengths), lengths[0] if lengths else 0)
+    first = next((batch_length(batch) for batch in _explained(name, lambda: data)), 0)
+    n_examples = min(len(data.sampler), len(data) * first)  # type: ignore[arg-type]
+    return BatchPart(lambda: data, len(data), n_examples, first)
 
 
 def _is_list_of_examples(data: Any) -> bool:

@@ -14,7 +14,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from objectives.base import TrainingConfig
 from objectives.coefficients import WITH_ZERO
-from objectives.data import BatchPart, TensorPart, leaves
+from objectives.data import BatchPart, Part, TensorPart, leaves
 from objectives.errors import ObjectiveError, ProblemError
 from objectives.facts import DataFacts, Facts, LastBatch, MetricFacts, Params
 from objectives.functions import digest_code
@@ -79,6 +79,7 @@ def try_out(problem: Problem, module: str | None, given: Mapping[str, Any], *, s
         model = _build(problem, params)
     with _explaining("reading the data"):
         ready, *others = make_ready(problem, config)
+        _check_batches(ready, given, space)
         for each in (ready, *others):
             _check_parts(each, space)
     with _explaining("a batch"):
@@ -101,7 +102,8 @@ def try_out(problem: Problem, module: str | None, given: Mapping[str, Any], *, s
         scale_invariant=None if names is None else find_share(ready, lane, names),
         code=None if module is None else digest_code(module),
     )
-    description = Description(facts, epochs, batch_size, ready.last_batch, problem.patience)
+    size, fate = ready.problem.batch_size, ready.last_batch
+    description = Description(facts, epochs, size, fate, problem.patience)
     return Tried(description, ready, params, names or ())
 
 
@@ -109,7 +111,7 @@ def describe_data(parts: Parts) -> DataFacts:
     """Return the sizes of a problem's parts, and a digest of what is in them."""
     given = (parts.train, parts.validation, parts.test)
     digests = "".join("" if part is None else part.digest() for part in given)
-    n_train, n_validation, n_test = (0 if part is None else part.n for part in given)
+    n_train, n_validation, n_test = map(_count, given)
     sha256 = hashlib.sha256(digests.encode()).hexdigest()
     return DataFacts(n_train, n_validation, n_test, sha256)
 
@@ -152,12 +154,25 @@ def _build(problem: Problem, params: Params) -> nn.Module:
     return model
 
 
+def _count(part: Part | None) -> int:
+    """Return how many examples a part has."""
+    if isinstance(part, BatchPart):
+        return part.n_examples
+    return 0 if part is None else part.n
+
+
+def _check_batches(ready: Ready, given: Mapping[str, Any], space: Mapping[str, Any]) -> None:
+    """Refuse to say how batches are made that come ready-made."""
+    own = {**given, "last_batch": given.get("last_batch") or ready.problem.last_batch, **space}
+    for name in ("batch_size", "last_batch"):
+        if isinstance(ready.parts.train, BatchPart) and own.get(name):
+            raise ProblemError(f"{name}: train gives batches of its own: leave it out")
+
+
 def _check_parts(ready: Ready, space: Mapping[str, Any]) -> None:
     check_apart(ready.parts)
     train, sizes = ready.parts.train, [ready.problem.batch_size]
     if "batch_size" in space:
-        if isinstance(train, BatchPart):
-            raise ProblemError("batch_size: train gives batches of its own: leave it out of space")
         sizes = ends(space["batch_size"])
     size = max(sizes)
     if not isinstance(train, BatchPart) and size > train.n:

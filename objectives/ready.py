@@ -48,7 +48,9 @@ class Ready:
 
     @property
     def last_batch(self) -> LastBatch:
-        """What becomes of an epoch's smaller last batch."""
+        """What becomes of an epoch's smaller last batch; those that come ready-made are kept."""
+        if isinstance(self.parts.train, BatchPart):
+            return "keep"
         own = self.problem.last_batch
         return own or choose_last_batch(self.parts.train.n, self.problem.batch_size)
 
@@ -69,7 +71,7 @@ class Ready:
     def order(self, number: int) -> NDArray[np.int64]:
         """Return the examples that a pass trains on, in its order."""
         order = permutation(self.parts.train.n, derive_seed(self.seed, "order", number))
-        if self.last_batch == "drop" and not isinstance(self.parts.train, BatchPart):
+        if self.last_batch == "drop":
             return order[: self.n_steps * self.problem.batch_size]
         return order
 
@@ -113,6 +115,8 @@ def make_ready(problem: Problem, config: TrainingConfig) -> list[Ready]:
         last_batch=config.last_batch or problem.last_batch,
     )
     first, *others = read_parts(problem, config.seed)
+    if isinstance(first.train, BatchPart):
+        problem = replace(problem, batch_size=first.train.size)
     readies = [Ready(problem, first.to(device), None, device, config.seed)]
     for fold, parts in enumerate(others, start=1):  # each in an order of its own
         seed = derive_seed(config.seed, "fold", fold)

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from objectives.base import TrainingConfig
 from objectives.data import read_part, seed_draws
 from objectives.describing import describe
+from objectives.errors import ProblemError
 from objectives.parts import read_parts
 from objectives.problem import Problem
 from objectives.problem_lanes import open_problem_lanes
@@ -90,6 +91,25 @@ def test_data_of_loaders_that_shuffle_is_the_same_elsewhere() -> None:
     ready = _ready(problem)
     assert torch.equal(_pass(ready, 3), _pass(ready, 3))
     assert not torch.equal(_pass(ready, 3), _pass(ready, 4))
+
+
+@pytest.mark.parametrize("as_loader", [True, False], ids=["DataLoader", "function"])
+def test_batches_of_ones_own_are_counted_by_their_examples(*, as_loader: bool) -> None:
+    """What is said of them is right, each counts whole however many there are, all are trained."""
+    data = TensorDataset(torch.randn(1000, 3), torch.arange(1000) % 2)
+    loader = DataLoader(data, 10)
+    batches: Any = loader if as_loader else lambda: iter(loader)
+    problem = Problem(lambda: nn.Linear(3, 2), train=batches, validation=_loader(0, 96))
+    found = describe(problem, None, {}, seed=0)
+    assert found.facts.data is not None
+    assert (found.facts.data.n_train, found.facts.data.n_validation) == (1000, 96)
+    assert (found.batch_size, found.last_batch) == (10, "keep")
+    ready = _ready(problem)
+    assert ready.n_steps == 100
+    assert {share for _, share in ready.training_batches(0)} == {1.0}
+    for name, value in (("batch_size", 32), ("last_batch", "scale")):
+        with pytest.raises(ProblemError, match=f"{name}: train gives batches of its own"):
+            describe(problem, None, {name: value}, seed=0)
 
 
 def test_batches_that_differ_whenever_they_are_made_are_known_by_their_number() -> None:
