@@ -114,7 +114,7 @@ def test_data_in_memory_is_there_once_for_all_trainers(crew: Crew) -> None:
     assert len(trainers) == _N_TRAINERS
     assert _bytes(opened, "Rss") > 128 * _MEBIBYTE
     for trainer in trainers:
-        assert _bytes(trainer, "Private_Dirty") < 64 * _MEBIBYTE
+        assert _bytes(trainer, "Private_Dirty") < 96 * _MEBIBYTE
 
 
 def test_built_in_problem_is_opened_once(crew: Crew) -> None:
