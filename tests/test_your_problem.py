@@ -79,6 +79,7 @@ def test_tune_of_the_page_gives_the_answer(fork: Cli, tmp_path: Path) -> None:
         + "assert len(result.trials()) == 6\nassert result.confirmation is not None\n"
         + "other = tuner.tune(problem, trials=2, workers=1, confirm=False)\n"
         + "assert other.study != result.study\nassert other.figure() is not None\n"
+        + "print(result)\nprint(other)\n"
     )
     ran = subprocess.run(
         [sys.executable, "script.py"],
@@ -90,7 +91,11 @@ def test_tune_of_the_page_gives_the_answer(fork: Cli, tmp_path: Path) -> None:
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    assert "weight_decay" in ran.stdout
+    confirmed, _, other = ran.stdout.partition(
+        "Confirmed on 2 fresh seeds (study notebook/confirm)"
+    )
+    assert "Study notebook\n  weight_decay " in confirmed
+    assert "  validation accuracy  0." in other
     status = json.loads(fork("status", "--study", "notebook", "--json").stdout)
     assert status["n_finished"] == 6
     replayed = json.loads(fork("train", "--study", "notebook", "--trial", "0", "--json").stdout)

@@ -1,11 +1,26 @@
 """What came of a study, in lines for people."""
 
+from dataclasses import asdict
 from typing import Any
 
-from tuner.answer.best import Clock
+from tuner.answer.best import Best, Clock
 from tuner.answer.clock import tell_clock
 from tuner.confirmation.values import Confirmation
 from tuner.report import format_mean, format_value
+
+
+def tell_answer(best: Best, confirmation: Confirmation | None) -> list[str]:
+    """Return a study's answer: what it exports, and what fresh seeds say, or the search."""
+    evidence = best.evidence
+    facts = {**best.params}
+    if confirmation is None:
+        facts[evidence.metric] = evidence.search_value
+        if evidence.test_accuracy is not None:
+            facts["test"] = evidence.test_accuracy
+    lines = [f"  {name:<20} {format_value(value)}" for name, value in facts.items()]
+    if confirmation is None:
+        return lines
+    return [*lines, *tell_confirmation(confirmation, asdict(evidence))]
 
 
 def tell_confirmation(

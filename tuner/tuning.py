@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tuner.study import LoadedStudy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tuned:
     """What came of a search: its answer, and where all of it is kept."""
 
@@ -32,6 +32,12 @@ class Tuned:
     confirmation: "Confirmation | None"
     study: str
     storage: str
+
+    def __repr__(self) -> str:
+        """Return the answer in lines, as a notebook shows it."""
+        from tuner.story import tell_answer
+
+        return "\n".join([f"Study {self.study}", *tell_answer(self.best, self.confirmation)])
 
     def trials(self) -> Any:
         """Return the search's trials: a DataFrame if there is pandas, or a list of dicts."""
