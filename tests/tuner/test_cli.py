@@ -6,13 +6,16 @@ What a command says and does not need a new Python for is seen within this one (
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy
+import typer
 
 from tests.conftest import Cli
+from tuner import cli
 from tuner.commands import options
 
 DIGITS = ("--dataset", "digits", "--epochs", "2")
@@ -112,6 +115,26 @@ def test_password_file_in_a_study_file_counts_before_the_storage(
     )
     empty = call("status", TUNER_STORAGE_PASSWORD_FILE="")
     assert "There is no database tuner.db" in empty.stderr
+
+
+def _commands(command: Any, path: str = "tuner") -> Iterator[tuple[str, list[str]]]:
+    """Yield each command with its parameters, in the order of its help."""
+    for name, each in getattr(command, "commands", {}).items():
+        yield from _commands(each, f"{path} {name}")
+    if not hasattr(command, "commands"):
+        yield path, [parameter.name for parameter in command.params]
+
+
+def test_options_of_the_storage_stand_together_in_every_help() -> None:
+    """Arguments come first, then file, storage, its password and the study."""
+    shared = ["config", "storage", "storage_password_file", "study"]
+    found = dict(_commands(typer.main.get_command(cli.app)))
+    with_storage = {path: names for path, names in found.items() if "storage" in names}
+    assert len(with_storage) == 30
+    for path, names in with_storage.items():
+        own = [name for name in shared if name in names]
+        begin = names.index("config")
+        assert names[begin : begin + len(own)] == own, path
 
 
 def test_help_status_and_export_do_not_import_torch() -> None:
