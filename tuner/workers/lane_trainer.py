@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from objectives import EpochResult, Lanes, ObjectiveError, UnfitStateError
+from objectives.device import choose_device
 from objectives.errors import first_line
 from objectives.opening import open_training
 from tuner.compact import curve_attrs, pack_passes
@@ -34,6 +35,14 @@ def open_lanes(work: LaneWork, device: str, n_threads: int) -> Lanes | Objective
             return open_training(replace(work.training, device=device), work.n_lanes)
     except ObjectiveError as error:
         return error
+
+
+def runs_on_cpu(device: str) -> bool:
+    """Tell whether a device by this name is the CPU; False if there is none."""
+    try:
+        return choose_device(device).type == "cpu"
+    except ObjectiveError:
+        return False
 
 
 def may_be_forked(lanes: Lanes | ObjectiveError) -> bool:

@@ -61,11 +61,17 @@ def _take_seat(seat: Seat) -> None:
 
 
 def _open_for_others(end: socket.socket, seat: Seat, work: LaneWork) -> int:
-    """Open the study that trainers are forked to train; return the exit status."""
-    from tuner.workers.forking import serve_or_train
-    from tuner.workers.lane_trainer import may_be_forked, open_lanes, train_lanes
+    """Open the study that trainers are forked to train; return the exit status.
 
-    lanes = open_lanes(work, choose_device(seat), seat.n_threads)
+    On an accelerator each opens its own, at the same time.
+    """
+    from tuner.workers.forking import serve_or_train
+    from tuner.workers.lane_trainer import may_be_forked, open_lanes, runs_on_cpu, train_lanes
+
+    device = choose_device(seat)
+    if not runs_on_cpu(device):
+        return serve_or_train(end, run_trainer, fits=False)
+    lanes = open_lanes(work, device, seat.n_threads)
     run = partial(run_trainer, train=partial(train_lanes, lanes))
     return serve_or_train(end, run, fits=may_be_forked(lanes))
 
