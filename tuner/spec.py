@@ -25,6 +25,7 @@ from objectives.settings import SETTINGS
 from objectives.shorthand import find_default
 from tuner.confirmation.fresh_seeds import MAX_N_TRIALS
 from tuner.errors import ContradictionError, UsageError
+from tuner.factory_options import Value, check_options, tell_options
 from tuner.ranges import WITH_OPTIONS, as_fields, check_same_ranges, take_ranges
 
 _MAX_NAME_LENGTH = 250  # a little less than Optuna's column takes
@@ -77,6 +78,11 @@ class Spec(BaseModel):
 
     # What a user's problem said of itself when the study was created; a function says nothing.
     problem: Facts | None = Field(default=None, exclude_if=lambda facts: facts is None)
+
+    # What the user's function is called with that makes the problem.
+    objective_options: Annotated[dict[str, Value] | None, AfterValidator(check_options)] = (
+        _unless_said()
+    )
 
     # What is said in place of the problem: ranges of a built-in one, values that all trials have,
     # and settings of the training. Not stored when nothing is said.
@@ -159,6 +165,7 @@ class Spec(BaseModel):
             settings=self.settings,
             fixed=self.fixed or {},
             label_noise=self.label_noise or 0.0,
+            objective_options=self.objective_options or {},
         )
 
     @property
@@ -193,18 +200,20 @@ class Spec(BaseModel):
         return self
 
 
-_FLAGS = {"fixed": "fix"}
+_FLAGS = {"fixed": "fix", "objective_options": "objective-option"}
 # What a user's objective states itself; these fields would be silently ignored.
 _NOT_FOR_PROBLEMS = ("dataset", "train_size", "label_noise")
-# Built-in data sets come in parts.
-_NOT_FOR_BUILTINS = ("validation", "test")
+# Built-in data sets come in parts, and no function of anybody's makes a built-in problem.
+_NOT_FOR_BUILTINS = ("validation", "test", "objective_options")
 _NOT_FOR_FUNCTIONS = (
     *_NOT_FOR_PROBLEMS,
     *("batch_size", "last_batch", "weight_decay", "lr", "search", "fixed", *SETTINGS),
 )
 
 
-def _explain_own(spec: "Spec") -> str:
+def _explain_own(spec: "Spec", name: str) -> str:
+    if name == "objective_options":
+        return "its model's arguments are those of --search and --fix"
     if spec.is_function:
         return "a function states its own search space and data"
     return "a problem has its own data" if spec.is_users else "its data set comes in parts"
@@ -233,7 +242,7 @@ def build_spec(options: Mapping[str, Any]) -> Spec:
         if name in options:
             raise UsageError(
                 f"--{_FLAGS.get(name, name).replace('_', '-')} has no effect on {spec.objective}: "
-                f"{_explain_own(spec)}"
+                f"{_explain_own(spec, name)}"
             )
     return spec
 
@@ -266,8 +275,8 @@ def build_new_spec(options: Mapping[str, Any]) -> Spec:
 
 
 def find_given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those options that have precedence over what a problem says of itself."""
-    names = ("epochs", "batch_size", "last_batch", "fixed", *SETTINGS)
+    """Return those options that make a problem, or precede what it says of itself."""
+    names = ("epochs", "batch_size", "last_batch", "fixed", "objective_options", *SETTINGS)
     given = {name: options[name] for name in names if name in options}
     return {**given, "search": take_ranges(options)[0], "seed": options.get("seed", 0)}
 
@@ -332,6 +341,8 @@ def check_same_spec(study_name: str, stored: Spec, options: Mapping[str, Any]) -
 def _show(value: object) -> str:
     if value is None:
         return "as it is by itself"
+    if isinstance(value, Mapping):
+        return tell_options(value)
     return " ".join(f"{bound:g}" for bound in value) if isinstance(value, tuple) else str(value)
 
 

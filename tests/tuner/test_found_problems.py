@@ -79,6 +79,21 @@ def test_what_a_study_was_given_precedes_what_its_problem_says(sqlite_url: str) 
     assert {len(t.intermediate_values) for t in load_study(loaded.storage, "s").own_trials()} == {2}
 
 
+def test_options_of_a_study_reach_the_function_that_makes_its_problem(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    """The one that describes it, and those that train it."""
+    made = _PROBLEM.replace("problem():", "problem(n):").replace("120", "n")
+    (tmp_path / "found.py").write_text(made)
+    loaded = _create(sqlite_url, objective_options={"n": 200})
+    _serve(sqlite_url)
+    found = load_study(loaded.storage, "s")
+    assert found.spec.facts.data is not None
+    assert found.spec.facts.data.n_train == 160
+    assert found.spec.objective_options == {"n": 200}
+    assert sum(trial.value is not None for trial in found.own_trials()) == 4
+
+
 def test_study_that_has_trained_a_function_is_never_a_problem(
     sqlite_url: str, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from objectives.settings import SETTINGS
 from tuner.commands import options, spec_options
 from tuner.commands.study_file import SCHEMA_FILE
 from tuner.errors import UsageError
+from tuner.factory_options import tell_options
 from tuner.plain import show
 from tuner.strict_json import to_json
 
@@ -25,8 +26,8 @@ def add_check_command(app: typer.Typer) -> None:
     """Add the command."""
     command = app.command("check", epilog="Example: tuner check --objective churn.py:problem")
     fields = (
-        *("objective", "batch_size", "last_batch", "epochs", "weight_decay", "lr", "search"),
-        *("seed", "fix", *SETTINGS),
+        *("objective", "objective_options", "batch_size", "last_batch", "epochs"),
+        *("weight_decay", "lr", "search", "seed", "fix", *SETTINGS),
     )
     command(spec_options.with_spec_options(*fields)(_check))
 
@@ -51,9 +52,13 @@ def _check(
             f"--objective {objective or 'is missing'}: name a problem of yours, as churn.py:problem"
         )
     found = look_at_objective(objective, given, is_timed=True)
+    called_with = given.get("objective_options")
     if as_json:
-        print(to_json({"objective": objective, "is_function": found is None, **(found or {})}))
+        named = {"objective": objective, "objective_options": called_with}
+        print(to_json({**named, "is_function": found is None, **(found or {})}))
     elif found is None:
         show(f"{objective} is a function of a trial: it loads; what it does is known when it runs")
     else:
-        show("\n".join(f"{name:<16} {text}" for name, text in tell(found).items()))
+        lines = {"options": tell_options(called_with)} if called_with else {}
+        lines |= tell(found)
+        show("\n".join(f"{name:<16} {text}" for name, text in lines.items()))

@@ -47,8 +47,8 @@ def add_train_command(app: typer.Typer) -> None:
     """Add the command."""
     command = app.command(epilog="Example: tuner train --weight-decay 1e-4 --lr 0.3 --epochs 3")
     with_options = spec_options.with_spec_options(
-        *("objective", "dataset", "train_size", "label_noise", "batch_size", "last_batch"),
-        *("epochs", "seed", "fix", *SETTINGS),
+        *("objective", "objective_options", "dataset", "train_size", "label_noise"),
+        *("batch_size", "last_batch", "epochs", "seed", "fix", *SETTINGS),
     )
     command(with_options(train))
 

@@ -70,6 +70,9 @@ class SpecOptions(_Taken):
     objective: str | None = Field(
         default=None, max_length=200, description="Built in, or module:function."
     )
+    objective_options: dict[str, str | bool | int | float | None] | None = Field(
+        default=None, description="What the function takes that makes the problem, by name."
+    )
     dataset: str | None = Field(default=None, max_length=200)
     train_size: Count | None = None
     batch_size: Count | None = None

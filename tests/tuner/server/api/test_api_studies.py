@@ -82,6 +82,8 @@ def test_name_without_a_path_of_its_own_is_refused(served: Served, name: str) ->
         ({"name": "x", "spec": {"data_dir": "/etc"}}, "data_dir"),
         ({"name": "x", "spec": {"device": "cuda"}}, "device"),
         ({"name": "x", "spec": {"confirms": "digits"}}, "confirms"),
+        ({"name": "x", "spec": {"objective_options": {"width": [1]}}}, "objective_options"),
+        ({"name": "x", "spec": {"objective_options": {"width": 1}}}, "no effect on simplenet"),
         ({"name": "x", "n_trials": 0}, "n_trials"),
         ({"name": "x", "timeout_seconds": -1}, "timeout_seconds"),
         ({"n_trials": 1}, "name"),
@@ -106,8 +108,13 @@ def test_code_is_refused_unless_its_module_was_allowed(
     settings = ServerSettings(module_url, allowed=AllowedObjectives(frozenset({"fine"})))
     with TestClient(create_service(settings).asgi, base_url=ORIGIN) as client:
         headers = {"Authorization": f"Bearer {served.accounts.tokens['operator']}"}
-        fine = {"name": "fine", "spec": {"objective": "fine:f"}}
-        assert client.post("/v1/studies", json=fine, headers=headers).status_code == 201
+        options = {"width": 64, "data": "big.csv", "is_deep": True, "rate": 0.5, "other": None}
+        fine = {"name": "fine", "spec": {"objective": "fine:f", "objective_options": options}}
+        created = json_of(client.post("/v1/studies", json=fine, headers=headers), 201)
+        assert json.dumps(created["spec"]["objective_options"]) == json.dumps(options)
+        json_of(client.post("/v1/studies", json=fine, headers=headers))
+        options["width"] = 32
+        problem_of(client.post("/v1/studies", json=fine, headers=headers), 409)
     assert "--allow-objective fine" in problem_of(
         post(served, "/v1/studies", {"name": "fine"}), 403
     )
