@@ -13,8 +13,7 @@ from objectives import DATASETS, OBJECTIVES
 from objectives.functions import is_users
 from tuner import factory_options
 from tuner.commands.options import option, with_options
-from tuner.errors import UsageError
-from tuner.ranges import as_fields, read_fixed, read_ranges
+from tuner.ranges import as_distributions, as_fields, read_fixed, read_ranges
 from tuner.spec import Spec, build_new_spec, check_name_and_budget, read_options
 
 
@@ -48,14 +47,12 @@ def given(context: typer.Context) -> dict[str, Any]:
 
 
 def given_to_service(context: typer.Context) -> dict[str, Any]:
-    """Return the options of the spec for a service, which knows ranges of built-ins alone."""
+    """Return the options of the spec for a service, which takes ranges as distributions."""
     found = given(context)
     objective = found.get("objective", Spec.model_fields["objective"].default)
     if not is_users(objective):
         return as_fields(found)
-    if "search" in found:
-        raise UsageError(f"--search has no effect on {objective} by way of a service")
-    return found
+    return {**found, **({"search": as_distributions(found["search"])} if "search" in found else {})}
 
 
 def with_spec_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -113,6 +113,14 @@ def test_code_is_refused_unless_its_module_was_allowed(
         created = json_of(client.post("/v1/studies", json=fine, headers=headers), 201)
         assert json.dumps(created["spec"]["objective_options"]) == json.dumps(options)
         json_of(client.post("/v1/studies", json=fine, headers=headers))
+        search = {"l1": "1e-6..1e-2", "width": "8,16"}
+        rich = {"name": "ranges", "spec": {**fine["spec"], "search": search, "lr": [1e-3, 1]}}
+        created = json_of(client.post("/v1/studies", json=rich, headers=headers), 201)
+        assert created["spec"]["search"].keys() == {"l1", "width", "lr"}
+        assert created["why_not"] is None
+        json_of(client.post("/v1/studies", json=rich, headers=headers))
+        search["l1"] = "1e-6..1e-3"
+        problem_of(client.post("/v1/studies", json=rich, headers=headers), 409)
         options["width"] = 32
         problem_of(client.post("/v1/studies", json=fine, headers=headers), 409)
     assert "--allow-objective fine" in problem_of(
@@ -153,7 +161,8 @@ def test_study_may_search_and_fix_what_training_and_model_take(served: Served) -
         ),
         ({"search": {"dropuot": {"name": "IntDistribution", "attributes": {}}}}, "dropuot"),
         ({"fixed": {"l1": -1}}, "it takes 0 or more"),
-        ({"objective": "m:f", "fixed": {"l1": 1}}, "--fix has no effect on m:f"),
+        ({"search": {"l1": "many"}}, "write NAME=LOW..HIGH"),
+        ({"objective": "m:f", "fixed": {"l1": 1}}, "m:f"),
     ],
 )
 def test_range_or_value_that_cannot_be_is_refused(
@@ -167,7 +176,9 @@ def test_range_or_value_that_cannot_be_is_refused(
 
 def test_spec_options_are_those_of_the_spec() -> None:
     """A new field of the spec has to be offered, or left to the program, by decision."""
-    assert set(SpecOptions.model_fields) == set(Spec.model_fields) - {"grid", "confirms", "problem"}
+    assert set(SpecOptions.model_fields) == set(Spec.model_fields) - {
+        *("grid", "confirms", "problem", "stated")
+    }
 
 
 def test_brakes_of_a_study_are_those_of_the_command_line(served: Served, module_url: str) -> None:
