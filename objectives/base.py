@@ -33,6 +33,8 @@ class TrainingConfig:
     # What it says in place of the problem: see ``objectives.settings``.
     settings: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    # What the function is called with that makes the problem.
+    objective_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,19 @@ import functools
 import hashlib
 import importlib
 import importlib.util
-import inspect
 import os
 import pickle
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from objectives.errors import ObjectiveError, UnknownNameError
+from objectives.factories import check_options, is_factory, refuse_options
 from objectives.problem import Problem
 
 if TYPE_CHECKING:
@@ -76,20 +76,23 @@ def is_written_well(path: str) -> bool:
     return bool(_DOTTED.fullmatch(path) or _FILE.fullmatch(path))
 
 
-def load_problem(path: str, folder: str) -> LoadedProblem:
+def load_problem(path: str, folder: str, options: Mapping[str, Any] | None = None) -> LoadedProblem:
     """Import a user's problem; raises as ``load_objective``."""
-    found = load_objective(path, folder)
+    found = load_objective(path, folder, options)
     if not isinstance(found, LoadedProblem):
         raise ObjectiveError(f"Objective {path!r} is a function of a trial here, and no problem")
     return found
 
 
-def load_objective(path: str, folder: str) -> "LoadedProblem | ObjectiveFunction":
+def load_objective(
+    path: str, folder: str, options: Mapping[str, Any] | None = None
+) -> "LoadedProblem | ObjectiveFunction":
     """Import what a user's study trains, from ``folder`` first, as Python does for a script there.
 
-    A ``Problem``, or a function without parameters that returns one, is a problem; any other
-    function takes a trial. Raises UnknownNameError when there is no such module, file or function,
-    and ObjectiveError, in one line, for whatever the module raises, or does, while it is imported.
+    A ``Problem`` is a problem, and so is what a factory (see ``objectives.factories``) makes with
+    the ``options``; any other function takes a trial. Raises UnknownNameError when there is no such
+    module, file or function, and where options are missing, or not taken; and ObjectiveError, in
+    one line, for whatever the module or factory raises, or does, while it is imported or called.
     """
     if not is_written_well(path):
         raise UnknownNameError(
@@ -99,50 +102,53 @@ def load_objective(path: str, folder: str) -> "LoadedProblem | ObjectiveFunction
     is_file = where.endswith(".py")
     if folder not in sys.path:
         sys.path.insert(0, folder)
+    file: str | None = where
     if where.endswith(_PICKLE):
-        return _check_kind(path, _unpickle(path, os.path.join(folder, where)), where, where)
-    with _explaining(path, where), contextlib.redirect_stdout(sys.stderr), _refusing_scripts():
-        module = _import_file(folder, where) if is_file else importlib.import_module(where)
-    return _check_kind(path, getattr(module, attribute, None), where, module.__file__)
+        found = _unpickle(path, os.path.join(folder, where))
+    else:
+        with _explaining(path, where), contextlib.redirect_stdout(sys.stderr), _refusing_scripts():
+            module = _import_file(folder, where) if is_file else importlib.import_module(where)
+        found, file = getattr(module, attribute, None), module.__file__
+    made = _check_kind(path, found, where, options or {})
+    return LoadedProblem(made, file) if isinstance(made, Problem) else made
 
 
 def _check_kind(
-    path: str, found: Any, where: str, file: str | None
-) -> LoadedProblem | ObjectiveFunction:
+    path: str, found: Any, where: str, options: Mapping[str, Any]
+) -> Problem | ObjectiveFunction:
     """Return what was found under a name: a problem, or the function that it is."""
-    attribute = path.rpartition(":")[-1]
-    if callable(found) and _makes_a_problem(found):
-        with _explaining(path, where, f"{attribute}()"), contextlib.redirect_stdout(sys.stderr):
-            found = found()
-        if not isinstance(found, Problem):
-            raise ObjectiveError(
-                f"Objective {path!r}: {attribute}() takes nothing, so it makes a problem, and it "
-                f"returned {type(found).__name__}; a function of a trial takes the trial"
-            )
-    if isinstance(found, Problem):
-        return LoadedProblem(found, file)
-    if not callable(found):
+    if callable(found) and is_factory(found, options):
+        return _make_problem(path, found, where, options)
+    if not (callable(found) or isinstance(found, Problem)):
+        attribute = path.rpartition(":")[-1]
         raise UnknownNameError(f"Objective {path!r}: {where!r} has no function {attribute!r}")
+    if options:
+        refuse_options(path, found)
     return found  # type: ignore[no-any-return]
+
+
+def _make_problem(
+    path: str, factory: Callable[..., Any], where: str, options: Mapping[str, Any]
+) -> Problem:
+    """Return what a factory makes; raises ObjectiveError if that is no problem."""
+    check_options(path, factory, options)
+    call = (
+        f"{path.rpartition(':')[-1]}({', '.join(f'{n}={each!r}' for n, each in options.items())})"
+    )
+    with _explaining(path, where, call), contextlib.redirect_stdout(sys.stderr):
+        found = factory(**options)
+    if not isinstance(found, Problem):
+        raise ObjectiveError(
+            f"Objective {path!r}: {call} takes no trial, so it makes a problem, and it returned "
+            f"{type(found).__name__}; a function of a trial takes the trial"
+        )
+    return found
 
 
 def _unpickle(path: str, file: str) -> Any:
     """Load what `tuner.tune` was given in a notebook: whatever it holds, by value."""
     with _explaining(path, file, "reading its file"), open(file, "rb") as content:
         return pickle.load(content)
-
-
-def _makes_a_problem(found: Any) -> bool:
-    """Tell a function that makes a problem from one that takes a trial, by what it takes."""
-    try:
-        signature = inspect.signature(found)
-    except (TypeError, ValueError):  # of no function, or of one that is not Python's
-        return False
-    returns = signature.return_annotation
-    if returns is Problem or returns in ("Problem", "tuner.Problem"):
-        return True
-    by_place = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
-    return all(each.kind in by_place for each in signature.parameters.values())
 
 
 def _import_file(folder: str, file: str) -> ModuleType:

@@ -21,7 +21,7 @@ def open_training(config: TrainingConfig, n_lanes: int | None = None) -> Lanes:
         return open_problem_lanes(make_builtin(config), config, n_lanes)
     from objectives.describing import describe_data
 
-    loaded = load_problem(config.objective, os.getcwd())
+    loaded = load_problem(config.objective, os.getcwd(), config.objective_options)
     _check_code(loaded, config)
     lanes = open_problem_lanes(loaded.problem, config, n_lanes)
     if config.data is not None and (here := describe_data(lanes.parts)) != config.data:

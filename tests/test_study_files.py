@@ -72,6 +72,7 @@ def test_published_schema_is_that_of_the_options(call: Cli) -> None:
         {"lr": [0.1]},
         {"search": ["dropout"]},
         {"proximal": "yes"},
+        {"objective-options": {"width": [1, 2]}},
     ],
     ids=str,
 )
@@ -106,6 +107,7 @@ def test_tables_are_what_repeated_options_are(call: Cli, tmp_path: Path) -> None
         ("optimiser = 'sgd'", "did you mean 'optimizer'?"),
         ("[lr]\nlow = 1", "not a table [lr]"),
         ("[search]\ndropuot = '0.0..0.5'", "did you mean 'dropout'?"),
+        ("[objective_options]\nwidth = [1]", "[objective_options] width: a number, a text, true"),
         ("[search]\ndropout = 0.5", "--search 'dropout=0.5': write NAME=LOW..HIGH"),
         ("[fix]\nl1 = -1.0", "--fix l1=-1.0: it takes 0 or more"),
         ("optimizer = 'sdg'", "--optimizer 'sdg': input should be 'sgd', 'adam' or 'adamw'"),

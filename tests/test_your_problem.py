@@ -49,6 +49,16 @@ def test_check_tells_people(fork: Cli, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.db"))
 
 
+def test_options_of_the_page_reach_the_function(fork: Cli, tmp_path: Path) -> None:
+    """As the page gives them."""
+    (tmp_path / "rings.py").write_text(_FILES["rings"])
+    (command,) = re.findall(r"^tuner (check .*--objective-option.*)$", _PAGE, re.MULTILINE)
+    lines = fork(*command.split()).stdout
+    assert re.search(r"^options +n=800, activation=Tanh$", lines, re.MULTILINE)
+    assert "640 train" in lines
+    assert "Tanh()" in lines
+
+
 def test_function_and_generator_of_the_page_are_no_problems(fork: Cli, tmp_path: Path) -> None:
     """They load, and are searched."""
     (tmp_path / "mine.py").write_text(_FILES["mine"])

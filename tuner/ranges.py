@@ -54,17 +54,33 @@ def as_fields(options: Mapping[str, Any]) -> dict[str, Any]:
     λ's field counts only where λ is asked about. Raises UsageError.
     """
     ranges, others = take_ranges(options)
-    search = {}
+    search: dict[str, Any] = {}
     for name, stated in ranges.items():
         is_plain = name in WITH_OPTIONS and isinstance(stated, tuple)
         if is_plain and (name == "lr" or options.get("strength") in (None, name)):
             others[name] = stated[:2]
         else:
-            try:
-                search[name] = read_range(name, stated)
-            except ProblemError as error:
-                raise UsageError(f"--search {name}: {error}") from error
+            search |= as_distributions({name: stated})
     return {**others, **({"search": search} if search else {})}
+
+
+def keep_ranges(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options for a user's objective that nobody has looked at: all ranges as
+    distributions, whichever option gave them.
+    """
+    ranges, others = take_ranges(options)
+    return {**others, **({"search": as_distributions(ranges)} if ranges else {})}
+
+
+def as_distributions(ranges: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return ranges as Optuna's distributions in JSON; raises UsageError."""
+    found = {}
+    for name, stated in ranges.items():
+        try:
+            found[name] = read_range(name, stated)
+        except ProblemError as error:
+            raise UsageError(f"--search {name}: {error}") from error
+    return found
 
 
 def check_same_ranges(study_name: str, space: Mapping[str, Any], ranges: Mapping[str, Any]) -> None:
@@ -91,7 +107,8 @@ def tell_range(name: str, distribution: Mapping[str, Any]) -> str:
 
 def _explain_unknown(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it searches {', '.join(known)}"
+    searched = ", ".join(known) or "what its objective says"
+    hint = f"did you mean {near[0]!r}?" if near else f"it searches {searched}"
     return f"does not search {name!r}: {hint}"
 
 

@@ -25,7 +25,7 @@ from tuner.logs import is_json
 from tuner.plain import visible
 from tuner.selection import find_best_trial
 from tuner.strict_json import write_params
-from tuner.study import PROGRAM, LoadedStudy, confirmation_name
+from tuner.study import PROGRAM, WHY_NOT, LoadedStudy, confirmation_name
 
 _LIVE_SECONDS = 0.5
 # Without a terminal (CI, a log file) a line now and then is enough.
@@ -64,7 +64,7 @@ class StudyStatus:
 
     ``confirmation`` is what has become of the wish for one, ``confirmation_study`` how far the
     study of its fresh seeds is; None if there is none. ``program`` tells how the worker that came
-    last trains its trials.
+    last trains its trials, ``why_not`` what kept it from that.
     """
 
     study: str
@@ -82,6 +82,7 @@ class StudyStatus:
     confirmation: dict[str, Any] | None = None
     confirmation_study: dict[str, Any] | None = None
     program: str | None = None
+    why_not: str | None = None
 
 
 def load_status(loaded: LoadedStudy) -> StudyStatus:
@@ -111,6 +112,7 @@ def load_status(loaded: LoadedStudy) -> StudyStatus:
         confirmation=None if wish is None else wish.tell(budget.n_finished),
         confirmation_study=_load_confirmation(loaded, trials),
         program=attrs.get(PROGRAM),
+        why_not=attrs.get(WHY_NOT),
     )
 
 
@@ -196,6 +198,8 @@ def status_table(status: StudyStatus) -> RenderableType:
     table.add_row("ETA", format_seconds(status.eta_seconds))
     if status.program is not None:
         table.add_row("Program", status.program)
+    if status.why_not is not None:
+        table.add_row("Not trained", status.why_not)
     if status.confirmation is not None or status.confirmation_study is not None:
         told = _tell_confirmation(status.confirmation, status.confirmation_study)
         table.add_row("Confirmation", told)

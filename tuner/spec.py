@@ -25,7 +25,8 @@ from objectives.settings import SETTINGS
 from objectives.shorthand import find_default
 from tuner.confirmation.fresh_seeds import MAX_N_TRIALS
 from tuner.errors import ContradictionError, UsageError
-from tuner.ranges import WITH_OPTIONS, as_fields, check_same_ranges, take_ranges
+from tuner.factory_options import Value, check_options, tell_options
+from tuner.ranges import WITH_OPTIONS, as_fields, check_same_ranges, keep_ranges, take_ranges
 
 _MAX_NAME_LENGTH = 250  # a little less than Optuna's column takes
 # Ends the name of the study in which another one's candidates meet fresh seeds.
@@ -78,6 +79,11 @@ class Spec(BaseModel):
     # What a user's problem said of itself when the study was created; a function says nothing.
     problem: Facts | None = Field(default=None, exclude_if=lambda facts: facts is None)
 
+    # What the user's function is called with that makes the problem.
+    objective_options: Annotated[dict[str, Value] | None, AfterValidator(check_options)] = (
+        _unless_said()
+    )
+
     # What is said in place of the problem: ranges of a built-in one, values that all trials have,
     # and settings of the training. Not stored when nothing is said.
     search: dict[str, dict[str, Any]] | None = _unless_said()
@@ -98,6 +104,10 @@ class Spec(BaseModel):
 
     # Whether trials that have failed teach the sampler as the worst there are (tpe).
     learn_from_failures: bool = Field(default=True, exclude_if=lambda learns: learns)
+
+    # Options that nobody could tell from defaults, of an objective that nobody has looked at yet:
+    # they, too, have precedence over what a problem says of itself.
+    stated: tuple[str, ...] | None = _unless_said()
 
     @property
     def is_users(self) -> bool:
@@ -159,7 +169,14 @@ class Spec(BaseModel):
             settings=self.settings,
             fixed=self.fixed or {},
             label_noise=self.label_noise or 0.0,
+            objective_options=self.objective_options or {},
         )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the study was created with, as ``build_spec`` takes it."""
+        stated = {name: getattr(self, name) for name in self.stated or ()}
+        return {**self.model_dump(exclude_defaults=True, exclude={"stated"}), **stated}
 
     @property
     def hash(self) -> str:
@@ -193,18 +210,20 @@ class Spec(BaseModel):
         return self
 
 
-_FLAGS = {"fixed": "fix"}
+_FLAGS = {"fixed": "fix", "objective_options": "objective-option"}
 # What a user's objective states itself; these fields would be silently ignored.
 _NOT_FOR_PROBLEMS = ("dataset", "train_size", "label_noise")
-# Built-in data sets come in parts.
-_NOT_FOR_BUILTINS = ("validation", "test")
+# Built-in data sets come in parts, and no function of anybody's makes a built-in problem.
+_NOT_FOR_BUILTINS = ("validation", "test", "objective_options")
 _NOT_FOR_FUNCTIONS = (
     *_NOT_FOR_PROBLEMS,
     *("batch_size", "last_batch", "weight_decay", "lr", "search", "fixed", *SETTINGS),
 )
 
 
-def _explain_own(spec: "Spec") -> str:
+def _explain_own(spec: "Spec", name: str) -> str:
+    if name == "objective_options":
+        return "its model's arguments are those of --search and --fix"
     if spec.is_function:
         return "a function states its own search space and data"
     return "a problem has its own data" if spec.is_users else "its data set comes in parts"
@@ -222,6 +241,25 @@ def build_spec(options: Mapping[str, Any]) -> Spec:
     Raises UsageError, in one line with the value and the remedy. A function is not imported.
     """
     spec = read_options(options)
+    _check_effects(spec, options, _without_effect(spec))
+    return spec
+
+
+def build_unseen_spec(options: Mapping[str, Any]) -> Spec:
+    """Build the spec of an objective that nobody has looked at: it may turn out to be a problem.
+
+    What only a problem takes is kept for the crew that looks. Raises UsageError.
+    """
+    kept = keep_ranges(options)
+    spec = _read(kept)
+    _check_effects(spec, options, _NOT_FOR_PROBLEMS)
+    fields = Spec.model_fields
+    stated = [n for n in ("epochs", "batch_size") if kept.get(n) == fields[n].default]
+    return spec.model_copy(update={"stated": tuple(stated) or None})
+
+
+def _check_effects(spec: Spec, options: Mapping[str, Any], without: tuple[str, ...]) -> None:
+    """Refuse options that would have no effect, and samplers and pruners that cannot work."""
     if spec.is_function and spec.sampler == "grid":
         raise UsageError("Sampler 'grid' needs a search space that is known before any trial")
     if spec.pruner == "wilcoxon" and not spec.is_function:
@@ -229,13 +267,12 @@ def build_spec(options: Mapping[str, Any]) -> Spec:
             f"--pruner wilcoxon compares folds that a function reports as steps, and the steps of "
             f"{spec.objective} are epochs: choose median, asha or hyperband"
         )
-    for name in _without_effect(spec):
+    for name in without:
         if name in options:
             raise UsageError(
                 f"--{_FLAGS.get(name, name).replace('_', '-')} has no effect on {spec.objective}: "
-                f"{_explain_own(spec)}"
+                f"{_explain_own(spec, name)}"
             )
-    return spec
 
 
 def read_options(options: Mapping[str, Any]) -> Spec:
@@ -243,10 +280,14 @@ def read_options(options: Mapping[str, Any]) -> Spec:
 
     ``search`` holds ranges by name; those of a problem stand in what it says of itself.
     """
+    if is_users(options.get("objective", "")):
+        return _read({name: value for name, value in options.items() if name != "search"})
+    return _read(as_fields(options))
+
+
+def _read(fields: Mapping[str, Any]) -> Spec:
     try:
-        if is_users(options.get("objective", "")):
-            return Spec(**{name: value for name, value in options.items() if name != "search"})
-        return Spec(**as_fields(options))
+        return Spec(**fields)
     except ValidationError as error:
         raise UsageError(_first_message(error)) from error
 
@@ -266,8 +307,8 @@ def build_new_spec(options: Mapping[str, Any]) -> Spec:
 
 
 def find_given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those options that have precedence over what a problem says of itself."""
-    names = ("epochs", "batch_size", "last_batch", "fixed", *SETTINGS)
+    """Return those options that make a problem, or precede what it says of itself."""
+    names = ("epochs", "batch_size", "last_batch", "fixed", "objective_options", *SETTINGS)
     given = {name: options[name] for name in names if name in options}
     return {**given, "search": take_ranges(options)[0], "seed": options.get("seed", 0)}
 
@@ -315,10 +356,11 @@ def check_same_spec(study_name: str, stored: Spec, options: Mapping[str, Any]) -
     ranges: Mapping[str, Any] = {}
     if stored.problem is not None:
         ranges, options = take_ranges(options)
-    elif not stored.is_users:
-        options = as_fields(options)
+    else:
+        options = keep_ranges(options) if stored.is_users else as_fields(options)
         ranges = options.get("search", {})
-    asked = build_spec({**stored.model_dump(exclude_defaults=True), **options})
+    build = build_unseen_spec if stored.is_function else build_spec
+    asked = build({**stored.options, **options})
     for name in options.keys() - {"search"}:
         was, now = getattr(stored, name), getattr(asked, name)
         if was != now:
@@ -326,12 +368,14 @@ def check_same_spec(study_name: str, stored: Spec, options: Mapping[str, Any]) -
                 f"Study {study_name!r} was created with {name} {_show(was)}, not {_show(now)}: "
                 "leave the option out to resume it, or choose another --study"
             )
-    check_same_ranges(study_name, stored.facts.space or {}, ranges)
+    check_same_ranges(study_name, stored.facts.space or stored.search or {}, ranges)
 
 
 def _show(value: object) -> str:
     if value is None:
         return "as it is by itself"
+    if isinstance(value, Mapping):
+        return tell_options(value)
     return " ".join(f"{bound:g}" for bound in value) if isinstance(value, tuple) else str(value)
 
 

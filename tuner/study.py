@@ -13,6 +13,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives import ProblemFoundError
+from objectives.functions import is_users
 from storage import (
     ORIGIN,
     Budget,
@@ -46,6 +47,7 @@ from tuner.spec import (
     Spec,
     build_new_spec,
     build_spec,
+    build_unseen_spec,
     check_name_and_budget,
     check_same_spec,
     with_description,
@@ -59,6 +61,7 @@ DEFAULT_N_TRIALS = 50
 SPEC = "spec"  # the attribute that makes a study ours
 SPEC_HASH = "spec_hash"
 CODE = "tuner:code"  # a digest of a function's module, as the crew that came last has it
+WHY_NOT = "why_not"  # what kept the worker that came last from training it
 PROGRAM = "program"  # how the worker that came last trains its trials, in words
 
 
@@ -216,8 +219,7 @@ def take_description(loaded: LoadedStudy, found: ProblemFoundError) -> LoadedStu
             return now
         if now.own_trials():
             raise found
-        options = now.spec.model_dump(exclude_defaults=True)
-        spec = build_spec(with_description(options, found.description))
+        spec = build_spec(with_description(now.spec.options, found.description))
         set_spec(now.storage.engine, now.study_id, spec.direction, describe_spec(spec))
         _name_metric(now.study, spec)
     return load_study(loaded.storage, loaded.name)
@@ -306,8 +308,7 @@ def _create(
     n_trials: int,
     teacher: Teacher | None = None,
 ) -> LoadedStudy:
-    # A confirmation trains as what it confirms.
-    spec = build_spec(options) if "confirms" in options else build_new_spec(options)
+    spec = _build_first_spec(options)
     if teacher is not None:
         teacher.check(name, spec)
     if spec.sampler == "grid":
@@ -321,6 +322,13 @@ def _create(
     origin = found_study(storage.engine, study_id, n_trials, spec.direction, describe_spec(spec))
     study = _load(storage, name, study.sampler, study.pruner)  # with the direction of now
     return LoadedStudy(study, study_id, spec, storage, origin)
+
+
+def _build_first_spec(options: Mapping[str, Any]) -> Spec:
+    if "confirms" in options:  # it trains as what it confirms
+        return build_spec(options)
+    is_unseen = is_users(options.get("objective", "")) and "problem" not in options
+    return build_unseen_spec(options) if is_unseen else build_new_spec(options)
 
 
 def _name_metric(study: optuna.Study, spec: Spec) -> None:

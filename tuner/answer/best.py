@@ -63,6 +63,9 @@ class Meaning:
     )
     penalties: str | None = _since_0_2(None, "What is added to the loss besides weight decay.")
     details: str | None = _since_0_2(None, "Schedule, clipping, what was the same for all trials.")
+    objective_options: dict[str, Any] | None = _since_0_2(
+        None, "What the objective's function was called with, to make the problem."
+    )
 
 
 @dataclass(frozen=True)

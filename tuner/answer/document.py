@@ -244,7 +244,8 @@ def _meaning(spec: Spec, params: Mapping[str, Any]) -> Meaning:
                 **asdict(data),
             ),
         }
-    return Meaning(**{**facts, "objective": spec.objective})
+    named = {"objective": spec.objective, "objective_options": spec.objective_options}
+    return Meaning(**{**facts, **named})
 
 
 def _evidence(

@@ -10,6 +10,7 @@ from tuner.commands import options, spec_options
 from tuner.commands.printing import tell
 from tuner.commands.study_file import SCHEMA_FILE
 from tuner.errors import UsageError
+from tuner.factory_options import tell_options
 
 _Schema = Annotated[
     bool,
@@ -18,8 +19,8 @@ _Schema = Annotated[
 
 
 @spec_options.with_spec_options(
-    *("objective", "batch_size", "last_batch", "epochs", "weight_decay", "lr", "search"),
-    *("seed", "fix", *SETTINGS),
+    *("objective", "objective_options", "batch_size", "last_batch", "epochs", "weight_decay", "lr"),
+    *("search", "seed", "fix", *SETTINGS),
 )
 def check(
     context: typer.Context,
@@ -41,8 +42,10 @@ def check(
             f"--objective {objective or 'is missing'}: name a problem of yours, as churn.py:problem"
         )
     found = look_at_objective(objective, given, is_timed=True)
+    called_with = given.get("objective_options")
     lines = [f"{objective} is a function of a trial: it loads; what it does is known when it runs"]
     if found is not None:
-        lines = [f"{name:<16} {text}" for name, text in describe(found).items()]
-    document = {"objective": objective, "is_function": found is None, **(found or {})}
-    tell(document, *lines, as_json=as_json)
+        told = {"options": tell_options(called_with)} if called_with else {}
+        lines = [f"{name:<16} {text}" for name, text in (told | describe(found)).items()]
+    named = {"objective": objective, "objective_options": called_with}
+    tell({**named, "is_function": found is None, **(found or {})}, *lines, as_json=as_json)

@@ -11,9 +11,9 @@ import typer
 
 from objectives import DATASETS, OBJECTIVES
 from objectives.functions import is_users
+from tuner import factory_options
 from tuner.commands.options import option, with_options
-from tuner.errors import UsageError
-from tuner.ranges import as_fields, read_fixed, read_ranges
+from tuner.ranges import as_distributions, as_fields, read_fixed, read_ranges
 from tuner.spec import Spec, build_new_spec, check_name_and_budget, read_options
 
 
@@ -35,24 +35,24 @@ def given(context: typer.Context) -> dict[str, Any]:
     found = {
         name: context.params[name]
         for name in Spec.model_fields
-        if context.params.get(name) is not None and name != "search"
+        if context.params.get(name) is not None and name not in ("search", "objective_options")
     }
     if texts := context.params.get("search"):
         found["search"] = read_ranges(texts)
     if texts := context.params.get("fix"):
         found["fixed"] = read_fixed(texts)
+    if texts := context.params.get("objective_options"):
+        found["objective_options"] = factory_options.read_options(texts)
     return found
 
 
 def given_to_service(context: typer.Context) -> dict[str, Any]:
-    """Return the options of the spec for a service, which knows ranges of built-ins alone."""
+    """Return the options of the spec for a service, which takes ranges as distributions."""
     found = given(context)
     objective = found.get("objective", Spec.model_fields["objective"].default)
     if not is_users(objective):
         return as_fields(found)
-    if "search" in found:
-        raise UsageError(f"--search has no effect on {objective} by way of a service")
-    return found
+    return {**found, **({"search": as_distributions(found["search"])} if "search" in found else {})}
 
 
 def with_spec_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -65,13 +65,16 @@ def _default(name: str) -> str:
     return " ".join(f"{bound:g}" for bound in value) if isinstance(value, tuple) else str(value)
 
 
+_PANEL = "Study (kept with it)"
+
+
 def _spec_option(flag: str, help_text: str, **settings: Any) -> Any:
     name = flag.removeprefix("--").partition("/")[0].replace("-", "_")
     return option(
         flag,
         help_text,
         show_default=settings.pop("default", None) or _default(name),
-        rich_help_panel="Study (kept with it)",
+        rich_help_panel=_PANEL,
         **settings,
     )
 
@@ -85,6 +88,17 @@ _SPEC_OPTIONS: dict[str, Any] = {
             "--objective",
             f"{', '.join(OBJECTIVES)}, or your own package.module:function or file.py:function.",
             metavar="NAME",
+        ),
+    ],
+    "objective_options": Annotated[
+        list[str] | None,
+        typer.Option(
+            factory_options.FLAG,
+            envvar="TUNER_OBJECTIVE_OPTIONS",  # a table [objective_options] of a study file
+            help="What the function takes that makes your problem; may be repeated.",
+            metavar="NAME=VALUE",
+            show_default="none",
+            rich_help_panel=_PANEL,
         ),
     ],
     "dataset": Annotated[

@@ -13,7 +13,8 @@ from tuner.strict_json import to_json
 
 SCHEMA_FILE = Path(__file__).with_name("study.schema.json")
 # Options that a table may stand for, a line for each name.
-_TABLES = ("search", "fix")
+_OPTIONS = "objective-options"
+_TABLES = ("search", "fix", _OPTIONS)
 
 
 def read_study_file(context: typer.Context, path: Path | None) -> Path | None:
@@ -41,7 +42,8 @@ def read_study_file(context: typer.Context, path: Path | None) -> Path | None:
         if isinstance(value, dict) and key not in _TABLES:
             raise typer.BadParameter(f"{path}: options are top-level keys, not a table [{name}]")
         if key in own:
-            defaults[own[key]] = _as_texts(value) if isinstance(value, dict) else value
+            as_texts = _as_exact_texts if key == _OPTIONS else _as_texts
+            defaults[own[key]] = as_texts(value) if isinstance(value, dict) else value
     context.default_map = defaults
     return path
 
@@ -52,6 +54,18 @@ def _as_texts(table: Mapping[str, Any]) -> list[str]:
         f"{name}={','.join(map(str, value)) if isinstance(value, list) else value}"
         for name, value in table.items()
     ]
+
+
+def _as_exact_texts(table: Mapping[str, Any]) -> list[str]:
+    """Return a table of single values as ``NAME=VALUE``, of which a text that looks like a number
+    stays a text.
+    """
+    for name, value in table.items():
+        if not isinstance(value, str | bool | int | float):
+            raise typer.BadParameter(
+                f"[{_OPTIONS.replace('-', '_')}] {name}: a number, a text, true or false is taken"
+            )
+    return [f"{name}={to_json(value)}" for name, value in table.items()]
 
 
 def _key(parameter: Any) -> str:
@@ -105,7 +119,8 @@ def _describe(key: str, parameter: Any, fields: Mapping[str, Any]) -> dict[str, 
 
 def _describe_value(key: str, parameter: Any) -> dict[str, Any]:
     if key in _TABLES:
-        values = {"type": ["string", "number", "boolean", "array"]}
+        types = ["string", "number", "boolean", *(() if key == _OPTIONS else ("array",))]
+        values = {"type": types}
         return {
             "type": ["array", "object"],
             "items": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z_0-9]*=."},

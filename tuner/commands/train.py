@@ -41,8 +41,8 @@ _Set = Annotated[
 
 
 @spec_options.with_spec_options(
-    *("objective", "dataset", "train_size", "label_noise", "batch_size", "last_batch"),
-    *("epochs", "seed", "fix", *SETTINGS),
+    *("objective", "objective_options", "dataset", "train_size", "label_noise", "batch_size"),
+    *("last_batch", "epochs", "seed", "fix", *SETTINGS),
 )
 @options.with_study
 def train(

@@ -11,6 +11,7 @@ from objectives.facts import LastBatch
 from objectives.penalties import Decay
 from objectives.problem import Optimizer, Schedule
 from tuner.confirmation.fresh_seeds import MAX_N_TRIALS
+from tuner.ranges import read_ranges
 from tuner.spec import Direction, PrunerName, SamplerName
 
 State = Literal["open", "paused", "stopped"]
@@ -70,6 +71,9 @@ class SpecOptions(_Taken):
     objective: str | None = Field(
         default=None, max_length=200, description="Built in, or module:function."
     )
+    objective_options: dict[str, str | bool | int | float | None] | None = Field(
+        default=None, description="What the function takes that makes the problem, by name."
+    )
     dataset: str | None = Field(default=None, max_length=200)
     train_size: Count | None = None
     batch_size: Count | None = None
@@ -81,8 +85,10 @@ class SpecOptions(_Taken):
         default=None, description="Range of λ searched, log-uniform."
     )
     lr: Bounds | None = Field(default=None, description="Range of the learning rate, log-uniform.")
-    search: dict[str, dict[str, Any]] | None = Field(
-        default=None, description="What else is searched: Optuna's distributions as JSON, by name."
+    search: dict[str, dict[str, Any] | Annotated[str, Field(max_length=1000)]] | None = Field(
+        default=None,
+        description="What else is searched, by name: Optuna's distributions as JSON, or LOW..HIGH, "
+        "LOW..HIGH:log and a,b,c as --search has them.",
     )
     fixed: dict[str, str | bool | int | float | None] | None = Field(
         default=None, description="What is the same for all trials, by name."
@@ -120,7 +126,9 @@ class SpecOptions(_Taken):
 
     def given(self) -> dict[str, Any]:
         """Return what was given, as the command line's options are."""
-        return self.model_dump(exclude_none=True)
+        found = self.model_dump(exclude_none=True)
+        texts = [f"{n}={each}" for n, each in (self.search or {}).items() if isinstance(each, str)]
+        return {**found, "search": found["search"] | read_ranges(texts)} if texts else found
 
 
 class BrakeOptions(_Taken):
@@ -279,6 +287,7 @@ class StudyStatus(_Given):
                 "confirmation": {"state": "waiting", "why_not": None},
                 "confirmation_study": None,
                 "program": "4 trials side by side, by the problem's own program",
+                "why_not": None,
             }
         }
     )
@@ -297,6 +306,7 @@ class StudyStatus(_Given):
     confirmation: ConfirmationWish | None
     confirmation_study: ConfirmationStudy | None
     program: str | None
+    why_not: str | None = Field(description="What kept the worker that came last from training.")
 
 
 class CreatedStudy(StudyStatus):

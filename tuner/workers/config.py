@@ -78,7 +78,7 @@ class WorkerConfig:
 
     def function_work(self, spec: Spec, study_id: int, directions: tuple[str, ...]) -> FunctionWork:
         """Return what trainers have to know of a study of a user's function."""
-        given = find_given(spec.model_dump(exclude_defaults=True))
+        given = find_given(spec.options)
         return FunctionWork(spec.objective, spec.seed, given, study_id, self.study_name, directions)
 
 

@@ -35,7 +35,7 @@ def train_functions(link: Link, work: FunctionWork, device: str, folder: str) ->
     try:
         _check_device(device)
         with forget_our_names(folder):
-            function = load_objective(work.objective, folder)
+            function = load_objective(work.objective, folder, work.given.get("objective_options"))
             if isinstance(function, LoadedProblem):
                 return link.tell("problem", work.objective, _describe(function, work.given))
     except ObjectiveError as error:
@@ -61,10 +61,10 @@ def look_at(asked: Mapping[str, Any]) -> dict[str, Any] | None:
 
     ``given`` are the options of the study. Raises ObjectiveError.
     """
-    folder = os.getcwd()
+    folder, given = os.getcwd(), asked["given"]
     with forget_our_names(folder):
-        found = load_objective(asked["objective"], folder)
-        return _describe(found, asked["given"]) if isinstance(found, LoadedProblem) else None
+        found = load_objective(asked["objective"], folder, given.get("objective_options"))
+        return _describe(found, given) if isinstance(found, LoadedProblem) else None
 
 
 def _describe(loaded: LoadedProblem, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Imports neither torch nor anybody's module: trainers do.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,10 +11,11 @@ from typing import Any
 
 from optuna.storages import RDBStorage
 
-from objectives import ProblemFoundError
-from storage import Retry, open_storage
-from tuner.errors import WorkersFailedError
-from tuner.study import LoadedStudy, load_study, take_description
+from objectives import ObjectiveError, ProblemFoundError
+from storage import Retry, list_workers, open_storage
+from tuner.errors import UsageError, WorkersFailedError
+from tuner.spec import build_spec
+from tuner.study import WHY_NOT, LoadedStudy, load_study, take_description
 from tuner.workers.config import WorkerConfig
 from tuner.workers.crew import Crew, Trainer
 from tuner.workers.jobs import make_error
@@ -47,12 +49,36 @@ def open_study(
     if config.allowed is not None:
         config.allowed.check(loaded.spec.objective)
     try:
-        crew = _start_crew(config, loaded, leaving)
+        loaded, crew = _look_and_start(config, loaded, retry, leaving)
+    except (ObjectiveError, UsageError) as error:
+        retry.call("note why not", partial(_note_why_not, loaded, str(error)))
+        raise
+    retry.call("note that it is trained", partial(_note_why_not, loaded, None))
+    return Opened(database, loaded, crew)
+
+
+def _look_and_start(
+    config: WorkerConfig, loaded: LoadedStudy, retry: Retry, leaving: Leaving
+) -> tuple[LoadedStudy, Crew]:
+    """Return a study, described if its objective is found to be a problem, and its crew."""
+    try:
+        return loaded, _start_crew(config, loaded, leaving)
     except ProblemFoundError as found:  # its study was created where nobody could look
         described = partial(take_description, loaded, found)
         loaded = retry.call("store what the problem says of itself", described)
-        crew = _start_crew(config, loaded, leaving)
-    return Opened(database, loaded, crew)
+        return loaded, _start_crew(config, loaded, leaving)
+
+
+def _note_why_not(loaded: LoadedStudy, why_not: str | None) -> None:
+    """Leave for who asks for the study's status why this worker does not train it; nothing while
+    others do.
+    """
+    with contextlib.suppress(KeyError):  # deleted meanwhile
+        if loaded.storage.get_study_user_attrs(loaded.study_id).get(WHY_NOT) == why_not:
+            return
+        others = list_workers(loaded.storage.engine, loaded.study_id) if why_not else []
+        if all(worker.is_lost for worker in others):
+            loaded.storage.set_study_user_attr(loaded.study_id, WHY_NOT, why_not)
 
 
 def _start_crew(config: WorkerConfig, loaded: LoadedStudy, leaving: Leaving) -> Crew:
@@ -69,6 +95,8 @@ def _start_crew(config: WorkerConfig, loaded: LoadedStudy, leaving: Leaving) -> 
             leaving.check()
             crew.start_due()
             _hear_who_is_ready(crew, crew.wait(TICK_SECONDS))
+        if loaded.spec.is_function:  # kept for a problem, which it is not
+            build_spec(loaded.spec.options)
     except BaseException:
         crew.end(in_good_order=False)
         raise

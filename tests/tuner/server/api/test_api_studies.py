@@ -82,6 +82,8 @@ def test_name_without_a_path_of_its_own_is_refused(served: Served, name: str) ->
         ({"name": "x", "spec": {"data_dir": "/etc"}}, "data_dir"),
         ({"name": "x", "spec": {"device": "cuda"}}, "device"),
         ({"name": "x", "spec": {"confirms": "digits"}}, "confirms"),
+        ({"name": "x", "spec": {"objective_options": {"width": [1]}}}, "objective_options"),
+        ({"name": "x", "spec": {"objective_options": {"width": 1}}}, "no effect on simplenet"),
         ({"name": "x", "n_trials": 0}, "n_trials"),
         ({"name": "x", "timeout_seconds": -1}, "timeout_seconds"),
         ({"n_trials": 1}, "name"),
@@ -106,8 +108,21 @@ def test_code_is_refused_unless_its_module_was_allowed(
     settings = ServerSettings(module_url, allowed=AllowedObjectives(frozenset({"fine"})))
     with TestClient(create_service(settings).asgi, base_url=ORIGIN) as client:
         headers = {"Authorization": f"Bearer {served.accounts.tokens['operator']}"}
-        fine = {"name": "fine", "spec": {"objective": "fine:f"}}
-        assert client.post("/v1/studies", json=fine, headers=headers).status_code == 201
+        options = {"width": 64, "data": "big.csv", "is_deep": True, "rate": 0.5, "other": None}
+        fine = {"name": "fine", "spec": {"objective": "fine:f", "objective_options": options}}
+        created = json_of(client.post("/v1/studies", json=fine, headers=headers), 201)
+        assert json.dumps(created["spec"]["objective_options"]) == json.dumps(options)
+        json_of(client.post("/v1/studies", json=fine, headers=headers))
+        search = {"l1": "1e-6..1e-2", "width": "8,16"}
+        rich = {"name": "ranges", "spec": {**fine["spec"], "search": search, "lr": [1e-3, 1]}}
+        created = json_of(client.post("/v1/studies", json=rich, headers=headers), 201)
+        assert created["spec"]["search"].keys() == {"l1", "width", "lr"}
+        assert created["why_not"] is None
+        json_of(client.post("/v1/studies", json=rich, headers=headers))
+        search["l1"] = "1e-6..1e-3"
+        problem_of(client.post("/v1/studies", json=rich, headers=headers), 409)
+        options["width"] = 32
+        problem_of(client.post("/v1/studies", json=fine, headers=headers), 409)
     assert "--allow-objective fine" in problem_of(
         post(served, "/v1/studies", {"name": "fine"}), 403
     )
@@ -146,7 +161,8 @@ def test_study_may_search_and_fix_what_training_and_model_take(served: Served) -
         ),
         ({"search": {"dropuot": {"name": "IntDistribution", "attributes": {}}}}, "dropuot"),
         ({"fixed": {"l1": -1}}, "it takes 0 or more"),
-        ({"objective": "m:f", "fixed": {"l1": 1}}, "--fix has no effect on m:f"),
+        ({"search": {"l1": "many"}}, "write NAME=LOW..HIGH"),
+        ({"objective": "m:f", "fixed": {"l1": 1}}, "m:f"),
     ],
 )
 def test_range_or_value_that_cannot_be_is_refused(
@@ -160,7 +176,9 @@ def test_range_or_value_that_cannot_be_is_refused(
 
 def test_spec_options_are_those_of_the_spec() -> None:
     """A new field of the spec has to be offered, or left to the program, by decision."""
-    assert set(SpecOptions.model_fields) == set(Spec.model_fields) - {"grid", "confirms", "problem"}
+    assert set(SpecOptions.model_fields) == set(Spec.model_fields) - {
+        *("grid", "confirms", "problem", "stated")
+    }
 
 
 def test_brakes_of_a_study_are_those_of_the_command_line(served: Served, module_url: str) -> None:
