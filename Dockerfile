@@ -1,8 +1,9 @@
 # `tuner` for the service, its workers and all other commands. CPU by default; for CUDA:
 #   docker compose build --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130
 # It has no HEALTHCHECK: what health is depends on the command, so compose and Kubernetes say it.
-# For builds that are the same each time, name the base by digest: --build-arg BASE=python@sha256:...
-ARG BASE=python:3.12-slim-trixie
+# The base is named by digest (3.12.15, of all platforms), so that builds are the same each time. Of
+# today: docker buildx imagetools inspect python:3.12-slim-trixie, then --build-arg BASE=...
+ARG BASE=python:3.12-slim-trixie@sha256:a6e34c598f2467ed0e9a8d349809fcd8b5c603269512df273a0bb1784edc11b1
 FROM $BASE
 
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu

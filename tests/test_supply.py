@@ -73,15 +73,18 @@ def test_bill_of_materials_holds_all_that_the_image_is_made_of(tmp_path: Path) -
     assert named == [*_LOCKED, "torch", "torchvision"]
 
 
-def test_images_can_be_named_by_digest() -> None:
-    """The base and the database: a tag may be another image tomorrow."""
+def test_base_images_are_named_by_digest() -> None:
+    """A tag may be another image tomorrow; others may be given."""
     compose = (ROOT / "docker-compose.yml").read_text()
-    images = re.findall(r"^ +image: (\S+)", compose, re.M)
-    assert images == ["lambda-tuner", "${POSTGRES_IMAGE:-postgres:17}"]
-    assert re.findall(r"^(?:ARG BASE|FROM) ?\S+", _DOCKERFILE, re.M) == [
-        "ARG BASE=python:3.12-slim-trixie",
-        "FROM $BASE",
-    ]
+    database = (ROOT / "deploy" / "kubernetes" / "database.yaml").read_text()
+    digest = "@sha256:[0-9a-f]{64}"
+    assert re.findall(rf"^ARG BASE=python:3\.12-slim-trixie{digest}$", _DOCKERFILE, re.M)
+    assert re.findall(r"^FROM (\S+)", _DOCKERFILE, re.M) == ["$BASE"]
+    (ours, of_compose) = re.findall(r"^ +image: (\S+)", compose, re.M)
+    (of_kubernetes,) = re.findall(r"^ +image: (\S+)", database, re.M)
+    assert ours == "lambda-tuner"
+    assert of_compose == f"${{POSTGRES_IMAGE:-{of_kubernetes}}}"
+    assert re.fullmatch(f"postgres:17{digest}", of_kubernetes)
 
 
 def test_image_is_made_of_the_lock() -> None:
