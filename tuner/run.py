@@ -29,7 +29,7 @@ from tuner.report import (
     states_text,
 )
 from tuner.selection import get_best_trial, measure_test_accuracy
-from tuner.story import tell_confirmation
+from tuner.story import name_test, tell_confirmation
 from tuner.study import LoadedStudy, create_or_resume, load_study
 from tuner.workers.config import WorkerConfig
 from tuner.workers.jobs import look_at_new
@@ -179,7 +179,7 @@ def summary(result: RunResult, storage_url: str) -> str:
     facts = {"Best trial": status.best["trial"], **status.best["params"]}
     facts[evidence["metric"]] = status.best["value"]
     if evidence["test_accuracy"] is not None and result.confirmation is None:
-        facts["test accuracy"] = evidence["test_accuracy"]
+        facts[name_test(evidence["metric"])] = evidence["test_accuracy"]
     lines = [f"Study {status.study} {headline}"]
     lines += [f"  {name:<20} {format_value(value)}" for name, value in facts.items()]
     if result.confirmation is not None:

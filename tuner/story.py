@@ -16,11 +16,16 @@ def tell_answer(best: Best, confirmation: Confirmation | None) -> list[str]:
     if confirmation is None:
         facts[evidence.metric] = evidence.search_value
         if evidence.test_accuracy is not None:
-            facts["test"] = evidence.test_accuracy
+            facts[name_test(evidence.metric)] = evidence.test_accuracy
     lines = [f"  {name:<20} {format_value(value)}" for name, value in facts.items()]
     if confirmation is None:
         return lines
     return [*lines, *tell_confirmation(confirmation, asdict(evidence))]
+
+
+def name_test(metric: str) -> str:
+    """Return what a metric over the validation part is called over the test part."""
+    return metric.replace("validation", "test", 1)
 
 
 def tell_confirmation(

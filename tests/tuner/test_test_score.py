@@ -1,4 +1,4 @@
-"""A problem without a test part is searched, confirmed and exported without a test score."""
+"""The test score of a problem: there is none without a test part, else it has its metric's name."""
 
 import json
 from pathlib import Path
@@ -22,6 +22,7 @@ def make_model():
     return nn.Linear(3, 1)
 
 shares = Problem(make_model, data, test=0, epochs=2)
+whole = Problem(make_model, data, metric="rmse", epochs=2)
 parts = Problem(make_model, train=data, validation=others, epochs=2)
 """
 
@@ -44,3 +45,15 @@ def test_study_without_a_test_part_comes_to_its_answer(
     exported = fork("export", "--format", "torch")
     assert exported.returncode == 0, exported.stderr
     assert "weight_decay=" in exported.stdout
+
+
+@pytest.mark.parametrize(("name", "is_told"), [("whole", True), ("shares", False)])
+def test_score_on_the_test_part_has_the_name_of_its_metric(
+    fork: Cli, tmp_path: Path, name: str, *, is_told: bool
+) -> None:
+    """An error of 30 is no accuracy."""
+    (tmp_path / "mine.py").write_text(_PROBLEM)
+    searched = fork("run", "--objective", f"mine.py:{name}", "--trials", "2", "--no-confirm")
+    assert searched.returncode == 0, searched.stderr
+    assert ("\n  test rmse " in searched.stdout) == is_told
+    assert "accuracy" not in searched.stdout
