@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from objectives.data import BatchPart, Part, TensorPart, join, leaves, read_part
+from objectives.data import BatchPart, Part, TensorPart, join, leaves
 from objectives.errors import ProblemError
 from objectives.problem import Problem, is_share
+from objectives.reading import read_part
 from objectives.seeds import derive_seed, permutation
 
 _Indices = NDArray[np.int64]

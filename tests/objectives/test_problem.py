@@ -249,7 +249,7 @@ def test_batch_size_of_a_trials_own_is_that_of_a_study_with_it(
 ) -> None:
     """Trials with other batches are another group; each trains as if all had its batches."""
     problem = PROBLEM if in_memory else replace(PROBLEM, data=_Examples(N))
-    monkeypatch.setattr("objectives.data._free_bytes", lambda: 1e9 if in_memory else 1.0)
+    monkeypatch.setattr("objectives.reading._free_bytes", lambda: 1e9 if in_memory else 1.0)
     trials = [{**TRIALS[number % 2], "batch_size": size} for number, size in enumerate((8, 8, 30))]
     beside = _train(replace(problem, last_batch="keep"), program, trials)
     for number, params in enumerate(trials):
@@ -340,7 +340,7 @@ def test_data_of_any_kind_trains_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {}
     for kind, data in kinds.items():
         if kind == "streamed":
-            monkeypatch.setattr("objectives.data._free_bytes", lambda: 1.0)
+            monkeypatch.setattr("objectives.reading._free_bytes", lambda: 1.0)
         problem = replace(PROBLEM, train=data, **given)
         found[kind] = _weights(_train(problem, Stacked), 1)["0.weight"]
     monkeypatch.undo()

@@ -11,12 +11,13 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from objectives.base import TrainingConfig
-from objectives.data import read_part, seed_draws
+from objectives.data import seed_draws
 from objectives.describing import describe
 from objectives.errors import ProblemError
 from objectives.parts import read_parts
 from objectives.problem import Problem
 from objectives.problem_lanes import open_problem_lanes
+from objectives.reading import read_part
 from objectives.ready import Ready, make_ready
 
 N = 96
