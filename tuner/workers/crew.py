@@ -117,15 +117,16 @@ class Crew:
             nursery.import_modules(FOR_PROBLEMS)
         if len(self.trainers) == 1:
             return nursery.fork(seat, self.work)
-        if self._opened is not None and self._opened.is_gone:
-            self._opened.kill()
-            self._opened = None
-        if self._opened is None:
+        if self._nursery is nursery:
             self._opened = OpenedNursery(nursery, seat, self.work)
-        return self._opened.fork(seat, self.work)
+        return self._nursery.fork(seat, self.work)
 
     @property
     def _nursery(self) -> Nursery:
+        if self._opened is not None and self._opened.is_gone:
+            self._opened.look()  # or nobody would note that its trainers have ended with it
+            self._opened.kill()
+            self._opened = None
         return self._opened or open_nursery()
 
     @property

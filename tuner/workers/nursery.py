@@ -238,6 +238,8 @@ class OpenedNursery(Nursery):
         self._above.look()
         if self._is_shared:
             super().look()
+        if self._is_shared and self.channel.is_closed:
+            self._server.kill()  # it does not speak any more
 
     def _take(self, kind: str, pid: int, status: int | None = None) -> None:
         if kind != "unfit":
