@@ -209,12 +209,16 @@ def test_page_quotes_what_was_measured_last(name: str, page: str) -> None:
     assert find_quote(told) == find_quote(kept), "run: python -m benchmarks.quote"
 
 
-def test_page_has_the_tables_of_what_choosing_lambda_is_worth() -> None:
-    """Row by row, those of ``python -m benchmarks.selection``."""
-    kept = (FOLDER / "selection.md").read_text().partition("\n## ")[2]
-    told = PAGES["docs/the-answer.md"].partition("## What it is worth")[2]
-    tables = ([line for line in text.splitlines() if line[:1] == "|"] for text in (kept, told))
-    assert next(tables) == next(tables)
+@pytest.mark.parametrize(
+    ("name", "page", "n_tables"),
+    [("selection", "docs/the-answer.md", 2), ("regularisation", "README.md", 1)],
+)
+def test_page_has_the_tables_of_what_was_measured_last(name: str, page: str, n_tables: int) -> None:
+    """Row by row, what λ's choice is worth, and what each regulariser is."""
+    kept, told = (FOLDER / f"{name}.md").read_text(), PAGES[page]
+    assert quote.put_tables(told, kept) == told, "run: python -m benchmarks.quote"
+    headings = re.findall(r"^\|.*(?=\n\| ---)", kept.partition("\n## ")[2], re.MULTILINE)
+    assert len([heading for heading in headings if heading in told]) == n_tables
 
 
 @pytest.mark.parametrize("name", COMMANDS)
