@@ -89,7 +89,11 @@ def _wait_for_all(crew: Crew) -> LoadedStudy:
 
 @pytest.mark.parametrize(
     ("kind", "n_openings"),
-    [(_IN_MEMORY, 1), (_WITH_THREAD, _N_TRAINERS), (_STREAMED, _N_TRAINERS)],
+    [
+        (_IN_MEMORY, 1),
+        (_WITH_THREAD, _N_TRAINERS),
+        pytest.param(_STREAMED, _N_TRAINERS, marks=pytest.mark.long),
+    ],
     ids=["in memory", "module has a thread", "batches of a function"],
 )
 def test_study_is_opened_once_where_a_fork_finds_all_of_it(
@@ -146,6 +150,7 @@ def test_killed_process_that_has_opened_a_study_is_replaced_with_its_trainers(cr
     assert len(trainers_of(process.popen.pid)) == 1
 
 
+@pytest.mark.long
 def test_kill_of_a_run_ends_what_was_forked_from_what_it_has_opened(crew: Crew) -> None:
     """kill -9 of `tuner run` leaves no process behind."""
     process = _start(crew, _IN_MEMORY, epochs=100_000)
@@ -157,7 +162,9 @@ def test_kill_of_a_run_ends_what_was_forked_from_what_it_has_opened(crew: Crew) 
     wait_until(lambda: not any(map(is_alive, processes)))
 
 
-@pytest.mark.parametrize("text", [_ENDLESS, _DEAF], ids=["endless", "deaf"])
+@pytest.mark.parametrize(
+    "text", [_ENDLESS, pytest.param(_DEAF, marks=pytest.mark.long)], ids=["endless", "deaf"]
+)
 def test_run_obeys_while_its_problem_is_opened_for_all(crew: Crew, text: str) -> None:
     """Status 130 and one line; what imports the module is ended, by force if need be."""
     assert _start(crew, _IN_MEMORY, epochs=1).wait() == 0
@@ -171,6 +178,7 @@ def test_run_obeys_while_its_problem_is_opened_for_all(crew: Crew, text: str) ->
     wait_until(lambda: not any(map(is_alive, opening)))
 
 
+@pytest.mark.long
 def test_module_that_ends_its_process_is_told_in_one_line(crew: Crew) -> None:
     """Three processes that die while they open a problem are no accident."""
     assert _start(crew, _IN_MEMORY, epochs=1).wait() == 0

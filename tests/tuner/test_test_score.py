@@ -27,7 +27,7 @@ parts = Problem(make_model, train=data, validation=others, epochs=2)
 """
 
 
-@pytest.mark.parametrize("name", ["shares", "parts"])
+@pytest.mark.parametrize("name", ["shares", pytest.param("parts", marks=pytest.mark.long)])
 def test_study_without_a_test_part_comes_to_its_answer(
     fork: Cli, tmp_path: Path, name: str
 ) -> None:
@@ -47,7 +47,10 @@ def test_study_without_a_test_part_comes_to_its_answer(
     assert "weight_decay=" in exported.stdout
 
 
-@pytest.mark.parametrize(("name", "is_told"), [("whole", True), ("shares", False)])
+@pytest.mark.parametrize(
+    ("name", "is_told"),
+    [("whole", True), pytest.param("shares", False, marks=pytest.mark.long)],
+)
 def test_score_on_the_test_part_has_the_name_of_its_metric(
     fork: Cli, tmp_path: Path, name: str, *, is_told: bool
 ) -> None:
