@@ -34,6 +34,7 @@ def serve(end: socket.socket, run: Callable[[socket.socket], int]) -> None:
             if end in ready:
                 server.obey()
     except (EOFError, KeyboardInterrupt):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is on its way out already
         server.kill_all()
 
 
