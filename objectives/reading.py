@@ -142,7 +142,6 @@ def _can_be_kept(data: Any, name: str, n: int) -> bool:
 
     Those that are drawn anew each time, as by transforms that augment images, are to be.
     """
-
     few = range(0, n, math.ceil(n / _SAMPLE))
 
     def read(seed: int) -> list[Any]:

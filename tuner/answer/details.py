@@ -8,17 +8,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Details:
-    """Schedule, clipping, and the coefficients of an optimizer; ``fixed`` are those of all trials.
-
-    ``unknown`` says of which no value is known here.
-    """
+    """Schedule, clipping, an optimizer's coefficients; ``fixed`` are those of all trials."""
 
     schedule: str = "constant"
     clip_norm: float | None = None
     nesterov: bool = False
     betas: tuple[float, float] = (0.9, 0.999)
     fixed: Mapping[str, float] = field(default_factory=dict)
-    unknown: tuple[str, ...] = ()
+    has_own_batches: bool = False  # of a size that all trials have in place of the study's
 
     @property
     def are_plain(self) -> bool:
@@ -40,5 +37,5 @@ def find_details(told: str | None, params: Mapping[str, Any]) -> Details:
         nesterov="nesterov" in values,
         betas=(float(chosen.get("beta1", first)), float(chosen.get("beta2", second))),
         fixed={name: float(values[name]) for name in ("lr", "weight_decay") if name in values},
-        unknown=tuple(name for name in ("batch_size",) if name in values),
+        has_own_batches="batch_size" in values,
     )

@@ -107,7 +107,7 @@ def _find_more(document: Document, framework: str, optimizer: Optimizer) -> str 
         return f"it was tuned with more than that: {meaning['penalties']}; {_NOT_SGD_CLASSIFIER}"
     if terms is None or (terms.are_any and framework != "torch"):
         return f"it was tuned with more than that: {meaning['penalties']}"
-    if details.unknown or not (framework == "torch" or details.are_plain):
+    if details.has_own_batches or not (framework == "torch" or details.are_plain):
         chosen = "" if details.are_plain else f"betas={details.betas}"
         return f"it was tuned with more than that: {meaning['details'] or chosen}"
     if meaning["decayed_parameters"] not in decayed:

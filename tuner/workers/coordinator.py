@@ -44,6 +44,7 @@ from tuner.workers.opening import (
     Opened,
     check_start,
     hear_opening,
+    note_why_not,
     open_study,
 )
 from tuner.workers.shutdown import INTERRUPTED_STATUS, Interrupted, Leaving
@@ -124,6 +125,7 @@ def serve_study(  # noqa: PLR0913 (what `run_worker` has, and a guest's manners)
         )
         claimant = Claimant(loaded.study_id, worker_id, config.lease_seconds)
         try:
+            retry.call("note that it is trained", lambda: note_why_not(loaded, None))
             retry.call("note the program", lambda: _note_program(loaded, crew))
             retry.call("note the code", lambda: _note_code(loaded, crew))
             with WorkerStorage(database, claimant, retry) as storage:

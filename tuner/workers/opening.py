@@ -51,9 +51,8 @@ def open_study(
     try:
         loaded, crew = _look_and_start(config, loaded, retry, leaving)
     except (ObjectiveError, UsageError) as error:
-        retry.call("note why not", partial(_note_why_not, loaded, str(error)))
+        retry.call("note why not", partial(note_why_not, loaded, str(error)))
         raise
-    retry.call("note that it is trained", partial(_note_why_not, loaded, None))
     return Opened(database, loaded, crew)
 
 
@@ -69,7 +68,7 @@ def _look_and_start(
         return loaded, _start_crew(config, loaded, leaving)
 
 
-def _note_why_not(loaded: LoadedStudy, why_not: str | None) -> None:
+def note_why_not(loaded: LoadedStudy, why_not: str | None) -> None:
     """Leave for who asks for the study's status why this worker does not train it; nothing while
     others do.
     """
