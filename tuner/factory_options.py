@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tuner.errors import UsageError
+from tuner.ranges import split_pair
 from tuner.strict_json import to_json
 
 FLAG = "--objective-option"
@@ -20,11 +20,7 @@ def read_options(texts: Iterable[str]) -> dict[str, Value]:
     """Return the values of ``NAME=VALUE`` by name; raises UsageError."""
     found: dict[str, Value] = {}
     for text in texts:
-        name, _, value = (part.strip() for part in text.partition("="))
-        if not (name.isidentifier() and value):
-            raise UsageError(f"{FLAG} {text!r}: write NAME=VALUE")
-        if name in found:
-            raise UsageError(f"{FLAG} {text!r}: {name} is given twice")
+        name, value = split_pair(text, FLAG, found)
         found[name] = _read_value(value)
     return found
 

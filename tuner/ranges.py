@@ -5,7 +5,7 @@ A problem takes any that its model or its training takes; see `objectives.shorth
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from objectives import ProblemError
@@ -23,17 +23,25 @@ def read_ranges(texts: Iterable[str]) -> dict[str, Any]:
     """Return ranges as a problem's ``space`` states them, by name; raises UsageError."""
     found: dict[str, Any] = {}
     for text in texts:
-        name, _, stated = (part.strip() for part in text.partition("="))
-        if not (name.isidentifier() and stated):
-            raise UsageError(f"--search {text!r}: {_FORMS}")
-        if name in found:
-            raise UsageError(f"--search {text!r}: {name} is given twice")
+        name, stated = split_pair(text, "--search", found, _FORMS)
         found[name] = _read(text, stated)
         try:
             read_range(name, found[name])
         except ProblemError as error:
             raise UsageError(f"--search {text!r}: {error}") from error
     return found
+
+
+def split_pair(
+    text: str, option: str, found: Container[str] = (), forms: str = "write NAME=VALUE"
+) -> tuple[str, str]:
+    """Return the sides of ``NAME=VALUE``; UsageError for other forms, and for a name found."""
+    name, _, value = (part.strip() for part in text.partition("="))
+    if not (name.isidentifier() and value):
+        raise UsageError(f"{option} {text!r}: {forms}")
+    if name in found:
+        raise UsageError(f"{option} {text!r}: {name} is given twice")
+    return name, value
 
 
 def take_ranges(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -128,11 +136,8 @@ def _read(text: str, stated: str) -> Any:
 
 def read_values(texts: Iterable[str], option: str = "--set") -> dict[str, Any]:
     """Return the values of ``NAME=VALUE`` by name; raises UsageError."""
-    pairs = [text.partition("=") for text in texts]
-    for (name, _, value), text in zip(pairs, texts, strict=True):
-        if not (name.strip().isidentifier() and value.strip()):
-            raise UsageError(f"{option} {text!r}: write NAME=VALUE")
-    return {name.strip(): _read_value(value.strip()) for name, _, value in pairs}
+    pairs = [split_pair(text, option) for text in texts]
+    return {name: _read_value(value) for name, value in pairs}
 
 
 def read_fixed(texts: Iterable[str]) -> dict[str, Any]:
